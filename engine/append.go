@@ -30,7 +30,7 @@ func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts s
 		done.Appended(shard.AppendResult{Err: err, AppendTime: -1})
 		return
 	}
-	r, p := e.append(id, b, opts, done, size)
+	r, p := e.append(ctx, id, b, &opts, done, size)
 	if p == nil {
 		e.budget.Release(size)
 	}
@@ -57,7 +57,7 @@ func (e *Engine) admit(ctx context.Context, size int64) error {
 // append gives the batch its offsets and queues it for the WAL. A result that
 // is not nil is the outcome, known already: an error, a duplicate, or an append
 // that was promised no durability. What was queued comes back as pending.
-func (e *Engine) append(id shard.ID, b *shard.Batch, opts shard.AppendOptions, done shard.Completion, size int64) (*shard.AppendResult, *pending) {
+func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion, size int64) (*shard.AppendResult, *pending) {
 	fail := func(err error) (*shard.AppendResult, *pending) {
 		return &shard.AppendResult{Err: err, AppendTime: -1}, nil
 	}
@@ -68,6 +68,11 @@ func (e *Engine) append(id shard.ID, b *shard.Batch, opts shard.AppendOptions, d
 	if max := e.maxMessageBytes(topic); size > int64(max) {
 		return fail(&shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Shard: &id, Err: shard.ErrBatchTooLarge})
 	}
+	if idempotent(b, opts) {
+		if err := e.ensureProducers(ctx, s); err != nil {
+			return fail(err)
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
@@ -76,11 +81,10 @@ func (e *Engine) append(id shard.ID, b *shard.Batch, opts shard.AppendOptions, d
 	if opts.CheckNext && opts.ExpectNext != s.next {
 		return fail(shard.At(shard.ErrPrecondition, "append batch", id, s.next))
 	}
-	if r, dup, err := e.checkProducer(s, b, opts); err != nil || dup {
-		if err != nil {
-			return fail(shard.At(err, "append batch", id, s.next))
-		}
-		return &r, nil
+	if r, dup, err := e.checkProducer(s, b, opts, done); err != nil {
+		return fail(shard.At(err, "append batch", id, s.next))
+	} else if dup {
+		return r, nil
 	}
 	p := &pending{e: e, s: s, topic: topic, batch: b, done: done, origin: opts.Origin, size: size}
 	p.result = shard.AppendResult{Base: s.next, AppendTime: -1, Start: s.start}
@@ -94,7 +98,7 @@ func (e *Engine) append(id shard.ID, b *shard.Batch, opts shard.AppendOptions, d
 	if err := e.wal.Append(wal.Entry{Shard: id, Epoch: s.epoch, Data: b.Raw()}, p); err != nil {
 		return fail(walError(err))
 	}
-	e.recordProducer(s, b, opts, p.result.Base)
+	e.recordProducer(s, b, opts)
 	s.next = p.last + 1
 	s.tail = append(s.tail, tailEntry{base: p.result.Base, last: p.last, maxTime: b.MaxTimestamp(), size: int(size), batch: b})
 	e.tails.push(s, p.last, size)
@@ -135,8 +139,12 @@ func (p *pending) WALDone(pos wal.Pos, err error) {
 	}
 	p.result.Start = s.start
 	s.advance(p.last + 1)
+	dups := s.takeDups()
 	s.mu.Unlock()
 	p.complete()
+	for _, d := range dups {
+		d.done.Appended(d.result)
+	}
 }
 
 // complete tells the caller and hands the batch to those who follow the shard.

@@ -154,7 +154,6 @@ type flushRun struct {
 // flush writes what was in the WAL when it began.
 func (f *flusher) flush(ctx context.Context) error {
 	e := f.e
-	e.saveProducers()
 	f.mu.Lock()
 	dirty, bytes, oldest, object := f.mu.dirty, f.mu.bytes, f.mu.oldest, f.mu.object
 	cut := f.mu.lastPos
@@ -166,6 +165,7 @@ func (f *flusher) flush(ctx context.Context) error {
 	if len(dirty) == 0 {
 		return nil
 	}
+	e.saveProducers(dirty)
 	slices.SortFunc(dirty, func(a, b *shardLog) int { return a.id.Compare(b.id) })
 	if err := f.write(ctx, dirty, cut); err != nil {
 		f.restore(dirty, bytes, oldest, object)
@@ -296,6 +296,7 @@ func (e *Engine) putCommit(ctx context.Context, seg catalog.Segment, object []by
 func (s *shardLog) committed(last int64) {
 	s.mu.Lock()
 	s.flushed = max(s.flushed, last+1)
+	var dups []dupWait
 	n := 0
 	for n < len(s.object) && s.object[n].last < s.flushed {
 		n++
@@ -306,6 +307,7 @@ func (s *shardLog) committed(last int64) {
 		p.result.Start = s.start
 		s.advance(p.last + 1)
 	}
+	dups = s.takeDups()
 	i := 0
 	for i < len(s.tail) && s.tail[i].batch == nil && s.tail[i].last < s.flushed {
 		i++
@@ -314,6 +316,9 @@ func (s *shardLog) committed(last int64) {
 	s.mu.Unlock()
 	for _, p := range done {
 		p.complete()
+	}
+	for _, d := range dups {
+		d.done.Appended(d.result)
 	}
 }
 

@@ -50,7 +50,7 @@ func (e *Engine) Merge(ctx context.Context) (did bool, err error) {
 
 // mergeRun picks segments of one level that follow one another in time.
 func (e *Engine) mergeRun() []*catalog.Segment {
-	segs := e.cat.Segments()
+	segs := slices.Collect(e.cat.Segments())
 	slices.SortFunc(segs, func(a, b *catalog.Segment) int {
 		if a.Created != b.Created {
 			return int(min(max(a.Created-b.Created, -1), 1))
@@ -68,11 +68,26 @@ func (e *Engine) mergeRun() []*catalog.Segment {
 			run, size = nil, 0
 		}
 		run, size = append(run, s), size+s.Size
-		if len(run) >= e.opts.MergeSegments && run[0].Level < maxLevel && e.whole(run) {
-			return run
+		if len(run) >= e.opts.MergeSegments && run[0].Level < maxLevel {
+			if full := e.withExtents(run); full != nil && e.whole(full) {
+				return full
+			}
 		}
 	}
 	return nil
+}
+
+// withExtents reads the run's extents; nil when one of them is gone meanwhile.
+func (e *Engine) withExtents(run []*catalog.Segment) []*catalog.Segment {
+	out := make([]*catalog.Segment, 0, len(run))
+	for _, s := range run {
+		full, ok := e.cat.Segment(s.ULID)
+		if !ok {
+			return nil
+		}
+		out = append(out, &full)
+	}
+	return out
 }
 
 // whole tells whether no extent of another segment lies between the run's
@@ -93,7 +108,7 @@ func (e *Engine) whole(run []*catalog.Segment) bool {
 	}
 	for id, b := range bounds {
 		for _, x := range e.cat.Extents(id) {
-			if x.Base <= b.to && x.Last >= b.from && !in[x.Segment.ULID] {
+			if x.Extent.Base <= b.to && x.Extent.Last >= b.from && !in[x.Segment.ULID] {
 				return false
 			}
 		}

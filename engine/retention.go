@@ -66,13 +66,13 @@ func (e *Engine) retainShard(ctx context.Context, t *shard.Topic, id shard.ID) e
 	}
 	var size int64
 	for i := range exts {
-		size += exts[i].Len
+		size += exts[i].Extent.Len
 	}
 	start := e.starts.get(id)
 	cutoff := e.opts.Now().UnixMilli() - ms
 	to := start
 	for i := range exts {
-		x := &exts[i]
+		x := &exts[i].Extent
 		old := ms >= 0 && x.MaxTime < cutoff
 		much := limit >= 0 && size > limit
 		if !old && !much {
@@ -99,7 +99,11 @@ func (e *Engine) dead(x *catalog.Extent) bool {
 
 // unreference takes segments without a living extent out of the catalog.
 func (e *Engine) unreference(ctx context.Context) error {
-	for _, seg := range e.cat.Segments() {
+	for s := range e.cat.Segments() {
+		seg, ok := e.cat.Segment(s.ULID)
+		if !ok {
+			continue
+		}
 		alive := false
 		for i := range seg.Extents {
 			if !e.dead(&seg.Extents[i]) {
@@ -120,10 +124,7 @@ func (e *Engine) unreference(ctx context.Context) error {
 // deleteObjects deletes what the catalog has listed for deletion, once its grace
 // has passed.
 func (e *Engine) deleteObjects(ctx context.Context) error {
-	ds, err := e.cat.Deletions(ctx)
-	if err != nil {
-		return err
-	}
+	ds := e.cat.Deletions()
 	limit := e.opts.Now().Add(-e.opts.DeleteGrace).UnixMilli()
 	for _, d := range ds {
 		if d.When > limit {
@@ -133,7 +134,7 @@ func (e *Engine) deleteObjects(ctx context.Context) error {
 			return fmt.Errorf("delete object %s: %w", d.Key, err)
 		}
 		e.reader.Forget(d.Key, d.Size)
-		if err := e.session.FinishDeletion(ctx, d.ULID); err != nil {
+		if err := e.cat.FinishDeletion(ctx, d.ULID); err != nil {
 			return err
 		}
 		e.counters.deletedObjects.Add(1)
@@ -160,14 +161,10 @@ const maxOrphanShare = 0.2
 // all objects.
 func (e *Engine) Orphans(ctx context.Context, remove bool) ([]Orphan, error) {
 	named := make(map[string]bool)
-	for _, s := range e.cat.Segments() {
+	for s := range e.cat.Segments() {
 		named[s.Key] = true
 	}
-	ds, err := e.cat.Deletions(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range ds {
+	for _, d := range e.cat.Deletions() {
 		named[d.Key] = true
 	}
 	var out []Orphan

@@ -31,10 +31,10 @@ type shardLog struct {
 	tail    []tailEntry
 	// waiting is closed when end moves; nil while nobody waits.
 	waiting chan struct{}
-	// producers is nil until the first idempotent batch after its load.
-	producers       *producer.Table
-	producersLoaded bool
-	producersDirty  bool
+	// producers is nil until the first idempotent append.
+	producers      *producer.Table
+	producersDirty bool
+	dups           []dupWait
 	// object holds completions that wait for the commit of their segment.
 	object []*pending
 	gone   bool // its topic was deleted
@@ -43,6 +43,8 @@ type shardLog struct {
 	lost []span
 
 	dirty bool // in the flusher's list; guarded by flusher.mu
+
+	producerLoad sync.Mutex // held while producers is loaded; taken before mu
 }
 
 // span is the offsets [from, to).

@@ -184,7 +184,7 @@ func (st *stateStore) apply(owner string, ops []shard.StateOp, b *shard.Batch, d
 	}
 	var base int64
 	id := shard.ID{Topic: stateTopicNum, Index: uint32(slot)}
-	r, p := st.e.append(id, b, shard.AppendOptions{}, shard.CompletionFunc(func(r shard.AppendResult) {
+	r, p := st.e.append(context.Background(), id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(r shard.AppendResult) {
 		sl.commit(owner, ops, base, r.Err)
 		done(r.Err)
 	}), int64(b.Size()))
