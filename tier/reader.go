@@ -138,7 +138,7 @@ func checkExtent(key string, size int64, ext Extent) error {
 // added, from the batch that contains the offset from on, or the first one after
 // it when from is in a gap or before the extent. It stops before the batch with
 // which the result would exceed maxBytes (64 MiB at most), but returns at least
-// one batch. key, size and ext are as the catalog has them; of ext, Shard, Base,
+// one batch. key, size and ext are as Builder gave them; of ext, Shard, Base,
 // Last, Pos and Len are used.
 //
 // Errors: ErrOffset when from is after ext.Last; *CorruptError when the first

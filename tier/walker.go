@@ -102,28 +102,36 @@ func (w *walker) mark(err error, pos int64) error {
 
 // frame decodes and verifies the head of the frame at pos.
 func (w *walker) frame(pos int64) (frame, error) {
-	ext := w.seg.Extent
-	end := ext.Pos + ext.Len
-	if end-pos < v1MinFrame {
+	if w.seg.Extent.Pos+w.seg.Extent.Len-pos < v1MinFrame {
 		return frame{}, w.corrupt(pos, "extent ends within a frame")
 	}
 	b, err := w.bytes(pos, v1FrameHead+batchPrefixLen)
 	if err != nil {
 		return frame{}, err
 	}
-	if binary.BigEndian.Uint32(b) != headSum(ext.Shard, b[v1FrameHead:]) {
-		return frame{}, w.corrupt(pos, "head checksum does not match")
-	}
-	h, err := parsePrefix(b[v1FrameHead:])
+	f, err := checkFrame(b, w.seg.Extent, pos, w.after)
 	if err != nil {
 		return frame{}, w.corrupt(pos, "%v", err)
 	}
-	f := frame{pos: pos, next: pos + v1FrameHead + int64(h.length), head: h}
-	if f.next > end {
-		return frame{}, w.corrupt(pos, "batch of %d bytes runs past its extent", h.length)
+	return f, nil
+}
+
+// checkFrame decodes and verifies b, the head of the frame at pos in the object,
+// whose batch has to begin at offset after or later.
+func checkFrame(b []byte, ext Extent, pos, after int64) (frame, error) {
+	if binary.BigEndian.Uint32(b) != headSum(ext.Shard, b[v1FrameHead:]) {
+		return frame{}, errors.New("head checksum does not match")
 	}
-	if h.base < w.after || h.base < ext.Base || h.base > ext.Last {
-		return frame{}, w.corrupt(pos, "batch at offset %d does not belong between %d and %d", h.base, max(w.after, ext.Base), ext.Last)
+	h, err := parsePrefix(b[v1FrameHead:])
+	if err != nil {
+		return frame{}, err
+	}
+	f := frame{pos: pos, next: pos + v1FrameHead + int64(h.length), head: h}
+	if f.next > ext.Pos+ext.Len {
+		return frame{}, fmt.Errorf("batch of %d bytes runs past its extent", h.length)
+	}
+	if h.base < max(after, ext.Base) || h.base > ext.Last || pos == ext.Pos && h.base != ext.Base {
+		return frame{}, fmt.Errorf("batch at offset %d does not belong between %d and %d", h.base, max(after, ext.Base), ext.Last)
 	}
 	return f, nil
 }

@@ -6,8 +6,8 @@
 // refuses a name that exists: that is the conditional write), syncs the folder
 // the name is in, and removes the temporary name. A reader therefore sees a
 // whole object or none, and an object that Put acknowledged survives a power
-// cut. Folders made on the way are synced into their parents before the first
-// Put below them returns, and folders are never removed.
+// cut. Folders on the way are synced into their parents before the first Put
+// below them returns, whoever made them, and are never removed.
 //
 // Put answers ErrExists only after it has synced the folder, so that the
 // object that was found is as durable as one's own.
@@ -17,6 +17,10 @@
 // a folder cannot be synced, the store refuses every later Put and Delete with
 // ErrBroken until it is opened again.
 //
-// What a crash left under ".tmp" is removed by Open. One directory belongs to
-// one open Store at a time, which the caller sees to.
+// What a crash left under ".tmp" is removed by Open. An open Store holds a lock
+// on the directory (".lock"); any number of read-only Stores may be open beside
+// it.
+//
+// The file system must have hard links. Every file operation goes through
+// package vfs, and a test crashes the store before each of them.
 package dir
