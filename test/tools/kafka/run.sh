@@ -10,7 +10,7 @@ case "$name" in
   kafka-console-producer)    class=org.apache.kafka.tools.ConsoleProducer ;;
   kafka-topics)              class=org.apache.kafka.tools.TopicCommand ;;
   kafka-consumer-groups)     class=org.apache.kafka.tools.consumer.group.ConsumerGroupCommand ;;
-  kafka-configs)             class=org.apache.kafka.tools.ConfigCommand ;;
+  kafka-configs)             class=kafka.admin.ConfigCommand ;;
   kafka-acls)                class=org.apache.kafka.tools.AclCommand ;;
   kafka-producer-perf-test)  class=org.apache.kafka.tools.ProducerPerformance ;;
   kafka-consumer-perf-test)  class=org.apache.kafka.tools.ConsumerPerformance ;;
