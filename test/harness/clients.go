@@ -113,10 +113,15 @@ func MQTTPub(ctx context.Context, port int, topic string, qos int, value string,
 const mosquittoMark = "MESSAGE "
 
 // MosquittoSub subscribes with mosquitto_sub (-V 5 by default; extra can say otherwise). Ready
-// means that it printed that it received the SUBACK.
+// means that it printed that it received the SUBACK. (Its debug lines stay in a buffer on a pipe,
+// hence stdbuf.)
 func MosquittoSub(port int, topic string, qos int, extra ...string) (*Client, error) {
-	args := append([]string{"-d", "-F", mosquittoMark + "%p", "-V", "5", "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-u", User, "-P", Password, "-t", topic, "-q", strconv.Itoa(qos)}, extra...)
-	c, err := start("mosquitto_sub", Client{Tool: "mosquitto_sub", message: func(l Line) (string, bool) {
+	path, err := Tool("mosquitto_sub")
+	if err != nil {
+		return nil, err
+	}
+	args := append([]string{"-oL", path, "-d", "-F", mosquittoMark + "%p", "-V", "5", "-h", "127.0.0.1", "-p", strconv.Itoa(port), "-u", User, "-P", Password, "-t", topic, "-q", strconv.Itoa(qos)}, extra...)
+	c, err := start("stdbuf", Client{Tool: "mosquitto_sub", message: func(l Line) (string, bool) {
 		return strings.CutPrefix(l.Text, mosquittoMark)
 	}}, nil, args...)
 	if err != nil {
@@ -168,7 +173,7 @@ func KafkaProduce(ctx context.Context, port int, topic string, values []string, 
 	if err != nil {
 		return err
 	}
-	args := append([]string{"--bootstrap-server", Addr(port), "--topic", topic, "--sync"}, extra...)
+	args := append([]string{"--bootstrap-server", Addr(port), "--topic", topic, "--sync", "--timeout", "0"}, extra...)
 	p, err := StartProc(Command{
 		Name: "kafka-console-producer", Path: path, Args: args,
 		Stdin: strings.NewReader(strings.Join(values, "\n") + "\n"),

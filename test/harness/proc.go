@@ -74,7 +74,7 @@ func StartProc(c Command) (*Proc, error) {
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Dir = c.Dir
 	cmd.Stdin = c.Stdin
-	dieWithParent(cmd)
+	isolate(cmd)
 	name := c.Name
 	if name == "" {
 		name = c.Path[strings.LastIndexByte(c.Path, '/')+1:]
@@ -263,9 +263,13 @@ func (p *Proc) Signal(s syscall.Signal) {
 	}
 }
 
-// Kill ends the process with SIGKILL and waits until it is gone.
+// Kill ends the process, and what it may have started, with SIGKILL and waits until it is gone.
 func (p *Proc) Kill() {
-	p.Signal(syscall.SIGKILL)
+	select {
+	case <-p.done:
+	default:
+		_ = syscall.Kill(-p.Pid(), syscall.SIGKILL) // a group that has just ended needs no signal
+	}
 	<-p.done
 }
 
