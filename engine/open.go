@@ -42,8 +42,12 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	if e.reader, err = tier.NewReader(st, tier.ReaderOptions{CacheBytes: opts.CacheBytes}); err != nil {
 		return nil, err
 	}
+	maxEntry := 0
+	if opts.WALFileBytes >= 2*shard.MaxBatchBytes {
+		maxEntry = shard.MaxBatchBytes
+	}
 	if e.wal, err = wal.Open(wal.Options{Dir: opts.WALDir, FS: opts.FS, FileBytes: opts.WALFileBytes,
-		MaxBytes: opts.WALMaxBytes, MaxEntryBytes: shard.MaxBatchBytes, Logger: opts.Logger}); err != nil {
+		MaxBytes: opts.WALMaxBytes, MaxEntryBytes: maxEntry, Logger: opts.Logger}); err != nil {
 		return nil, fmt.Errorf("open write-ahead log: %w", err)
 	}
 	if err = e.join(ctx); err != nil {

@@ -98,7 +98,7 @@ func (o *Options) setDefaults() {
 		o.Durability = shard.DurabilityWAL
 	}
 	if o.FS == nil {
-		o.FS = vfs.OS
+		o.FS = vfs.OS{}
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()

@@ -92,6 +92,7 @@ type Config struct {
 		MaxOutboundBytes int           `mapstructure:"max_outbound_bytes"`
 		LoginTimeout     time.Duration `mapstructure:"login_timeout"`
 	} `mapstructure:"limits"`
+	TLS   TLSConfig `mapstructure:"tls"`
 	Admin struct {
 		Listen string `mapstructure:"listen"`
 	} `mapstructure:"admin"`
