@@ -26,6 +26,8 @@ type image struct {
 	limit int64 // where the log ends in this file, -1 if unknown
 }
 
+// groupAt returns where the group at off ends; that may be past the end of the
+// bytes if the file was cut.
 func (im *image) groupAt(off int64) (end int64, ok bool) {
 	if off+groupHeaderLen > int64(len(im.b)) {
 		return 0, false
@@ -38,7 +40,7 @@ func (im *image) groupAt(off int64) (end int64, ok bool) {
 	if im.limit >= 0 {
 		end = min(end, im.limit)
 	}
-	return end, end <= int64(len(im.b))
+	return end, true
 }
 
 func (im *image) syncMarkAt(off int64) bool {
@@ -196,11 +198,11 @@ func (im *image) entryAt(p, end int64) (e Entry, h entryHeader, st entryState) {
 }
 
 // tornBytes measures what a cut-off write left after off: up to the end of the
-// last entry header of this file that can still be read.
-func (im *image) tornBytes(off int64) int64 {
+// group it is in, or of the last entry header of this file that can still be read.
+func (im *image) tornBytes(l layout, off int64) int64 {
 	end := off
-	if e, ok := im.groupAt(off); ok {
-		end = e
+	if n := len(l.extents); n > 0 {
+		end = max(off, min(l.extents[n-1].end, int64(len(im.b))))
 	}
 	for p := alignUp(off, entryAlign); p+entryHeaderLen <= int64(len(im.b)); p += entryAlign {
 		if binary.LittleEndian.Uint64(im.b[p+8:]) != im.tag {

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -171,12 +173,12 @@ func (w *WAL) Trim(upto Pos) error {
 	w.mu.Lock()
 	w.trim = upto
 	var drop []*logFile
-	for no, f := range w.files {
-		if f != w.cur && !upto.Less(Pos{no, f.end}) {
+	for _, no := range slices.Sorted(maps.Keys(w.files)) {
+		if f := w.files[no]; f != w.cur && !upto.Less(Pos{no, f.end}) {
 			delete(w.files, no)
 			f.retired = true
-			if f.refs == 0 && !w.poolLocked(f) {
-				drop = append(drop, f)
+			if f.refs == 0 {
+				drop = append(drop, w.poolLocked(f)...)
 			}
 		}
 	}
@@ -199,13 +201,15 @@ func (w *WAL) liveLocked() (n int64) {
 	return n
 }
 
-// poolLocked keeps a retired file for reuse, unless there are enough.
-func (w *WAL) poolLocked(f *logFile) bool {
-	if len(w.pool) >= w.opt.FreeFiles || w.state == stateClosed {
-		return false
-	}
+// poolLocked keeps a retired file for reuse and returns what is too many. The
+// oldest go first, so that what is left on disk has no holes.
+func (w *WAL) poolLocked(f *logFile) (drop []*logFile) {
 	w.pool = append(w.pool, f)
-	return true
+	if n := len(w.pool) - w.opt.FreeFiles; n > 0 {
+		drop = slices.Clone(w.pool[:n])
+		w.pool = slices.Delete(w.pool, 0, n)
+	}
+	return drop
 }
 
 // remove deletes retired files. A failure costs disk space only: the next start

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"github.com/robustmq/robustmq-go/internal/vfs"
@@ -38,8 +39,9 @@ func (w *WAL) prepareLoop() {
 		no := w.lastNo + 1
 		first := w.cur == nil
 		f := (*logFile)(nil)
-		if n := len(w.pool); n > 0 {
-			f, w.pool = w.pool[n-1], w.pool[:n-1]
+		if len(w.pool) > 0 {
+			f = w.pool[0]
+			w.pool = slices.Delete(w.pool, 0, 1)
 		}
 		w.mu.Unlock()
 		nf, err := w.prepare(no, f, !first)

@@ -59,14 +59,13 @@ func (w *WAL) acquire(pos Pos) (held, error) {
 func (w *WAL) release(f *logFile) {
 	w.mu.Lock()
 	f.refs--
-	drop := f.refs == 0 && f.retired && !w.poolLocked(f)
-	if f.retired && !drop {
+	var drop []*logFile
+	if f.refs == 0 && f.retired {
+		drop = w.poolLocked(f)
 		w.kickLocked()
 	}
 	w.mu.Unlock()
-	if drop {
-		w.remove([]*logFile{f})
-	}
+	w.remove(drop)
 }
 
 // read reads one entry that ends at or before end.
@@ -78,17 +77,18 @@ func (f held) read(off, end int64, buf []byte, maxData int) (Entry, []byte, erro
 	if int64(cap(buf)) < want {
 		buf = make([]byte, want)
 	}
-	buf = buf[:want]
-	if err := readFull(f.logFile, buf, off); err != nil {
-		return Entry{}, buf, err
+	n, err := f.f.ReadAt(buf[:want], off)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Entry{}, buf, fmt.Errorf("read %s: %w", f.name, err)
 	}
+	buf = buf[:n]
 	h, ok := decodeEntryHeader(buf, f.tag)
 	bad := Damage{Kind: DamagedRange, From: Pos{f.no, off}, To: Pos{f.no, off + entryHeaderLen}}
 	if !ok || off+entryHeaderLen+int64(h.Len) > end {
 		return Entry{}, buf, bad
 	}
 	size := entryHeaderLen + int64(h.Len)
-	if size > want {
+	if size > int64(n) {
 		grown := make([]byte, size)
 		n := copy(grown, buf)
 		buf = grown
@@ -104,7 +104,7 @@ func (f held) read(off, end int64, buf []byte, maxData int) (Entry, []byte, erro
 	return Entry{Shard: h.Shard, Epoch: h.Epoch, Data: data}, buf, nil
 }
 
-// readFull reads all of b. The end of the file is damage: the log said there is more.
+// readFull reads all of b. The end of the file is damage: the entry said there is more.
 func readFull(f *logFile, b []byte, off int64) error {
 	n, err := f.f.ReadAt(b, off)
 	if n == len(b) {

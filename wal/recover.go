@@ -124,16 +124,8 @@ func (w *WAL) settle(s *scan) error {
 			last = f
 		}
 	}
-	for _, f := range s.files {
-		if f.hurt < 0 {
-			continue
-		}
-		// Damaged, or torn with the first group and never acknowledged.
-		var b [fileHeaderLen]byte
-		f.hdr.encode(b[:])
-		if err := writeFull(f.file, b[:], f.hurt); err != nil {
-			return err
-		}
+	if err := repairHeaders(s.files); err != nil {
+		return err
 	}
 	if last != nil {
 		// After a mere kill the last group may be in memory only; it is about
@@ -142,51 +134,68 @@ func (w *WAL) settle(s *scan) error {
 			return err
 		}
 		w.shorten(last.file, s.rec)
+		w.w.prev = s.end
+	}
+	spare, err := w.openOld(s.old)
+	if err != nil {
+		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.lastNo = s.mark.File
-	var spare []*logFile
 	for _, f := range s.files {
 		w.lastNo = max(w.lastNo, f.file.no)
-		if f.blank && f.state == headerBad && s.claimed(f.file.no) {
+		switch {
+		case !f.blank:
+			w.files[f.file.no] = f.file
+		case f.state == headerBad && s.claimed(f.file.no):
 			_ = f.file.f.Close() // evidence: it held entries that can no longer be read
-			continue
-		}
-		if f.blank {
+		default:
 			spare = append(spare, f.file)
-			continue
 		}
-		w.files[f.file.no] = f.file
 	}
-	for _, no := range s.old {
-		w.lastNo = max(w.lastNo, no)
-		name := fileName(w.opt.Dir, no)
-		f, err := w.fs.Open(name, vfs.ReadWrite)
-		if err != nil {
-			return err
-		}
-		size, err := f.Size()
-		if err != nil {
-			return err
-		}
-		spare = append(spare, &logFile{f: f, no: no, name: name, size: size})
-	}
-	var drop []*logFile
 	for _, f := range spare {
-		if !w.poolLocked(f) {
-			drop = append(drop, f)
-		}
+		w.remove(w.poolLocked(f))
 	}
-	w.remove(drop)
-	w.w.prev, w.w.marked = s.end, true
-	if last == nil {
-		w.w.prev = Pos{}
-	}
+	w.w.marked = true
 	w.pos = Pos{w.lastNo + 1, dataStart}
 	w.synced = w.pos
 	w.live = w.liveLocked()
 	return nil
+}
+
+// repairHeaders writes the copy of a header that is damaged, or was torn with
+// the first group, from the one that is not.
+func repairHeaders(files []*scanned) error {
+	for _, f := range files {
+		if f.hurt < 0 {
+			continue
+		}
+		var b [fileHeaderLen]byte
+		f.hdr.encode(b[:])
+		if err := writeFull(f.file, b[:], f.hurt); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openOld opens the files before the trim mark.
+func (w *WAL) openOld(nos []uint64) (out []*logFile, err error) {
+	for _, no := range nos {
+		f := &logFile{no: no, name: fileName(w.opt.Dir, no)}
+		if f.f, err = w.fs.Open(f.name, vfs.ReadWrite); err == nil {
+			out = append(out, f)
+			f.size, err = f.f.Size()
+		}
+		if err != nil {
+			for _, o := range out {
+				_ = o.f.Close()
+			}
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // claimed reports whether a later file says that no held part of the log.

@@ -246,7 +246,7 @@ func (s *scan) read(f, next *scanned) error {
 		// The header goes out with the first group: without it, and without a
 		// witness, that group was never acknowledged.
 		f.blank = true
-		s.rec.Torn, s.rec.TornBytes = Pos{im.no, dataStart}, im.tornBytes(dataStart)
+		s.rec.Torn, s.rec.TornBytes = Pos{im.no, dataStart}, im.tornBytes(l, dataStart)
 		return nil
 	}
 	if (f.hurt >= 0 || f.adopted) && (next != nil || l.synced > dataStart) {
@@ -272,7 +272,7 @@ func (s *scan) tail(im *image, l layout, end int64, holes []extent) {
 			s.damage(Damage{Kind: Unreadable, From: Pos{im.no, max(end, h.off)}, To: Pos{im.no, h.end}})
 		}
 	}
-	if torn := im.tornBytes(end); torn > 0 {
+	if torn := im.tornBytes(l, end); torn > 0 {
 		s.rec.Torn, s.rec.TornBytes = Pos{im.no, end}, torn
 	}
 }

@@ -350,6 +350,9 @@ func (w *WAL) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	err := w.err
+	if was == stateOpen {
+		err = nil
+	}
 	for _, f := range w.files {
 		err = errors.Join(err, f.f.Close())
 	}
