@@ -15,7 +15,7 @@ import (
 
 // MaxSwapCost bounds a swap: a segment removed costs 1, one added 2. They are
 // compares of one transaction, and the fence is one more.
-const MaxSwapCost = maxTxnOps - 8
+const MaxSwapCost = maxTxnOps - 20
 
 // CommitSegment makes a segment part of the log: one transaction, one value
 // (more keys only past half a MiB of extents), fenced by the incarnation. When
@@ -156,17 +156,16 @@ func (s *Session) planRemove(p *swapPlan, add []Segment, remove []ULID) error {
 }
 
 // nest folds the operations into transactions without condition, so that their
-// number does not meet etcd's bound on one list.
+// number does not meet etcd's bound on one list. etcd grants a transaction
+// within another only what the longest list of the outer one has left over.
 func (t *txn) nest() {
-	const each = maxTxnOps - 8
-	if len(t.then) <= each {
+	if len(t.then) < maxTxnOps {
 		return
 	}
+	each := maxTxnOps - 1 - max(len(t.cmps), len(t.els)) // the fence comes on top
 	var folded []clientv3.Op
-	for len(t.then) > 0 {
-		n := min(each, len(t.then))
-		folded = append(folded, clientv3.OpTxn(nil, t.then[:n], nil))
-		t.then = t.then[n:]
+	for part := range slices.Chunk(t.then, max(each, 1)) {
+		folded = append(folded, clientv3.OpTxn(nil, part, nil))
 	}
 	t.then = folded
 }

@@ -128,6 +128,9 @@ func (s *Session) ClaimSlots(ctx context.Context, slots []int) (map[int]int64, e
 // claim claims the free ones of a few slots in one transaction. again says
 // that another writer was there first, and that the view has caught up with it.
 func (s *Session) claim(ctx context.Context, slots []int, owned map[int]int64) (rev int64, again bool, err error) {
+	if s.fenced() {
+		return 0, false, ErrFenced
+	}
 	c := s.c
 	rows := c.slots.rows()
 	var t txn
