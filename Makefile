@@ -28,9 +28,10 @@ unit: ## unit tests without the race detector (PKG=./wal/... narrows)
 race: ## unit tests with the race detector (PKG=./wal/... narrows)
 	go test -race -timeout 15m $(PKG)
 
-vet: ## go vet, both modules
+vet: ## go vet, all modules
 	go vet ./...
 	cd test && go vet ./...
+	cd test/deploy && go vet ./...
 
 lint: ## golangci-lint, both modules (the rules of the tree are tests in internal/lint)
 	@test/tools/install.sh golangci-lint
@@ -45,6 +46,7 @@ crash: ## kill -9 and restart, counting what was acknowledged
 
 e2e: tools ## end-to-end tests: a real broker, real clients, real MinIO and etcd
 	cd test && go test -count=1 -timeout 20m ./...
+	cd test/deploy && go test -count=1 ./...
 
 demo: ## one message, four ecosystems' own tools, each publisher in turn
 	@test/tools/install.sh nats mqttjs python kafka
