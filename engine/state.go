@@ -182,16 +182,16 @@ func (st *stateStore) apply(owner string, ops []shard.StateOp, b *shard.Batch, d
 			return err
 		}
 	}
-	var base int64
+
 	id := shard.ID{Topic: stateTopicNum, Index: uint32(slot)}
 	r, p := st.e.append(context.Background(), id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(r shard.AppendResult) {
-		sl.commit(owner, ops, base, r.Err)
+		sl.commit(owner, ops, r.Base, r.Err)
 		done(r.Err)
 	}), int64(b.Size()))
 	if p == nil {
 		return r.Err
 	}
-	base = p.result.Base
+	base := p.result.Base
 	for i := range ops {
 		k := string(stateKey(owner, ops[i].Key))
 		f := sl.flight[k]

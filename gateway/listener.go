@@ -116,7 +116,7 @@ func (l *Listener) startWebSocket() {
 		ln = tls.NewListener(ln, l.TLS)
 	}
 	l.wg.Go(func() {
-		if err := l.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := l.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			l.Log.Warn("WebSocket listener ended", "protocol", l.Protocol, "error", err)
 		}
 	})
