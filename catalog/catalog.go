@@ -14,6 +14,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -193,7 +195,11 @@ func (c *Catalog) dial(ctx context.Context) (err error) {
 		DialTimeout:          dialTimeout,
 		DialKeepAliveTime:    keepaliveProbe,
 		DialKeepAliveTimeout: keepaliveProbe,
-		Logger:               zap.New(&slogCore{log: c.log.With("component", "etcd client"), closed: new(atomic.Bool)}),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 5 * retryMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * retryMax},
+			MinConnectTimeout: dialTimeout,
+		})},
+		Logger: zap.New(&slogCore{log: c.log.With("component", "etcd client"), closed: new(atomic.Bool)}),
 	})
 	if err != nil {
 		return fmt.Errorf("dial etcd %s: %w", strings.Join(c.cfg.Endpoints, ","), err)

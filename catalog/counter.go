@@ -6,6 +6,8 @@ import (
 	"math"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/robustmq/robustmq-go/shard"
 )
 
 // A counter is counters/{name}, persistent.
@@ -39,31 +41,56 @@ func (c *Catalog) NextIDs(ctx context.Context, counter string, n int64) (first i
 	if counter == "" || len(counter) > maxNameBytes || counter == topicCounter || n < 1 {
 		return 0, fmt.Errorf("take %d numbers of %q: %w", n, counter, ErrInvalid)
 	}
+	err = c.editCounter(ctx, counter, func(next int64) (int64, bool) {
+		first = next
+		return next + n, next <= math.MaxInt64-n
+	})
+	if err != nil {
+		return 0, fmt.Errorf("take %d numbers of %q: %w", n, counter, err)
+	}
+	return first, nil
+}
+
+// RaiseTopicNumbers makes all topics made from now on get numbers above floor:
+// after etcd was restored from an old snapshot, the highest that objects speak of.
+func (c *Catalog) RaiseTopicNumbers(ctx context.Context, floor shard.TopicNum) error {
+	err := c.editCounter(ctx, topicCounter, func(next int64) (int64, bool) {
+		return max(next, int64(floor)+1), floor < math.MaxInt64
+	})
+	if err != nil {
+		return fmt.Errorf("raise topic numbers to %d: %w", floor, err)
+	}
+	return nil
+}
+
+// editCounter replaces a counter's next number; fn is called again when another
+// writer was first, and tells whether what it gives can be.
+func (c *Catalog) editCounter(ctx context.Context, counter string, fn func(next int64) (int64, bool)) error {
 	ctx, cancel := c.opContext(ctx)
 	defer cancel()
 	key := c.key(kindCounter, counter)
 	cur := c.counters.rows()[counter]
 	for {
-		next := max(cur.val, 1)
-		if next > math.MaxInt64-n {
-			return 0, fmt.Errorf("take %d numbers of %q: %w: it is used up", n, counter, ErrTooLarge)
+		next, ok := fn(max(cur.val, 1))
+		if !ok {
+			return fmt.Errorf("%w: it is used up", ErrTooLarge)
 		}
-		value := encodeCounter(next + n)
+		value := encodeCounter(next)
 		t := txn{cmps: []clientv3.Cmp{modifiedAt(key, cur.mod)}}
 		t.put(key, value)
 		t.orGet(key)
-		out, err := c.commit(ctx, "take numbers of "+counter, t)
+		out, err := c.commit(ctx, "write counter", t)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if out.ok {
 			c.applyOwn(out.rev, ownUpdate(kindCounter, counter, value, cur.create, cur.version))
-			return next, nil
+			return nil
 		}
 		cur = row[int64]{}
 		if kv := out.found[key]; kv != nil {
 			if cur.val, err = decodeCounter(kv.Value); err != nil {
-				return 0, err
+				return err
 			}
 			cur.mod, cur.create, cur.version = kv.ModRevision, kv.CreateRevision, kv.Version
 		}

@@ -23,6 +23,10 @@ const (
 	embedElectionMs = 100
 	embedRetention  = "5m"
 	embedQuotaBytes = 4 << 30
+	// Nobody catches up from a lone member's raft log: keep little of it in
+	// memory and to replay at start.
+	embedSnapshotCount = 2000
+	embedCatchUp       = 100
 )
 
 // embedded is an etcd server inside this process.
@@ -47,6 +51,7 @@ func startEmbedded(ctx context.Context, dir string, log *slog.Logger) (*embedded
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", embedRetention
 	cfg.QuotaBackendBytes = embedQuotaBytes
+	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = embedSnapshotCount, embedCatchUp
 	cfg.EnableGRPCGateway = false
 	closed := new(atomic.Bool)
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(&slogCore{log: log.With("component", "etcd"), closed: closed}))

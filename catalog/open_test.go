@@ -159,6 +159,36 @@ func TestLeaseExpiry(t *testing.T) {
 	}
 }
 
+// TestAfterRestore: epochs and topic numbers go on above what objects speak of.
+func TestAfterRestore(t *testing.T) {
+	c := openEmbedded(t, t.TempDir())
+	ctx := context.Background()
+	s, err := c.Join(ctx, Gateway{ID: "a"}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.RaiseEpochs(41)
+	if got, err := s.ClaimSlots(ctx, []int{0}); err != nil || got[0] != 42 {
+		t.Fatalf("claimed %v: %v", got, err)
+	}
+	for _, floor := range []shard.TopicNum{99, 5} {
+		if err := c.RaiseTopicNumbers(ctx, floor); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tp, err := c.CreateTopic(ctx, shard.Topic{Name: "x", Shards: 1}); err != nil || tp.Num != 100 {
+		t.Fatalf("made %+v: %v", tp, err)
+	}
+	if !s.Alive() {
+		t.Fatal("not alive")
+	}
+	past := time.Now().Add(-2 * time.Second)
+	s.renewed.Store(&past)
+	if s.Alive() {
+		t.Fatal("alive by a lease that has run out")
+	}
+}
+
 // TestFenceIsInTheTransaction: even a session that believes in its lease is
 // refused by etcd itself.
 func TestFenceIsInTheTransaction(t *testing.T) {
@@ -169,7 +199,7 @@ func TestFenceIsInTheTransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	blind := func() *Session { // its clock and its watch stand still
-		return &Session{c: c, gateway: s.gateway, incarnation: s.incarnation, key: s.key, lost: make(chan struct{}), ctx: ctx, stop: func() {}}
+		return &Session{c: c, gateway: s.gateway, incarnation: s.incarnation, key: s.key, lost: make(chan struct{}), ctx: ctx, stop: func() {}, ttl: time.Hour}
 	}
 	if err := s.Leave(); err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -23,6 +24,8 @@ type Session struct {
 	lease       clientv3.LeaseID
 	ttl         time.Duration
 	key         string
+	renewed     atomic.Pointer[time.Time] // when the last renewal that was answered was sent
+	epochFloor  atomic.Int64
 
 	lost chan struct{}
 	once sync.Once
@@ -60,9 +63,10 @@ func (c *Catalog) Join(ctx context.Context, g Gateway, takeover bool) (*Session,
 		c.revoke(lease)
 		return nil, fmt.Errorf("join %q: %w", g.ID, err)
 	}
+	s.renewed.Store(&granted)
 	s.ctx, s.stop = context.WithCancel(c.ctx)
 	s.done.Add(2)
-	go s.keepAlive(granted)
+	go s.keepAlive()
 	go s.watchKey()
 	return s, nil
 }
@@ -174,7 +178,7 @@ func (s *Session) awaitEnd(ctx context.Context, incarnation int64) error {
 // keepAlive renews the lease three times in its life. When a whole life passes
 // after the sending of the last renewal that was answered, or etcd does not
 // know the lease, the session is lost: by our clock no later than by etcd's.
-func (s *Session) keepAlive(renewed time.Time) {
+func (s *Session) keepAlive() {
 	defer s.done.Done()
 	pause := s.ttl / 3
 	for {
@@ -184,7 +188,7 @@ func (s *Session) keepAlive(renewed time.Time) {
 			return
 		}
 		sent := time.Now()
-		left := s.ttl - sent.Sub(renewed)
+		left := s.left(sent)
 		if left <= 0 {
 			s.lose("no renewal was answered in time")
 			return
@@ -194,12 +198,13 @@ func (s *Session) keepAlive(renewed time.Time) {
 		cancel()
 		switch {
 		case err == nil:
-			renewed, pause = sent, s.ttl/3
+			s.renewed.Store(&sent)
+			pause = s.ttl / 3
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
 			s.lose("etcd does not know its lease")
 			return
 		default:
-			pause = min(s.ttl/20, max(s.ttl-time.Since(renewed), 0))
+			pause = min(s.ttl/20, max(s.left(time.Now()), 0))
 		}
 	}
 }
@@ -232,6 +237,14 @@ func (s *Session) lose(why string) {
 // Lost gives a channel that is closed when the lease may be gone: stop
 // acknowledging at once. Nothing commits through the session after that.
 func (s *Session) Lost() <-chan struct{} { return s.lost }
+
+// left gives how much of the lease is left by our own clock.
+func (s *Session) left(now time.Time) time.Duration { return s.ttl - now.Sub(*s.renewed.Load()) }
+
+// Alive tells whether the lease holds by this process's own clock. After a pause
+// of the whole process it is the first to know that time has passed: to be
+// asked before an acknowledgement that no commit stands behind.
+func (s *Session) Alive() bool { return !s.fenced() && s.left(time.Now()) > 0 }
 
 // Incarnation tells this run of the gateway from all others, before and after.
 func (s *Session) Incarnation() int64 { return s.incarnation }

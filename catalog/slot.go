@@ -26,7 +26,7 @@ type Slot struct {
 	Index       int
 	Owner       string
 	Incarnation int64
-	// Epoch rises by one with each claim.
+	// Epoch rises with each claim, by one unless RaiseEpochs asks for more.
 	Epoch    int64
 	Released bool
 	// WAL is the log of the owner, or of the last one.
@@ -216,10 +216,14 @@ func (s *Session) successor(sl Slot) Slot {
 		}
 	}
 	return Slot{
-		Index: sl.Index, Owner: s.gateway.ID, Incarnation: s.incarnation, Epoch: sl.Epoch + 1,
+		Index: sl.Index, Owner: s.gateway.ID, Incarnation: s.incarnation, Epoch: max(sl.Epoch, s.epochFloor.Load()) + 1,
 		WAL: s.gateway.WALID, Pending: pending,
 	}
 }
+
+// RaiseEpochs makes all later claims give epochs above floor: after etcd was
+// restored from an old snapshot, the highest epoch that objects speak of.
+func (s *Session) RaiseEpochs(floor int64) { s.epochFloor.Store(floor) }
 
 // ReleaseSlots gives up slots this session owns, so that others may claim them
 // at once: to be called when all they hold is in committed segments. Slots it

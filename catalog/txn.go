@@ -54,8 +54,7 @@ func modifiedAt(key string, rev int64) clientv3.Cmp {
 type outcome struct {
 	ok      bool
 	rev     int64
-	retried bool  // an earlier attempt got no answer and may be what was applied
-	deleted int64 // keys that existed
+	retried bool // an earlier attempt got no answer and may be what was applied
 	found   map[string]*mvccpb.KeyValue
 }
 
@@ -73,9 +72,6 @@ func (c *Catalog) commit(ctx context.Context, what string, t txn) (outcome, erro
 			out.ok, out.rev = resp.Succeeded, resp.Header.Revision
 			out.found = map[string]*mvccpb.KeyValue{}
 			for _, r := range resp.Responses {
-				if dr := r.GetResponseDeleteRange(); dr != nil {
-					out.deleted += dr.Deleted
-				}
 				if rr := r.GetResponseRange(); rr != nil {
 					for _, kv := range rr.Kvs {
 						out.found[string(kv.Key)] = kv

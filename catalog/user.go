@@ -105,10 +105,8 @@ func (c *Catalog) remove(ctx context.Context, kind string, names ...string) erro
 	if err != nil {
 		return err
 	}
-	// A transaction that deleted nothing made no revision of its own.
-	if out.deleted > 0 {
-		c.applyOwn(out.rev, chs...)
-	}
+	// As of the answer's revision the keys are gone, whoever deleted them.
+	c.applyOwn(out.rev, chs...)
 	return nil
 }
 
