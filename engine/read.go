@@ -94,14 +94,14 @@ func (e *Engine) Read(ctx context.Context, id shard.ID, from int64, opts shard.R
 	return r, err
 }
 
-// collect gives the tail's batches in [from, limit), up to max bytes but one at
+// collect gives the tail's batches in [from, limit), up to budget bytes but one at
 // least. A gap at from is left to load to report.
-func (s *shardLog) collect(from, limit int64, max int) []piece {
+func (s *shardLog) collect(from, limit int64, budget int) []piece {
 	var out []piece
 	n := 0
 	for i := s.find(from); i < len(s.tail); i++ {
 		t := &s.tail[i]
-		if t.base >= limit || len(out) > 0 && n+t.size > max {
+		if t.base >= limit || len(out) > 0 && n+t.size > budget {
 			break
 		}
 		out = append(out, piece{t.batch, t.pos, t.base})
@@ -130,9 +130,9 @@ func (e *Engine) load(id shard.ID, ps []piece) ([]*shard.Batch, error) {
 }
 
 // readObject reads what is flushed, through the cache. It may span extents.
-func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64, max int) ([]*shard.Batch, error) {
+func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64, budget int) ([]*shard.Batch, error) {
 	var out []*shard.Batch
-	for n := 0; from < limit && n < max; {
+	for n := 0; from < limit && n < budget; {
 		seg, ext, ok := e.cat.FindExtent(s.id, from)
 		if !ok || ext.Base >= limit {
 			break
@@ -145,7 +145,7 @@ func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64,
 				return out, err
 			}
 		}
-		raw, err := e.reader.Read(ctx, seg.Key, seg.Size, tierExtent(ext), max(from, ext.Base), max-n)
+		raw, err := e.reader.Read(ctx, seg.Key, seg.Size, tierExtent(ext), max(from, ext.Base), budget-n)
 		if err != nil {
 			return out, e.tierError(err, s.id, from, seg.Key)
 		}

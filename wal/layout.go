@@ -191,7 +191,7 @@ func (im *image) entryAt(p, end int64) (e Entry, h entryHeader, st entryState) {
 		return e, h, entryNone
 	}
 	data := im.b[p+entryHeaderLen:][:h.Len:h.Len]
-	if crc(data) != h.CRC {
+	if !h.bears(data) {
 		return e, h, entryBadData
 	}
 	return Entry{Shard: h.Shard, Epoch: h.Epoch, Data: data}, h, entryGood

@@ -97,7 +97,7 @@ func (f held) read(off, end int64, buf []byte, maxData int) (Entry, []byte, erro
 		}
 	}
 	data := buf[entryHeaderLen:size:size]
-	if crc(data) != h.CRC {
+	if !h.bears(data) {
 		return Entry{}, buf, Damage{Kind: DamagedEntry, From: bad.From, To: Pos{f.no, off + entrySize(int(h.Len))},
 			Named: true, Shard: h.Shard, Epoch: h.Epoch, BaseOffset: h.Base}
 	}

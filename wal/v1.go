@@ -225,6 +225,11 @@ func decodeEntryHeader(b []byte, tag uint64) (e entryHeader, ok bool) {
 	return e, true
 }
 
+// bears reports whether data is what the header was written for.
+func (e entryHeader) bears(data []byte) bool {
+	return crc(data) == e.CRC && baseOffset(data) == e.Base
+}
+
 // putEntry writes header, data and padding and returns the size taken.
 func putEntry(b []byte, e *Entry, tag uint64) int64 {
 	h := entryHeader{Len: uint32(len(e.Data)), Tag: tag, Shard: e.Shard, Base: baseOffset(e.Data), Epoch: e.Epoch, CRC: crc(e.Data)}

@@ -504,3 +504,29 @@ func TestConcurrentAppends(t *testing.T) {
 	}
 }
 
+// cutter is a Waiter that takes the cut for a flush while it is being told.
+type cutter struct {
+	w    *WAL
+	t    *testing.T
+	left *sync.WaitGroup
+}
+
+func (c cutter) WALDone(pos Pos, err error) {
+	if cut := c.w.Position(); err != nil || pos.Less(cut) {
+		c.t.Errorf("entry %s was not yet reported and lies before the cut %s: %v", pos, cut, err)
+	}
+	c.left.Done()
+}
+
+// TestPositionIsACut: nothing before Position is still to be reported, even
+// within a group.
+func TestPositionIsACut(t *testing.T) {
+	w, _, _ := openReplay(t, testOptions(vfs.NewMem()))
+	defer w.Close()
+	var left sync.WaitGroup
+	for i := range 500 {
+		left.Add(1)
+		must(t, w.Append(Entry{Shard: shardOf(i), Data: batch(shardOf(i), 1, 100+i)}, cutter{w, t, &left}))
+	}
+	left.Wait()
+}

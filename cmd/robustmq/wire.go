@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -28,6 +29,7 @@ type storage struct {
 	lock   *os.File
 	cat    *catalog.Catalog
 	store  store.Store
+	closer io.Closer
 	engine *engine.Engine
 }
 
@@ -54,7 +56,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 	if s.cat, err = catalog.Open(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("open catalog: %w", err)
 	}
-	if s.store, err = open.Open(ctx, c.storeConfig()); err != nil {
+	if s.store, s.closer, err = open.Open(ctx, c.storeConfig()); err != nil {
 		return nil, fmt.Errorf("open object store: %w", err)
 	}
 	if s.engine, err = engine.Open(ctx, s.cat, s.store, c.engineOptions(log, addresses)); err != nil {
@@ -72,6 +74,11 @@ func (s *storage) close(ctx context.Context, log *slog.Logger) {
 	if s.cat != nil {
 		if err := s.cat.Close(); err != nil {
 			log.Warn("close catalog", "error", err)
+		}
+	}
+	if s.closer != nil {
+		if err := s.closer.Close(); err != nil {
+			log.Warn("close object store", "error", err)
 		}
 	}
 	if s.lock != nil {

@@ -347,7 +347,7 @@ func testBadKeys(t *testing.T, s store.Store) {
 		_, err := s.List(ctx, prefix, "", 0)
 		wantErr(t, "list "+prefix, err, store.ErrKey)
 	}
-	put(t, s, strings.Repeat(strings.Repeat("k", 99)+"/", 5)+"end", []byte("long"))
+	put(t, s, strings.Repeat(strings.Repeat("k", 99)+"/", 4)+"end", []byte("long"))
 }
 
 func testContext(t *testing.T, s store.Store) {
