@@ -18,7 +18,7 @@ build: ## build bin/robustmq, static
 	CGO_ENABLED=0 go build -trimpath -o bin/robustmq ./cmd/robustmq
 
 run: ## start a broker with no configuration, data in ./data
-	go run ./cmd/robustmq serve
+	env -u ROBUSTMQ_TOOLS go run ./cmd/robustmq serve
 
 test: tools vet lint race e2e ## everything CI runs: tools, vet, lint, unit tests with -race, end-to-end tests
 

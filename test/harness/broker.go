@@ -88,7 +88,7 @@ type Options struct {
 	Ports   Ports         // all zero: random ones
 	Config  string        // the text of a configuration file (YAML), none when empty
 	Args    []string      // appended to the command line, so they win
-	Env     []string      // added to the environment
+	Env     []string      // added to the environment, for instance ROBUSTMQ_STORE_KIND=s3
 	Within  time.Duration // bound on readiness; ReadyWithin when zero
 	Log     io.Writer     // gets a copy of the broker's output
 	Race    bool          // build with the race detector

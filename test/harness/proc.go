@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -60,7 +61,7 @@ type Command struct {
 	Name  string    // for messages; the base name of Path when empty
 	Path  string    // the executable
 	Args  []string  // without the executable
-	Env   []string  // added to the environment of this process
+	Env   []string  // added to the environment of this process, less its ROBUSTMQ_ variables
 	Dir   string    // working directory
 	Stdin io.Reader // fed to the process, then its input is closed; nil with KeepStdin gives Proc.Write
 	// KeepStdin leaves the input open for Proc.Write and Proc.CloseStdin.
@@ -71,7 +72,7 @@ type Command struct {
 // StartProc starts a process. It returns once the process runs, not when it is ready for anything.
 func StartProc(c Command) (*Proc, error) {
 	cmd := exec.Command(c.Path, c.Args...)
-	cmd.Env = append(os.Environ(), c.Env...)
+	cmd.Env = append(environ(), c.Env...)
 	cmd.Dir = c.Dir
 	cmd.Stdin = c.Stdin
 	isolate(cmd)
@@ -111,6 +112,12 @@ func StartProc(c Command) (*Proc, error) {
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// environ is this process's environment without ROBUSTMQ_ variables: these configure brokers and
+// test suites, and a child gets the ones meant for it.
+func environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "ROBUSTMQ_") })
 }
 
 func (p *Proc) read(r io.Reader, from Stream, tee io.Writer) {
