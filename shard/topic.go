@@ -92,9 +92,13 @@ func (t *Topic) Filters() []Filter {
 	return fs
 }
 
+// CatchAllTopic is the name of the built-in topic that takes the subjects past
+// topics.auto_create.max.
+const CatchAllTopic = "robustmq.catch-all"
+
 // CapturesMany tells whether subjects other than the topic's name end up here.
 func (t *Topic) CapturesMany() bool {
-	return len(t.Captures) > 1 || len(t.Captures) == 1 && t.Captures[0] != t.Name
+	return t.Name == CatchAllTopic || len(t.Captures) > 1 || len(t.Captures) == 1 && t.Captures[0] != t.Name
 }
 
 // Clone gives a deep copy that the caller may change.

@@ -1,0 +1,288 @@
+package live
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// maxPooled bounds the runs, in messages, that are kept for reuse.
+const maxPooled = 4096
+
+// Hub is a shard.Live. Use NewHub.
+type Hub struct {
+	log   *slog.Logger
+	now   func() time.Time
+	index *Index[*filter, match]
+	// early and durable count the filters of each kind.
+	early, durable atomic.Int64
+	runs           sync.Pool // *[]shard.Message
+
+	bad struct {
+		sync.Mutex
+		topics map[shard.TopicNum]bool
+	}
+}
+
+// filter is one filter of a subscription.
+type filter struct {
+	sub    *subscription
+	id     shard.SubID
+	filter shard.Filter
+	opts   shard.LiveOptions
+	queue  queueKey
+	// gone is set under the write lock of sub.deliver.
+	gone bool
+}
+
+type queueKey struct{ queue, filter string }
+
+// match is what one name matches, made once for all messages under it.
+type match struct{ early, durable plan }
+
+type plan struct {
+	direct []target
+	queues [][]*filter
+}
+
+// target is a subscriber with all of its filters that match.
+type target struct {
+	sub     *subscription
+	filters []*filter
+	ids     []shard.SubID
+}
+
+// NewHub makes a hub without subscribers. logger is told of batches that cannot
+// be decoded; now tells the time for messages that expire.
+func NewHub(logger *slog.Logger, now func() time.Time) *Hub {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	if now == nil {
+		now = time.Now
+	}
+	h := &Hub{log: logger, now: now}
+	h.index = NewIndex(buildMatch)
+	h.runs.New = func() any { return new([]shard.Message) }
+	h.bad.topics = make(map[shard.TopicNum]bool)
+	return h
+}
+
+func buildMatch(fs []*filter) *match {
+	m := &match{}
+	for _, f := range fs {
+		p := &m.early
+		if f.opts.Durable {
+			p = &m.durable
+		}
+		p.add(f)
+	}
+	return m
+}
+
+func (p *plan) add(f *filter) {
+	if f.opts.Queue != "" {
+		for i := range p.queues {
+			if p.queues[i][0].queue == f.queue {
+				p.queues[i] = append(p.queues[i], f)
+				return
+			}
+		}
+		p.queues = append(p.queues, []*filter{f})
+		return
+	}
+	for i := range p.direct {
+		if d := &p.direct[i]; d.sub == f.sub {
+			d.filters, d.ids = append(d.filters, f), append(d.ids, f.id)
+			return
+		}
+	}
+	p.direct = append(p.direct, target{sub: f.sub, filters: []*filter{f}, ids: []shard.SubID{f.id}})
+}
+
+// Assigned hands a batch to those who take messages before they are durable.
+// The log's owner calls it in the shard's order.
+func (h *Hub) Assigned(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Origin) {
+	if h.early.Load() > 0 {
+		h.feed(t, index, b, origin, false)
+	}
+}
+
+// Durable hands a batch that became visible to those who take only such.
+func (h *Hub) Durable(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Origin) {
+	if h.durable.Load() > 0 {
+		h.feed(t, index, b, origin, true)
+	}
+}
+
+func (h *Hub) feed(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Origin, durable bool) {
+	if t.Internal || b.Control() || !h.index.CanMatch(t) {
+		return
+	}
+	recs, err := b.Records()
+	if err != nil {
+		h.skipBad(t, index, b, err)
+		return
+	}
+	buf := h.runs.Get().(*[]shard.Message)
+	ms := (*buf)[:0]
+	var cur *match
+	var now time.Time
+	for i := range recs {
+		r := &recs[i]
+		if _, has := r.Expires(); has {
+			if now.IsZero() {
+				now = h.now()
+			}
+			if r.Expired(now) {
+				continue
+			}
+		}
+		subject := Subject(t, r)
+		m := h.index.Match(subject, r)
+		if len(ms) > 0 && (m != cur || ms[0].Subject != subject) {
+			cur.pick(durable).run(ms)
+			ms = ms[:0]
+		}
+		if cur = m; m != nil {
+			ms = append(ms, shard.Message{Topic: t, Shard: index, Subject: subject, Record: r, Origin: origin})
+		}
+	}
+	if len(ms) > 0 {
+		cur.pick(durable).run(ms)
+	}
+	if cap(ms) <= maxPooled {
+		clear(ms[:cap(ms)])
+		*buf = ms[:0]
+		h.runs.Put(buf)
+	}
+}
+
+func (m *match) pick(durable bool) *plan {
+	if durable {
+		return &m.durable
+	}
+	return &m.early
+}
+
+// run delivers messages of one subject that were published by one origin, and
+// gives the number of deliveries.
+func (p *plan) run(ms []shard.Message) int {
+	n := 0
+	for i := range p.direct {
+		n += p.direct[i].deliver(ms)
+	}
+	for _, members := range p.queues {
+		n += runQueue(members, ms)
+	}
+	return n
+}
+
+// deliver holds the subscription's lock shared, so that Remove can wait.
+func (d *target) deliver(ms []shard.Message) int {
+	s := d.sub
+	s.deliver.RLock()
+	defer s.deliver.RUnlock()
+	ids := d.ids
+	for _, f := range d.filters {
+		if !f.takes(ms[0].Origin) {
+			ids = d.remaining(ms[0].Origin)
+			break
+		}
+	}
+	if len(ids) == 0 {
+		return 0
+	}
+	s.to.Deliver(ms, ids)
+	return len(ms)
+}
+
+// takes tells whether the filter has not ended and wants what origin published.
+func (f *filter) takes(origin shard.Origin) bool {
+	return !f.gone && (f.opts.NotFrom == 0 || f.opts.NotFrom != origin)
+}
+
+func (d *target) remaining(origin shard.Origin) []shard.SubID {
+	ids := make([]shard.SubID, 0, len(d.ids))
+	for _, f := range d.filters {
+		if f.takes(origin) {
+			ids = append(ids, f.id)
+		}
+	}
+	return ids
+}
+
+// runQueue hands each message to one member, starting at a random one; what one
+// member gets in a row goes in one call.
+func runQueue(members []*filter, ms []shard.Message) int {
+	if len(members) == 1 {
+		if members[0].deliver(ms) {
+			return len(ms)
+		}
+		return 0
+	}
+	n, at := 0, rand.IntN(len(members))
+	each := max((len(ms)+len(members)-1)/len(members), 1)
+	for len(ms) > 0 {
+		run := ms[:min(each, len(ms))]
+		for range members {
+			at = (at + 1) % len(members)
+			if members[at].deliver(run) {
+				n += len(run)
+				break
+			}
+		}
+		ms = ms[len(run):]
+	}
+	return n
+}
+
+func (f *filter) deliver(ms []shard.Message) bool {
+	s := f.sub
+	s.deliver.RLock()
+	defer s.deliver.RUnlock()
+	if !f.takes(ms[0].Origin) {
+		return false
+	}
+	ids := [1]shard.SubID{f.id}
+	s.to.Deliver(ms, ids[:])
+	return true
+}
+
+func (h *Hub) skipBad(t *shard.Topic, index uint32, b *shard.Batch, err error) {
+	h.bad.Lock()
+	known := h.bad.topics[t.Num]
+	h.bad.topics[t.Num] = true
+	h.bad.Unlock()
+	if !known {
+		h.log.Error("live subscribers do not get a batch that cannot be decoded",
+			"topic", t.Name, "shard", index, "offset", b.BaseOffset(), "err", err)
+	}
+}
+
+// Relay implements shard.Live.
+func (h *Hub) Relay(ms []shard.Message) int {
+	n := 0
+	for len(ms) > 0 {
+		m := h.index.Match(ms[0].Subject, ms[0].Record)
+		k := 1
+		for k < len(ms) && ms[k].Subject == ms[0].Subject && ms[k].Origin == ms[0].Origin &&
+			h.index.Match(ms[k].Subject, ms[k].Record) == m {
+			k++
+		}
+		if m != nil {
+			n += m.early.run(ms[:k:k]) + m.durable.run(ms[:k:k])
+		}
+		ms = ms[k:]
+	}
+	return n
+}
+
+// Interest implements shard.Live.
+func (h *Hub) Interest(subject string) bool {
+	return h.index.size.Load() > 0 && h.index.match(names{subject: subject}) != nil
+}
