@@ -189,6 +189,9 @@ func (f *flusher) restore(dirty []*shardLog, bytes int64, oldest time.Time, obje
 	f.mu.object = f.mu.object || object
 }
 
+// maxSegmentShards bounds a segment's row in the catalog.
+const maxSegmentShards = 20_000
+
 // write makes segments of all entries up to cut, each at most SegmentBytes.
 func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos) error {
 	var runs []flushRun
@@ -204,7 +207,7 @@ func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos) err
 	for _, s := range dirty {
 		r := flushRun{s: s}
 		for _, p := range s.unflushed(cut) {
-			if size+int64(p.size) > f.e.opts.SegmentBytes && size > 0 {
+			if size > 0 && (size+int64(p.size) > f.e.opts.SegmentBytes || len(runs) >= maxSegmentShards) {
 				if len(r.pieces) > 0 {
 					runs = append(runs, r)
 				}

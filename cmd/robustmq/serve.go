@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -68,7 +70,6 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
 	if _, err := memlimit.Set(memlimit.WithRatio(0.9), memlimit.WithProvider(memlimit.FromCgroup)); err != nil {
 		log.Debug("no memory limit found", "error", err)
 	}
@@ -89,12 +90,27 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
-	st, err := openStorage(ctx, &cfg, log, addresses)
+	for {
+		err := serveOnce(cmd.Context(), &cfg, log, all, own, addresses, tlsConfig)
+		if !errors.Is(err, errSessionLost) {
+			return err
+		}
+		log.Warn("starting over", "error", err)
+	}
+}
+
+// errSessionLost ends an incarnation: it has to stop acknowledging and start over.
+var errSessionLost = errors.New("the catalog session is lost: ownership is given up")
+
+// serveOnce runs one incarnation until ctx ends or its session is lost.
+func serveOnce(ctx context.Context, cfg *Config, log *slog.Logger, all []endpoint, own map[string]map[string]any,
+	addresses map[string]string, tlsConfig *tls.Config) error {
+	begun := time.Now()
+	st, err := openStorage(ctx, cfg, log, addresses)
 	if err != nil {
 		return err
 	}
-	s := &server{cfg: &cfg, log: log, storage: st, servers: map[string]gateway.Server{}, stats: map[string]*gateway.Stats{}}
+	s := &server{cfg: cfg, log: log, storage: st, servers: map[string]gateway.Server{}, stats: map[string]*gateway.Stats{}}
 	defer s.stop()
 	defaultPassword, err := ensureAdmin(ctx, st.engine.Broker().Users)
 	if err != nil {
@@ -116,7 +132,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 	case <-ctx.Done():
 		log.Info("stopping")
 	case <-st.engine.Lost():
-		return errors.New("the catalog session was lost: this gateway gave up ownership; start it again")
+		return errSessionLost
 	}
 	return nil
 }

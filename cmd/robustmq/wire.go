@@ -52,6 +52,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 		Password: c.Etcd.Password, LeaseTTL: c.Etcd.LeaseTTL, Logger: log}
 	if len(cfg.Endpoints) == 0 {
 		cfg.Embedded = filepath.Join(c.DataDir, "etcd")
+		cfg.LeaseTTL = max(cfg.LeaseTTL, embeddedLeaseTTL)
 	}
 	if s.cat, err = catalog.Open(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("open catalog: %w", err)
@@ -85,6 +86,10 @@ func (s *storage) close(ctx context.Context, log *slog.Logger) {
 		_ = s.lock.Close()
 	}
 }
+
+// embeddedLeaseTTL is generous: nobody else can take over from a gateway whose
+// etcd lives inside it, and a paused machine should go on where it was.
+const embeddedLeaseTTL = time.Minute
 
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o644)
