@@ -79,6 +79,7 @@ func (b *bed) stop() {
 	defer cancel()
 	b.srv.Drain(ctx)
 	b.cancel()
+	b.mem.Close()
 }
 
 // restart ends the server without warning its clients and starts another over
