@@ -166,7 +166,7 @@ func TestViolations(t *testing.T) {
 // rawPacket is bytes that pass for a packet.
 type rawPacket string
 
-func (r rawPacket) Type() packet.Type                           { return packet.Type(r[0] >> 4) }
+func (r rawPacket) Type() packet.Type                          { return packet.Type(r[0] >> 4) }
 func (r rawPacket) Append(dst []byte, _ packet.Version) []byte { return append(dst, r...) }
 
 func TestReceiveMaximumOfServer(t *testing.T) { // [MQTT-3.3.4-7]

@@ -19,7 +19,7 @@ func TestRetained(t *testing.T) {
 		early.subscribe("r/#", 0)
 		p.publish("r/1", "old", 1, 1, retained)
 		p.expect("PUBACK 1")
-		early.expect(`PUBLISH r/1 "old" q0`) // [MQTT-3.3.1-12]
+		early.expect(`PUBLISH r/1 "old" q0`)    // [MQTT-3.3.1-12]
 		p.publish("r/1", "new", 1, 2, retained) // [MQTT-3.3.1-5]
 		p.expect("PUBACK 2")
 		p.publish("r/2", "gone", 1, 3, retained)
