@@ -164,6 +164,7 @@ func (t *topics) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	t.e.forgetTopic(x)
+	t.e.groups.TopicDeleted(x.Num)
 	return nil
 }
 
