@@ -221,7 +221,6 @@ func (c *client) prepareAgain(it outItem, e *sent) (outItem, *sent, bool) {
 	if it.topic == "" {
 		it.topic, _ = shard.MQTTNames(it.msg.Subject, it.msg.Record)
 	}
-	e.msg = it.msg
 	return it, e, true
 }
 

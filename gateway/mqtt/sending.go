@@ -57,7 +57,10 @@ func (s *sending) add(it *outItem) *sent {
 	}
 	it.id = s.nextID
 	e := &sent{id: it.id, qos: it.qos, from: it.from, tag: it.tag, tagged: it.from != nil,
-		msg: it.msg, topic: it.topic, ids: it.ids, retain: it.retain}
+		topic: it.topic, ids: it.ids, retain: it.retain}
+	if it.from == nil || it.from.shared != nil { // else the group keeps it
+		e.msg = it.msg
+	}
 	s.byID[it.id] = e
 	return e
 }

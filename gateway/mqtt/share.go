@@ -145,7 +145,6 @@ func (s *Server) held(ctx context.Context, name string) (held bool, err error) {
 func (s *Server) sweepShares(ctx context.Context) error {
 	if s.broker.Groups == nil {
 		return nil
-	} // TEMP
 	for _, g := range s.broker.Groups.List(groupSharePrefix) {
 		name := g.Config().Name
 		held, err := s.held(ctx, name)
