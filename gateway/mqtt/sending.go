@@ -153,11 +153,8 @@ func (c *client) completed(id uint16) {
 		ss.mu.Unlock()
 		return
 	}
-	if e.tagged && e.from == nil { // the group has yet to give it again
-		e.done = true
-		ss.mu.Unlock()
-		return
-	}
+	// Where the group has yet to give it again, restored keeps it until then.
+	e.done = true
 	delete(ss.out.byID, id)
 	if e.saved {
 		ss.out.trash = append(ss.out.trash, id)
