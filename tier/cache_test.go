@@ -289,7 +289,10 @@ func TestMerge(t *testing.T) {
 	if rep, err := Verify(context.Background(), f.st, "merged"); err != nil || rep.Err() != nil || rep.Batches != 500 {
 		t.Fatalf("%+v, error %v", rep, err)
 	}
-	for range Merge(context.Background(), f.st, f.segs) {
+	for _, err := range Merge(context.Background(), f.st, f.segs) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		break // its goroutine ends, or goleak tells
 	}
 	for _, sources := range [][]Segment{{f.segs[1], f.segs[0]}, {f.segs[0], f.segs[0]}} {

@@ -18,7 +18,10 @@ import (
 	"github.com/robustmq/robustmq-go/tier/store/mem"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// Idle connections of the benchmarks against a server are no leak.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
+}
 
 // counting is a Store that counts and remembers ranges, and can hold Gets back.
 type counting struct {

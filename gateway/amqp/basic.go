@@ -22,6 +22,7 @@ func (ch *channel) basicMethod(m frame.Method) error {
 	case *frame.BasicCancelOk:
 		return nil
 	case *frame.BasicGet:
+		ch.c.settleAppends()
 		return ch.get(m)
 	case *frame.BasicRecover:
 		if err := ch.recover(m.Requeue); err != nil {

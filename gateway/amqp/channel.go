@@ -139,8 +139,10 @@ func (ch *channel) method(m frame.Method) error {
 	case 20:
 		return ch.channelMethod(m)
 	case 40:
+		ch.c.settleAppends()
 		return ch.exchangeMethod(m)
 	case 50:
+		ch.c.settleAppends()
 		return ch.queueMethod(m)
 	case 60:
 		return ch.basicMethod(m)

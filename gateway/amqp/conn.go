@@ -137,9 +137,10 @@ const readChunk = 64 << 10
 // brought is flushed together.
 func (c *conn) read() error {
 	buf := make([]byte, 0, 4<<10)
+	full := false
 	for {
-		if len(buf) == cap(buf) {
-			buf = append(make([]byte, 0, min(max(2*cap(buf), 4<<10), max(c.frameMax, readChunk)+frame.Overhead)), buf...)
+		if len(buf) == cap(buf) || full && cap(buf) < readChunk {
+			buf = append(make([]byte, 0, min(2*cap(buf), max(c.frameMax, readChunk)+frame.Overhead)), buf...)
 		}
 		if err := c.deadline(); err != nil {
 			return err
@@ -147,6 +148,7 @@ func (c *conn) read() error {
 		n, err := c.nc.Read(buf[len(buf):cap(buf)])
 		c.s.env.Stats.BytesIn.Add(int64(n))
 		buf = buf[:len(buf)+n]
+		full = len(buf) == cap(buf)
 		used, herr := c.consume(buf)
 		c.flush()
 		buf = append(buf[:0], buf[used:]...)
@@ -318,6 +320,17 @@ func (c *conn) closeChannels() {
 func (c *conn) flush() {
 	c.acks.flush()
 	c.batches.flush(c)
+}
+
+// settlePatience bounds how long a method waits for earlier publishes.
+const settlePatience = time.Second
+
+// settleAppends waits until what the connection published is in the queues, so
+// that a get, a purge or a bind after a publish finds it where RabbitMQ has it.
+func (c *conn) settleAppends() {
+	ctx, cancel := context.WithTimeout(c.ctx, settlePatience)
+	defer cancel()
+	c.inflight.waitBelow(ctx, 0)
 }
 
 // cleanup gives back all that the connection held.

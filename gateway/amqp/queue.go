@@ -498,6 +498,7 @@ func (vh *vhost) retireSubject(ctx context.Context, q *queue) {
 
 // consumerGone counts a consumer off, which may end an auto-delete queue.
 func (vh *vhost) consumerGone(c *conn, q *queue) {
+	vh.s.env.Stats.Subscriptions.Add(-1)
 	vh.mu.Lock()
 	q.consumers--
 	last := q.autoDelete && q.consumers == 0 && !q.deleted

@@ -82,7 +82,7 @@ func (c *conn) describePartitions(name string, first int32, limit int) (out kmsg
 		p := &m.Partitions[i]
 		out.Partitions = append(out.Partitions, kmsg.DescribeTopicPartitionsResponseTopicPartition{
 			ErrorCode: p.ErrorCode, Partition: p.Partition, LeaderID: p.Leader, LeaderEpoch: p.LeaderEpoch,
-			Replicas: p.Replicas, ISR: p.ISR,
+			Replicas: p.Replicas, ISR: p.ISR, EligibleLeaderReplicas: []int32{}, LastKnownELR: []int32{},
 		})
 	}
 	return out, 0

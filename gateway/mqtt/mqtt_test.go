@@ -8,11 +8,13 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
+	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/shard/shardmem"
 )
 
@@ -22,8 +24,31 @@ type bed struct {
 	mem    *shardmem.Broker
 	srv    *Server
 	stats  *gateway.Stats
+	state  *mortal
 	cancel context.CancelFunc
 	ctx    context.Context
+}
+
+// mortal is a State that changes no more once its process is dead.
+type mortal struct {
+	shard.State
+	dead atomic.Bool
+}
+
+func (m *mortal) Apply(ctx context.Context, owner string, ops []shard.StateOp, done func(error)) {
+	if m.dead.Load() {
+		done(shard.ErrClosed)
+		return
+	}
+	m.State.Apply(ctx, owner, ops, done)
+}
+
+// crash ends the server as kill -9 does: what is durable stays as it is.
+func (b *bed) crash() {
+	b.t.Helper()
+	b.state.dead.Store(true)
+	b.mem.Close()
+	b.stop()
 }
 
 type bedOptions struct {
@@ -42,6 +67,8 @@ func startBed(t testing.TB, mem *shardmem.Broker, o bedOptions) *bed {
 	t.Helper()
 	b := &bed{t: t, mem: mem, stats: &gateway.Stats{}}
 	broker := mem.Broker()
+	b.state = &mortal{State: broker.State}
+	broker.State = b.state
 	level := slog.LevelWarn
 	if os.Getenv("MQTT_TEST_DEBUG") != "" {
 		level = slog.LevelDebug
@@ -79,6 +106,7 @@ func (b *bed) stop() {
 	defer cancel()
 	b.srv.Drain(ctx)
 	b.cancel()
+	b.mem.Close()
 }
 
 // restart ends the server without warning its clients and starts another over
@@ -316,4 +344,3 @@ func eachVersion(t *testing.T, fn func(t *testing.T, v packet.Version)) {
 		t.Run(fmt.Sprintf("v%d", v), func(t *testing.T) { fn(t, v) })
 	}
 }
-

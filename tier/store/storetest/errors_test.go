@@ -59,7 +59,7 @@ func TestAnswers(t *testing.T) {
 			w.Header().Set("Content-Type", "application/xml")
 			w.WriteHeader(c.status)
 			if c.code != "" {
-				fmt.Fprintf(w, "<?xml version=\"1.0\"?><Error><Code>%s</Code><Message>m</Message></Error>", c.code)
+				_, _ = fmt.Fprintf(w, "<?xml version=\"1.0\"?><Error><Code>%s</Code><Message>m</Message></Error>", c.code)
 			}
 		}))
 		for kind, s := range drivers(t, srv.URL) {
@@ -88,7 +88,7 @@ func TestConflictIsSentAgain(t *testing.T) {
 		}
 		if calls.Add(1)%3 != 0 {
 			w.WriteHeader(http.StatusConflict)
-			fmt.Fprint(w, "<Error><Code>ConditionalRequestConflict</Code></Error>")
+			_, _ = fmt.Fprint(w, "<Error><Code>ConditionalRequestConflict</Code></Error>")
 			return
 		}
 		w.Header().Set("ETag", `"1"`)
