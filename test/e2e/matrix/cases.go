@@ -56,16 +56,22 @@ func values() []Case {
 		{ID: "mib", Title: "value: 1 MiB", Message: clients.Message{Value: random(1 << 20)}},
 		{
 			ID: "null", Title: "value: null (a tombstone)", Writers: []string{clients.Kafka},
-			Note: "Only Kafka tells null from empty; the others read it as empty.",
+			Cells: elsewhere("empty"),
 		},
 		{
 			ID: "key", Title: "key", Writers: []string{clients.Kafka}, Message: value(clients.Message{Key: []byte("k-\x00\xff")}),
-			Note: "Only Kafka has keys; the others do not see it.",
+			Cells: elsewhere("without key"),
 		},
 		{
 			ID: "emptykey", Title: "key: empty", Writers: []string{clients.Kafka}, Message: value(clients.Message{Key: []byte{}}),
+			Cells: elsewhere("without key"),
 		},
 	}
+}
+
+// elsewhere says what becomes of something that only Kafka has.
+func elsewhere(why string) map[string]Cell {
+	return map[string]Cell{"*>mqtt": {Why: why}, "*>nats": {Why: why}, "*>amqp": {Why: why}}
 }
 
 func properties() []Case {
