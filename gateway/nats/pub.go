@@ -258,8 +258,11 @@ func parseHeaders(hs []shard.Header, b []byte) ([]shard.Header, bool) {
 		if !ok || len(name) == 0 {
 			return hs, false
 		}
+		for len(value) > 0 && (value[0] == ' ' || value[0] == '\t') {
+			value = value[1:] // bytes.TrimLeft makes nil, which is null, of what is empty
+		}
 		if n := string(name); !shard.Reserved(n) {
-			hs = append(hs, shard.Header{Name: n, Value: bytes.TrimLeft(value, " \t")})
+			hs = append(hs, shard.Header{Name: n, Value: value})
 		}
 	}
 	return hs, false
