@@ -64,7 +64,7 @@ func randomHistory(t *testing.T, seed uint64) {
 	}
 	w.g = makeGroup(t, w.mem.Broker(), shard.GroupConfig{Name: "g", Durable: true})
 	w.bind("w.a")
-	for range 60 {
+	for range 150 {
 		w.step()
 	}
 	w.drain()
@@ -73,7 +73,7 @@ func randomHistory(t *testing.T, seed uint64) {
 func (w *walk) step() {
 	switch k := w.rnd.IntN(20); {
 	case k < 6:
-		w.publish(w.rnd.IntN(6) + 1)
+		w.publish(w.rnd.IntN(12) + 1)
 	case k < 8:
 		w.attach()
 	case k < 11:
@@ -92,7 +92,7 @@ func (w *walk) step() {
 		w.get()
 	case k < 19:
 		w.settle()
-	default:
+	case w.rnd.IntN(4) == 0:
 		w.restart(w.rnd.IntN(2) == 0)
 	}
 }
@@ -128,12 +128,14 @@ func (w *walk) attach() {
 		return
 	}
 	r := &receiver{}
-	w.cs = append(w.cs, &member{attach(w.t, w.g, shard.ConsumerConfig{Windows: []*shard.Window{shard.NewWindow(1 + w.rnd.IntN(8))}}, r), r, nil})
+	w.cs = append(w.cs, &member{attach(w.t, w.g, shard.ConsumerConfig{Windows: []*shard.Window{shard.NewWindow(1 + w.rnd.IntN(20))}}, r), r, nil})
 }
 
 // collect takes what consumers were given, and checks it.
 func (w *walk) collect() {
-	time.Sleep(time.Duration(w.rnd.IntN(300)) * time.Microsecond)
+	if w.rnd.IntN(2) == 0 {
+		time.Sleep(time.Duration(w.rnd.IntN(300)) * time.Microsecond)
+	}
 	for _, m := range w.cs {
 		for _, d := range m.r.take() {
 			w.check(d)
@@ -177,7 +179,8 @@ func (w *walk) nack() {
 		if len(m.ds) == 0 {
 			continue
 		}
-		n := 1 + w.rnd.IntN(len(m.ds))
+		w.rnd.Shuffle(len(m.ds), func(i, j int) { m.ds[i], m.ds[j] = m.ds[j], m.ds[i] })
+		n := 1 + w.rnd.IntN(min(len(m.ds), 3))
 		opts := shard.NackOptions{Undelivered: w.rnd.IntN(3) == 0}
 		if w.rnd.IntN(3) == 0 {
 			opts.Delay = time.Millisecond
