@@ -148,11 +148,7 @@ func (c *client) finish(last []byte) {
 		o.idle.Broadcast()
 		o.items = nil // what is not written yet stays with its group
 		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
-		if o.running || len(o.last) > 0 || len(o.ctl) > 0 {
-			c.startWriter()
-		} else {
-			_ = c.nc.Close()
-		}
+		c.startWriter()
 	}
 	o.mu.Unlock()
 }
@@ -218,28 +214,41 @@ func (c *client) takeOut(spare []outItem) ([]byte, []outItem) {
 	return ctl, items
 }
 
-// endWriter ends the writer, unless there is more; it writes the last bytes.
+// endWriter ends the writer, unless there is more; where the connection is to be
+// closed it writes the last bytes and closes it, with no lock held, since both
+// may take their time.
 func (c *client) endWriter() bool {
 	o := &c.out
 	c.pump()
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if (len(o.ctl) > 0 || len(o.items) > 0) && !o.dead {
+		o.mu.Unlock()
 		return false
 	}
 	if o.closing {
-		if len(o.last) > 0 && !o.dead {
-			_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
-			_, _ = c.nc.Write(o.last)
-			c.srv.env.Stats.BytesOut.Add(int64(len(o.last)))
-			o.last = nil
+		last := o.last
+		o.last = nil
+		if o.dead {
+			last = nil
 		}
-		c.hangUp()
+		o.mu.Unlock()
+		c.sendLast(last)
+		o.mu.Lock()
 	}
 	o.items, o.ctl = nil, nil
 	o.running = false
 	o.idle.Broadcast()
+	o.mu.Unlock()
 	return true
+}
+
+func (c *client) sendLast(last []byte) {
+	if len(last) > 0 {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
+		_, _ = c.nc.Write(last)
+		c.srv.env.Stats.BytesOut.Add(int64(len(last)))
+	}
+	c.hangUp()
 }
 
 // hangUp closes the connection. Where the client is told why and may still be
