@@ -1,0 +1,311 @@
+package amqp
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// Class basic (AMQP 1.8), without publish.
+
+func (ch *channel) basicMethod(m frame.Method) error {
+	switch m := m.(type) {
+	case *frame.BasicQos:
+		return ch.qos(m)
+	case *frame.BasicConsume:
+		return ch.consume(m)
+	case *frame.BasicCancel:
+		return ch.cancel(m)
+	case *frame.BasicCancelOk:
+		return nil
+	case *frame.BasicGet:
+		ch.c.settleAppends()
+		return ch.get(m)
+	case *frame.BasicRecover:
+		if err := ch.recover(m.Requeue); err != nil {
+			return err
+		}
+		ch.send(&frame.BasicRecoverOk{})
+		return nil
+	case *frame.BasicRecoverAsync:
+		return ch.recover(m.Requeue)
+	}
+	return refuse(codeCommandInvalid, "%s is the server's to send", m.ID())
+}
+
+// qos sets the prefetch: for each new consumer, or with global for the channel
+// as a whole (RabbitMQ's reading of the flag).
+func (ch *channel) qos(m *frame.BasicQos) error {
+	if m.PrefetchSize != 0 {
+		return refuse(codeNotImplemented, "prefetch_size!=0 (%d)", m.PrefetchSize)
+	}
+	if m.Global {
+		ch.window.SetLimit(int(m.PrefetchCount))
+	} else {
+		ch.prefetch = int(m.PrefetchCount)
+	}
+	ch.send(&frame.BasicQosOk{})
+	return nil
+}
+
+func (ch *channel) consume(m *frame.BasicConsume) error {
+	c := ch.c
+	tag := m.ConsumerTag
+	if tag == "" {
+		ch.tagSeq++
+		tag = "amq.ctag-" + strconv.FormatUint(uint64(c.nc.Origin), 36) + "." + strconv.Itoa(int(ch.id)) + "." + strconv.Itoa(ch.tagSeq)
+	}
+	if old := ch.consumers[tag]; old != nil {
+		if !ch.ended(old) {
+			return refuse(codeNotAllowed, "attempt to reuse consumer tag '%s'", tag)
+		}
+		old.unregister()
+		c.vh.consumerGone(c, old.q)
+		delete(ch.consumers, tag)
+	}
+	if m.Queue == replyQueue {
+		return ch.consumeReplies(m, tag)
+	}
+	if c.reply != nil && c.reply.tagged(ch, tag) {
+		return refuse(codeNotAllowed, "attempt to reuse consumer tag '%s'", tag)
+	}
+	if len(ch.consumers) >= c.s.env.Limits.MaxSubscriptions {
+		return refuse(codeNotAllowed, "channel has %d consumers", len(ch.consumers))
+	}
+	q, err := ch.queueToRead(m.Queue)
+	if err != nil {
+		return err
+	}
+	k := &consumer{ch: ch, q: q, group: q.group, tag: tag, noAck: m.NoAck}
+	if err := ch.attach(k, m); err != nil {
+		return err
+	}
+	if m.NoWait {
+		k.start(nil)
+		return nil
+	}
+	k.start(&frame.BasicConsumeOk{ConsumerTag: tag})
+	return nil
+}
+
+// ended tells whether a consumer was cancelled by the server.
+func (ch *channel) ended(k *consumer) bool {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	return k.cancelled
+}
+
+// queueToRead finds the queue of a consume or get; one that was never declared
+// is the subject of its name.
+func (ch *channel) queueToRead(name string) (*queue, error) {
+	q, err := ch.queueNamed(name)
+	if isNotFound(err) && name != "" {
+		if err := ch.c.may(shard.OpSubscribe, gateway.ResourceSubject, ch.c.vh.subjectOfQueue(name), "queue '"+name+"'"); err != nil {
+			return nil, err
+		}
+		return ch.implicitQueue(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return q, ch.c.may(shard.OpSubscribe, gateway.ResourceSubject, ch.c.vh.subjectOfQueue(q.name), "queue '"+q.name+"' in vhost '"+ch.c.vh.name+"'")
+}
+
+// attach makes the consumer one of its group.
+func (ch *channel) attach(k *consumer, m *frame.BasicConsume) error {
+	c := ch.c
+	cfg := shard.ConsumerConfig{
+		NoAck: m.NoAck, Exclusive: m.Exclusive, NoLocal: m.NoLocal, Origin: c.nc.Origin,
+		Windows: []*shard.Window{shard.NewWindow(ch.prefetch), ch.window},
+	}
+	if v, ok := m.Arguments.Get("x-priority"); ok {
+		n, ok := v.Int()
+		if !ok {
+			return refuse(codePreconditionFailed, "invalid arg 'x-priority': not an integer")
+		}
+		cfg.Priority = int(n)
+	}
+	if k.q.limits.kind == "stream" {
+		if err := ch.openStream(k, m); err != nil {
+			return err
+		}
+	} else if _, ok := m.Arguments.Get("x-stream-offset"); ok {
+		return refuse(codePreconditionFailed, "x-stream-offset is for queues of type stream; '%s' is none", k.q.name)
+	}
+	sc, err := k.group.Attach(cfg, k)
+	if err != nil {
+		k.endStream()
+		if shard.KindOf(err) == shard.KindExists {
+			return refuse(codeAccessRefused, "queue '%s' in vhost '%s' in exclusive use", k.q.name, c.vh.name)
+		}
+		if shard.KindOf(err) == shard.KindNotFound || shard.KindOf(err) == shard.KindClosed {
+			return c.vh.noQueue(k.q.name)
+		}
+		return err
+	}
+	k.sc = sc
+	k.register()
+	ch.consumers[k.tag] = k
+	c.vh.mu.Lock()
+	k.q.consumers++
+	c.vh.mu.Unlock()
+	c.s.env.Stats.Subscriptions.Add(1)
+	return nil
+}
+
+func (ch *channel) cancel(m *frame.BasicCancel) error {
+	if k := ch.consumers[m.ConsumerTag]; k != nil {
+		delete(ch.consumers, m.ConsumerTag)
+		k.cancel()
+		ch.c.vh.consumerGone(ch.c, k.q)
+	} else if ch.c.reply != nil {
+		ch.c.reply.cancel(ch, m.ConsumerTag)
+	}
+	if !m.NoWait {
+		ch.send(&frame.BasicCancelOk{ConsumerTag: m.ConsumerTag})
+	}
+	return nil
+}
+
+// getterKey tells the consumers of basic.get apart.
+type getterKey struct {
+	q     *queue
+	noAck bool
+}
+
+// get takes one message (AMQP 1.8.3.10).
+func (ch *channel) get(m *frame.BasicGet) error {
+	q, err := ch.queueToRead(m.Queue)
+	if err != nil {
+		return err
+	}
+	if q.limits.kind == "stream" {
+		return refuse(codeNotImplemented, "basic.get not supported by stream queues queue '%s' in vhost '%s'", q.name, ch.c.vh.name)
+	}
+	k := ch.getters[getterKey{q, m.NoAck}]
+	if k == nil {
+		k = &consumer{ch: ch, q: q, group: q.group, noAck: m.NoAck, started: true}
+		if k.sc, err = q.group.Attach(shard.ConsumerConfig{NoAck: m.NoAck, Pull: true, Origin: ch.c.nc.Origin}, k); err != nil {
+			if shard.KindOf(err) == shard.KindExists {
+				return refuse(codeAccessRefused, "queue '%s' in vhost '%s' in exclusive use", q.name, ch.c.vh.name)
+			}
+			return err
+		}
+		ch.getters[getterKey{q, m.NoAck}] = k
+	}
+	d, ok := k.take()
+	if !ok {
+		ch.send(&frame.BasicGetEmpty{})
+		return nil
+	}
+	ok2 := frame.BasicGetOk{Redelivered: d.Count > 1, MessageCount: clamp(q.group.Stats().Ready)}
+	ok2.Exchange, ok2.RoutingKey = ch.c.vh.addressee(&d)
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ok2.DeliveryTag = k.track(d.Tag)
+	ch.c.out.append(func(b []byte) []byte {
+		b = frame.AppendMethod(b, ch.id, &ok2)
+		return appendRecord(b, ch.id, d.Record, ch.c.frameMax)
+	})
+	ch.c.s.env.Stats.MessagesOut.Add(1)
+	return nil
+}
+
+// getPatience is how long a get waits for messages that the group counts but
+// has not read yet (it catches up from storage).
+const getPatience = 500 * time.Millisecond
+
+// take gets the next message that has not expired.
+func (k *consumer) take() (shard.Delivery, bool) {
+	for wait := time.Duration(0); ; {
+		d, ok := k.sc.Get()
+		switch {
+		case ok && !k.unwanted(&d, time.Now()):
+			return d, true
+		case ok:
+			if !k.noAck {
+				k.sc.Ack(d.Tag)
+			}
+		case k.group.Stats().Ready == 0 || wait >= getPatience:
+			return d, false
+		default:
+			time.Sleep(time.Millisecond)
+			wait += time.Millisecond
+		}
+	}
+}
+
+// ack settles deliveries (AMQP 1.8.3.13).
+func (ch *channel) ack(m *frame.BasicAck) error {
+	if ch.tx != nil {
+		if err := ch.known(m.DeliveryTag, m.Multiple); err != nil {
+			return err
+		}
+		ch.tx.acks = append(ch.tx.acks, func() error { return ch.ackNow(m) })
+		return nil
+	}
+	return ch.ackNow(m)
+}
+
+func (ch *channel) ackNow(m *frame.BasicAck) error {
+	ch.mu.Lock()
+	ok := ch.mu.unacked.take(m.DeliveryTag, m.Multiple, ch.c.acks.add)
+	ch.mu.Unlock()
+	if !ok {
+		return unknownTag(m.DeliveryTag)
+	}
+	return nil
+}
+
+func unknownTag(tag uint64) error {
+	return refuse(codePreconditionFailed, "unknown delivery tag %d", tag)
+}
+
+// known checks a tag that a transaction will settle.
+func (ch *channel) known(tag uint64, multiple bool) error {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if (tag != 0 || !multiple) && ch.mu.unacked.find(tag) < 0 {
+		return unknownTag(tag)
+	}
+	return nil
+}
+
+// nack gives deliveries back to the queue, or drops them.
+func (ch *channel) nack(tag uint64, multiple, requeue bool) error {
+	if ch.tx != nil {
+		if err := ch.known(tag, multiple); err != nil {
+			return err
+		}
+		ch.tx.acks = append(ch.tx.acks, func() error { return ch.nackNow(tag, multiple, requeue) })
+		return nil
+	}
+	return ch.nackNow(tag, multiple, requeue)
+}
+
+func (ch *channel) nackNow(tag uint64, multiple, requeue bool) error {
+	ch.c.acks.flush()
+	by := make(map[*consumer][]shard.DeliveryTag)
+	ch.mu.Lock()
+	ok := ch.mu.unacked.take(tag, multiple, func(e unacked) { by[e.k] = append(by[e.k], e.message) })
+	ch.mu.Unlock()
+	if !ok {
+		return unknownTag(tag)
+	}
+	for k, tags := range by {
+		k.sc.Nack(shard.NackOptions{Drop: !requeue}, tags...)
+		k.settled(len(tags))
+	}
+	return nil
+}
+
+// recover gives back all deliveries of the channel.
+func (ch *channel) recover(requeue bool) error {
+	if !requeue {
+		return refuse(codeNotImplemented, "requeue=false")
+	}
+	return ch.nackNow(0, true, true)
+}

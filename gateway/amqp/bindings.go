@@ -1,0 +1,108 @@
+package amqp
+
+import (
+	"context"
+
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// addBinding makes a binding known, durable where it is, and effective in the
+// groups of all queues that it concerns.
+func (vh *vhost) addBinding(c *conn, x *exchange, b *binding) error {
+	if x.typ == typeHeaders {
+		if _, err := headersOf(b.args); err != nil {
+			return err
+		}
+	}
+	if err := c.may(shard.OpSubscribe, gateway.ResourceSubject, vh.filterText(x, b), "exchange '"+x.name+"' in vhost '"+vh.name+"'"); err != nil {
+		return err
+	}
+	if err := vh.ensureTopic(c.ctx, x); err != nil {
+		return err
+	}
+	vh.mu.Lock()
+	if _, ok := x.out[b.id]; ok {
+		vh.mu.Unlock()
+		return nil // bound already (AMQP 1.7.2.3: duplicates are ignored)
+	}
+	vh.link(b)
+	vh.mu.Unlock()
+	err := vh.rebind(c.ctx, b)
+	if err == nil && b.durable {
+		err = vh.remember(c.ctx, keyBinding+b.id, storedBinding{b.source, b.dest, b.toQueue, b.key, frame.AppendTable(nil, b.args)})
+	}
+	if err != nil {
+		vh.mu.Lock()
+		vh.unlink(b)
+		vh.mu.Unlock()
+		if undo := vh.rebind(c.ctx, b); undo != nil {
+			vh.s.log.Warn("binding not undone", "binding", b.id, "error", undo)
+		}
+		return err
+	}
+	return nil
+}
+
+// rebind brings the groups that a binding concerns in line.
+func (vh *vhost) rebind(ctx context.Context, b *binding) error {
+	queues := []*queue{vh.queue(b.dest)}
+	if !b.toQueue {
+		queues = vh.downstream(vh.exchange(b.dest))
+	}
+	for _, q := range queues {
+		if q == nil {
+			continue
+		}
+		if err := vh.bindGroup(ctx, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeBinding undoes addBinding; orphan names an auto-delete exchange that
+// lost its last binding. Unknown bindings are no error.
+func (vh *vhost) removeBinding(ctx context.Context, b *binding) (orphan string, err error) {
+	x := vh.exchange(b.source)
+	if x == nil {
+		return "", nil
+	}
+	vh.mu.Lock()
+	known, ok := x.out[b.id]
+	if !ok {
+		vh.mu.Unlock()
+		return "", nil
+	}
+	if vh.unlink(known) {
+		orphan = x.name
+	}
+	vh.mu.Unlock()
+	if known.durable {
+		if err := vh.forget(ctx, keyBinding+b.id); err != nil {
+			return "", err
+		}
+	}
+	return orphan, vh.rebind(ctx, known)
+}
+
+// filterText is what a binding reads, as access rules name it.
+func (vh *vhost) filterText(x *exchange, b *binding) string {
+	f := vh.subjects(&route{exchange: x, tokens: tokensOf(x, b)})
+	text := ""
+	for i, t := range f.Tokens {
+		if i > 0 {
+			text += "."
+		}
+		switch t.Kind {
+		case shard.TokenOne:
+			text += "*"
+		case shard.TokenMany, shard.TokenRest:
+			return text + ">"
+		default:
+			text += t.Text
+		}
+	}
+	return text
+}

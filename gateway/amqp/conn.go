@@ -1,0 +1,372 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// phase is how far a connection's life cycle is (AMQP 1.4).
+type phase uint8
+
+const (
+	phaseHeader phase = iota // waits for the protocol header
+	phaseStart               // start sent
+	phaseTune                // tune sent
+	phaseOpen                // tuned, waits for connection.open
+	phaseRunning
+	phaseClosing // close sent, waits for close-ok
+)
+
+// loginFrameMax bounds frames of those who are not logged in, in bytes.
+const loginFrameMax = 16 << 10
+
+// closeTimeout bounds the wait for close-ok.
+const closeTimeout = 5 * time.Second
+
+// errDone ends the read loop in good order.
+var errDone = errors.New("connection is over")
+
+// conn is one connection. Fields without a note belong to the reader.
+type conn struct {
+	s    *server
+	nc   *gateway.Conn
+	ctx  context.Context // ends with the connection
+	stop context.CancelFunc
+	log  *slog.Logger
+	out  *output // any goroutine
+
+	phase      phase
+	mechanism  string
+	frameMax   int // read by deliveries; constant once running
+	channelMax int
+	heartbeat  atomic.Int64 // nanoseconds, 0: none
+	caps       clientCaps
+	who        gateway.Principal
+	vh         *vhost
+
+	channels map[uint16]*channel
+	partial  int // bytes of unfinished bodies
+	batches  batches
+	acks     ackBatch
+	inflight inflight
+	held     heldBatches
+	pause    struct { // consumers to stop while the output is over its limit
+		sync.Mutex
+		on        bool
+		consumers map[*consumer]struct{}
+	}
+	exclusive map[string]*queue // queues of this connection; under the vhost's mu
+	reply     *replies
+}
+
+// clientCaps are the capabilities that a client announced.
+type clientCaps struct {
+	cancelNotify, blocked, authFailureClose bool
+}
+
+func newConn(ctx context.Context, s *server, nc *gateway.Conn) *conn {
+	ctx, stop := context.WithCancel(ctx)
+	c := &conn{
+		s: s, nc: nc, ctx: ctx, stop: stop,
+		log:      s.log.With("remote", nc.Info().Remote),
+		out:      newOutput(s.env.Limits.MaxOutboundBytes),
+		frameMax: loginFrameMax, channelMax: s.cfg.ChannelMax,
+		channels:  make(map[uint16]*channel),
+		exclusive: make(map[string]*queue),
+	}
+	c.inflight.init(s.env.Limits.MaxInflightBytes)
+	c.pause.consumers = make(map[*consumer]struct{})
+	c.out.full = func() { go c.pauseConsumers(true) }
+	c.out.idle = func() { c.pauseConsumers(false) }
+	return c
+}
+
+// pauseConsumers follows the state of the output, which may have changed
+// meanwhile.
+func (c *conn) pauseConsumers(bool) {
+	c.pause.Lock()
+	defer c.pause.Unlock()
+	c.out.mu.Lock()
+	on := c.out.mu.over
+	c.out.mu.Unlock()
+	if on == c.pause.on {
+		return
+	}
+	c.pause.on = on
+	for k := range c.pause.consumers {
+		k.sc.Pause(on)
+	}
+}
+
+func (c *conn) serve() {
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		c.out.run(c.nc, func() time.Duration { return time.Duration(c.heartbeat.Load()) / 2 },
+			func(n int) { c.s.env.Stats.BytesOut.Add(int64(n)) })
+	})
+	err := c.read()
+	switch {
+	case errors.Is(err, errDone), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), c.ctx.Err() != nil:
+	default:
+		c.log.Debug("connection ended", "error", err)
+	}
+	c.out.close()
+	if c.ctx.Err() == nil {
+		ctx, cancel := context.WithTimeout(c.ctx, closeTimeout)
+		c.out.drained(ctx)
+		cancel()
+	}
+	_ = c.nc.Close()
+	wg.Wait()
+}
+
+const readChunk = 64 << 10
+
+// read takes bytes off the socket and handles whole frames. What one read
+// brought is flushed together.
+func (c *conn) read() error {
+	buf := make([]byte, 0, 4<<10)
+	full := false
+	for {
+		if len(buf) == cap(buf) || full && cap(buf) < readChunk {
+			buf = append(make([]byte, 0, min(2*cap(buf), max(c.frameMax, readChunk)+frame.Overhead)), buf...)
+		}
+		if err := c.deadline(); err != nil {
+			return err
+		}
+		n, err := c.nc.Read(buf[len(buf):cap(buf)])
+		c.s.env.Stats.BytesIn.Add(int64(n))
+		buf = buf[:len(buf)+n]
+		full = len(buf) == cap(buf)
+		used, herr := c.consume(buf)
+		c.flush()
+		buf = append(buf[:0], buf[used:]...)
+		if herr != nil {
+			return herr
+		}
+		if err != nil {
+			return fmt.Errorf("read from client: %w", err)
+		}
+		if !c.inflight.wait(c.ctx) {
+			return context.Cause(c.ctx)
+		}
+	}
+}
+
+func (c *conn) deadline() error {
+	var t time.Time
+	switch hb := time.Duration(c.heartbeat.Load()); {
+	case c.phase == phaseClosing:
+		t = time.Now().Add(closeTimeout)
+	case hb > 0:
+		t = time.Now().Add(2 * hb) // AMQP 4.2.7: two missed heartbeats
+	}
+	return c.nc.SetReadDeadline(t)
+}
+
+// consume handles the whole frames of b and tells how many bytes that were.
+func (c *conn) consume(b []byte) (used int, err error) {
+	if c.phase == phaseHeader {
+		if len(b) < len(frame.ProtocolHeader) {
+			if string(b) != frame.ProtocolHeader[:len(b)] {
+				return 0, c.wrongHeader()
+			}
+			return 0, nil
+		}
+		if string(b[:8]) != frame.ProtocolHeader {
+			return 0, c.wrongHeader()
+		}
+		used = 8
+		c.start()
+	}
+	for {
+		f, n, err := frame.Parse(b[used:], c.frameMax)
+		if err != nil {
+			c.s.env.Stats.ProtocolErrors.Add(1)
+			if c.phase < phaseRunning {
+				return used, err
+			}
+			if c.phase == phaseClosing {
+				return used, errDone
+			}
+			c.closeFor(faultOf(err), 0)
+			return used, errDone // what follows cannot be told apart into frames
+		}
+		if n == 0 {
+			return used, nil
+		}
+		used += n
+		if err := c.frame(f); err != nil {
+			return used, err
+		}
+	}
+}
+
+// wrongHeader answers with the header that we speak and hangs up (AMQP 4.2.2).
+func (c *conn) wrongHeader() error {
+	c.s.env.Stats.ProtocolErrors.Add(1)
+	c.out.append(func(b []byte) []byte { return append(b, frame.ProtocolHeader...) })
+	return errDone
+}
+
+// frame handles one frame; an error ends the connection.
+func (c *conn) frame(f frame.Frame) error {
+	var m frame.Method
+	var id frame.MethodID
+	if f.Type == frame.TypeMethod {
+		var err error
+		if m, id, err = frame.Decode(f.Payload); err != nil {
+			if c.phase == phaseClosing {
+				return nil
+			}
+			return c.fail(f.Channel, faultOf(err), id)
+		}
+	}
+	if c.phase == phaseClosing {
+		return c.closingFrame(m)
+	}
+	if f.Type == frame.TypeHeartbeat {
+		if f.Channel != 0 {
+			return c.fail(0, refuse(codeFrameError, "heartbeat on channel %d", f.Channel), 0)
+		}
+		return nil
+	}
+	if f.Channel == 0 || c.phase != phaseRunning {
+		return c.connectionFrame(f, m, id)
+	}
+	if err := c.channelFrame(f, m); err != nil {
+		return c.fail(f.Channel, faultOf(err), id)
+	}
+	return nil
+}
+
+// closingFrame discards all but close and close-ok (AMQP 1.4.2.9).
+func (c *conn) closingFrame(m frame.Method) error {
+	switch m.(type) {
+	case *frame.ConnectionCloseOk:
+		return errDone
+	case *frame.ConnectionClose:
+		c.out.method(0, &frame.ConnectionCloseOk{})
+		return errDone
+	}
+	return nil
+}
+
+func (c *conn) connectionFrame(f frame.Frame, m frame.Method, id frame.MethodID) error {
+	if m == nil || f.Channel != 0 {
+		return c.fail(0, refuse(codeCommandInvalid, "unexpected frame of type %d on channel %d", f.Type, f.Channel), id)
+	}
+	err := c.connectionMethod(m)
+	if err == nil || errors.Is(err, errDone) {
+		return err
+	}
+	return c.fail(0, faultOf(err), id)
+}
+
+// fail closes the channel or the connection for a fault.
+func (c *conn) fail(channel uint16, f *fault, id frame.MethodID) error {
+	if f.code >= 500 {
+		c.s.env.Stats.ProtocolErrors.Add(1)
+	}
+	if f.method != 0 {
+		id = f.method
+	}
+	if ch := c.channels[channel]; channel != 0 && !f.hard && ch != nil {
+		ch.closeFor(f, id)
+		return nil
+	}
+	if c.phase < phaseOpen {
+		// AMQP 2.2.4: before tune there is nobody to tell; RabbitMQ's clients
+		// understand a close all the same.
+		c.closeFor(f, id)
+		return errDone
+	}
+	c.closeFor(f, id)
+	return nil
+}
+
+// closeFor sends connection.close; from then on all but close-ok is discarded.
+func (c *conn) closeFor(f *fault, id frame.MethodID) {
+	if f.code == codeInternalError {
+		c.log.Error("connection closed by an internal error", "error", f.text)
+	} else {
+		c.log.Debug("connection closed", "error", f.text)
+	}
+	c.flush()
+	c.phase = phaseClosing
+	c.closeChannels()
+	c.out.method(0, &frame.ConnectionClose{ReplyCode: f.code, ReplyText: f.text, ClassID: id.Class(), MethodID: id.Index()})
+}
+
+func (c *conn) closeChannels() {
+	for id, ch := range c.channels {
+		ch.release()
+		delete(c.channels, id)
+	}
+}
+
+// flush sends on what was gathered of one read.
+func (c *conn) flush() {
+	c.acks.flush()
+	c.batches.flush(c)
+}
+
+// settlePatience bounds how long a method waits for earlier publishes.
+const settlePatience = time.Second
+
+// settleAppends waits until what the connection published is in the queues, so
+// that a get, a purge or a bind after a publish finds it where RabbitMQ has it.
+func (c *conn) settleAppends() {
+	ctx, cancel := context.WithTimeout(c.ctx, settlePatience)
+	defer cancel()
+	c.inflight.waitBelow(ctx, 0)
+}
+
+// cleanup gives back all that the connection held.
+func (c *conn) cleanup() {
+	c.flush()
+	c.stop()
+	c.closeChannels()
+	if c.reply != nil {
+		c.reply.close()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), 10*time.Second)
+	defer cancel()
+	for _, q := range c.exclusiveQueues() {
+		if _, err := c.vh.deleteQueue(ctx, q, nil); err != nil {
+			c.log.Warn("exclusive queue not deleted", "queue", q.name, "error", err)
+		}
+	}
+}
+
+// may asks for a permission.
+func (c *conn) may(op shard.Operation, resource, name, what string) error {
+	if c.s.env.Auth.Allowed(c.who, c.nc.RemoteAddr(), op, resource, name) {
+		return nil
+	}
+	return refuse(codeAccessRefused, "%s to %s refused for user '%s'", op, what, c.who.Name)
+}
+
+func (c *conn) exclusiveQueues() []*queue {
+	if c.vh == nil {
+		return nil
+	}
+	c.vh.mu.RLock()
+	defer c.vh.mu.RUnlock()
+	qs := make([]*queue, 0, len(c.exclusive))
+	for _, q := range c.exclusive {
+		qs = append(qs, q)
+	}
+	return qs
+}

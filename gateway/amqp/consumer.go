@@ -1,0 +1,205 @@
+package amqp
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// consumer is a channel's consumer of a queue, or what basic.get takes by.
+type consumer struct {
+	ch    *channel
+	q     *queue
+	group shard.Group
+	tag   string
+	noAck bool
+	sc    shard.Consumer
+	from  *streamStart // of a consumer of a stream queue
+
+	waiting atomic.Int64 // deliveries that the client has not settled
+
+	// Under the channel's mu.
+	started   bool
+	cancelled bool // nothing is sent to it any more
+	held      []shard.Delivery
+}
+
+// Deliver encodes messages into the connection's output.
+func (k *consumer) Deliver(ds []shard.Delivery) {
+	ch := k.ch
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	switch {
+	case k.cancelled || ch.mu.gone:
+		if !k.noAck {
+			go k.sc.Nack(shard.NackOptions{Undelivered: true}, tagsOf(ds)...)
+		}
+	case !k.started:
+		k.held = append(k.held, ds...)
+	default:
+		k.send(ds)
+	}
+}
+
+func tagsOf(ds []shard.Delivery) []shard.DeliveryTag {
+	tags := make([]shard.DeliveryTag, len(ds))
+	for i := range ds {
+		tags[i] = ds[i].Tag
+	}
+	return tags
+}
+
+// start sends consume-ok, if it is due, and what came in before; the channel's
+// mu is not held.
+func (k *consumer) start(ok frame.Method) {
+	k.ch.mu.Lock()
+	defer k.ch.mu.Unlock()
+	if ok != nil {
+		k.ch.send(ok)
+	}
+	k.started = true
+	k.send(k.held)
+	k.held = nil
+}
+
+// send encodes messages; the channel's mu is held.
+func (k *consumer) send(ds []shard.Delivery) {
+	if len(ds) == 0 {
+		return
+	}
+	now := time.Now()
+	var expired []shard.DeliveryTag
+	sent := int64(0)
+	c := k.ch.c
+	c.out.append(func(b []byte) []byte {
+		for i := range ds {
+			d := &ds[i]
+			if k.unwanted(d, now) {
+				expired = append(expired, d.Tag)
+				continue
+			}
+			m := frame.BasicDeliver{ConsumerTag: k.tag, Redelivered: d.Count > 1}
+			m.Exchange, m.RoutingKey = c.vh.addressee(d)
+			m.DeliveryTag = k.track(d.Tag)
+			b = frame.AppendMethod(b, k.ch.id, &m)
+			b = appendRecord(b, k.ch.id, d.Record, c.frameMax)
+			sent++
+		}
+		return b
+	})
+	c.s.env.Stats.MessagesOut.Add(sent)
+	if len(expired) > 0 && !k.noAck {
+		go k.sc.Ack(expired...)
+	}
+}
+
+// unwanted tells whether a message has expired, or lies before the start of a
+// stream consumer.
+func (k *consumer) unwanted(d *shard.Delivery, now time.Time) bool {
+	return d.Record.Expired(now) || k.q.limits.expired(d.Record.Timestamp, now) || k.from != nil && k.from.before(d)
+}
+
+// track gives the delivery its tag; the channel's mu is held.
+func (k *consumer) track(message shard.DeliveryTag) uint64 {
+	if k.noAck {
+		return k.ch.mu.unacked.skip()
+	}
+	k.waiting.Add(1)
+	return k.ch.mu.unacked.add(k, message)
+}
+
+// settled counts deliveries that the client settled. A cancelled consumer goes
+// with its last.
+func (k *consumer) settled(n int) {
+	if k.waiting.Add(int64(-n)) > 0 {
+		return
+	}
+	k.ch.mu.Lock()
+	over := k.cancelled
+	k.ch.mu.Unlock()
+	if over {
+		k.sc.Close()
+	}
+}
+
+// Closed says that the queue was deleted (RabbitMQ's consumer_cancel_notify).
+func (k *consumer) Closed(error) {
+	ch := k.ch
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	if k.cancelled || ch.mu.gone || k.tag == "" {
+		return
+	}
+	k.cancelled = true
+	if ch.c.caps.cancelNotify {
+		ch.send(&frame.BasicCancel{ConsumerTag: k.tag, NoWait: true})
+	}
+}
+
+// cancel stops deliveries; what the client has not settled stays with it.
+func (k *consumer) cancel() {
+	k.unregister()
+	k.sc.Pause(true)
+	if k.noAck {
+		k.sc.Close()
+	}
+	k.ch.mu.Lock()
+	k.cancelled = true
+	k.ch.mu.Unlock()
+	if !k.noAck && k.waiting.Load() <= 0 {
+		k.sc.Close()
+	}
+	k.endStream()
+}
+
+// detach ends a consumer; what is not settled goes back to the queue.
+func (k *consumer) detach() {
+	k.unregister()
+	k.ch.mu.Lock()
+	k.cancelled = true
+	k.ch.mu.Unlock()
+	k.sc.Close()
+	k.endStream()
+}
+
+// register makes the consumer stop while the connection's output is full.
+func (k *consumer) register() {
+	p := &k.ch.c.pause
+	p.Lock()
+	defer p.Unlock()
+	p.consumers[k] = struct{}{}
+	if p.on {
+		k.sc.Pause(true)
+	}
+}
+
+func (k *consumer) unregister() {
+	p := &k.ch.c.pause
+	p.Lock()
+	delete(p.consumers, k)
+	p.Unlock()
+}
+
+// addressee gives the exchange and routing key that a message is delivered
+// with: what it was published with by AMQP, else what follows from its subject
+// and from how it got here.
+func (vh *vhost) addressee(d *shard.Delivery) (exchange, key string) {
+	exchange, key = vh.addressOf(d.Topic, d.Subject)
+	v, ok := d.Record.Header(shard.HeaderExchange)
+	if ok {
+		exchange = string(v)
+	} else if exchange == "" {
+		exchange = "amq.topic"
+		for _, b := range d.Bindings {
+			if b.ID == bindingDefault {
+				exchange = ""
+			}
+		}
+	}
+	if v, ok := d.Record.Header(shard.HeaderRoutingKey); ok {
+		key = string(v)
+	}
+	return exchange, key
+}

@@ -1,0 +1,99 @@
+package amqp
+
+import (
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+)
+
+// queueLimits are the x- arguments of a queue that are enforced.
+type queueLimits struct {
+	kind       string        // x-queue-type
+	ttl        time.Duration // x-message-ttl; hasTTL tells 0 from none
+	hasTTL     bool
+	expires    time.Duration // x-expires
+	maxDeliver int           // x-delivery-limit and the first delivery
+}
+
+// queueArgs are the arguments that a queue may be declared with. Those that are
+// false are known and refused: they would change what the queue promises.
+// Others are ignored, as RabbitMQ does.
+var queueArgs = map[string]bool{
+	"x-queue-type": true, "x-message-ttl": true, "x-expires": true, "x-delivery-limit": true,
+	"x-max-length": false, "x-max-length-bytes": false, "x-overflow": false, "x-max-priority": false,
+	"x-dead-letter-exchange": false, "x-dead-letter-routing-key": false, "x-single-active-consumer": false,
+}
+
+// limitsOf reads the arguments of a queue.
+func limitsOf(args frame.Table) (l queueLimits, err error) {
+	l.kind = "classic"
+	for _, f := range args {
+		enforced, known := queueArgs[f.Name]
+		if known && !enforced {
+			return l, refuse(codePreconditionFailed, "arg '%s' is not supported", f.Name)
+		}
+		switch f.Name {
+		case "x-queue-type":
+			switch l.kind = f.Value.Str; l.kind {
+			case "classic", "quorum", "stream":
+			default:
+				return l, refuse(codePreconditionFailed, "invalid arg 'x-queue-type': unsupported queue type '%s'", l.kind)
+			}
+		case "x-message-ttl":
+			if l.ttl, err = millis(f, 0); err != nil {
+				return l, err
+			}
+			l.hasTTL = true
+		case "x-expires":
+			if l.expires, err = millis(f, 1); err != nil {
+				return l, err
+			}
+		case "x-delivery-limit":
+			n, ok := f.Value.Int()
+			if !ok || n < 0 || n > 1<<30 {
+				return l, refuse(codePreconditionFailed, "invalid arg '%s'", f.Name)
+			}
+			l.maxDeliver = int(n) + 1
+		}
+	}
+	return l, nil
+}
+
+func millis(f frame.Field, least int64) (time.Duration, error) {
+	n, ok := f.Value.Int()
+	if !ok || n < least || n > 315_360_000_000 {
+		return 0, refuse(codePreconditionFailed, "invalid arg '%s': not a number of milliseconds from %d on", f.Name, least)
+	}
+	return time.Duration(n) * time.Millisecond, nil
+}
+
+// in adds where it happened.
+func (f *fault) in(queue, vhost string) *fault {
+	f.text += " for queue '" + queue + "' in vhost '" + vhost + "'"
+	return f
+}
+
+// allow refuses properties that a queue type does not have.
+func (l *queueLimits) allow(m *frame.QueueDeclare, queue, vhost string) error {
+	if l.kind == "classic" {
+		return nil
+	}
+	what := ""
+	switch {
+	case !m.Durable:
+		what = "non-durable"
+	case m.Exclusive:
+		what = "exclusive"
+	case m.AutoDelete:
+		what = "auto-delete"
+	default:
+		return nil
+	}
+	return refuse(codePreconditionFailed, "invalid property '%s' for queue '%s' in vhost '%s'", what, queue, vhost)
+}
+
+// expired tells whether a queue's own limit has passed for a message of that
+// time (milliseconds).
+func (l *queueLimits) expired(timestamp int64, now time.Time) bool {
+	return l.hasTTL && now.UnixMilli() >= timestamp+l.ttl.Milliseconds()
+}

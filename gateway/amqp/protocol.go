@@ -1,0 +1,124 @@
+package amqp
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+)
+
+// Config is the protocol's part of the configuration.
+type Config struct {
+	// VHosts besides "/". The subjects of vhost v lie below "v.".
+	VHosts []string `mapstructure:"vhosts"`
+	// Heartbeat that the server proposes; 0 turns it off.
+	Heartbeat time.Duration `mapstructure:"heartbeat"`
+	// FrameMax in bytes and ChannelMax bound what is negotiated.
+	FrameMax   int `mapstructure:"frame_max"`
+	ChannelMax int `mapstructure:"channel_max"`
+}
+
+func defaultConfig() Config {
+	return Config{Heartbeat: time.Minute, FrameMax: 128 << 10, ChannelMax: 2047}
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.FrameMax < frame.MinMax || c.FrameMax > 16<<20:
+		return fmt.Errorf("check amqp.frame_max: %d is not between %d and 16777216", c.FrameMax, frame.MinMax)
+	case c.ChannelMax < 1 || c.ChannelMax > 65535:
+		return fmt.Errorf("check amqp.channel_max: %d is not between 1 and 65535", c.ChannelMax)
+	case c.Heartbeat < 0 || c.Heartbeat > 65535*time.Second:
+		return fmt.Errorf("check amqp.heartbeat: %v is not between 0 and 65535s", c.Heartbeat)
+	}
+	return nil
+}
+
+// Protocol is the gateway's line in the table of protocols.
+func Protocol() gateway.Protocol {
+	return gateway.Protocol{
+		Name:      "amqp",
+		Listeners: []gateway.ListenerSpec{{Key: "listen", Port: 5672}},
+		New:       New,
+	}
+}
+
+// server is the gateway.
+type server struct {
+	env    gateway.Env
+	cfg    Config
+	log    *slog.Logger
+	vhosts map[string]*vhost
+	mu     struct {
+		sync.Mutex
+		conns map[*conn]struct{}
+	}
+}
+
+// New makes the gateway. It touches no storage until a client opens a vhost.
+func New(env gateway.Env) (gateway.Server, error) {
+	cfg := defaultConfig()
+	if err := env.Config(&cfg); err != nil {
+		return nil, fmt.Errorf("read amqp configuration: %w", err)
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	if env.Log == nil {
+		env.Log = slog.New(slog.DiscardHandler)
+	}
+	if env.Stats == nil {
+		env.Stats = new(gateway.Stats)
+	}
+	if env.Limits == (gateway.Limits{}) {
+		env.Limits = gateway.DefaultLimits()
+	}
+	s := &server{env: env, cfg: cfg, log: env.Log.With("protocol", "amqp"), vhosts: make(map[string]*vhost)}
+	s.mu.conns = make(map[*conn]struct{})
+	for _, name := range append([]string{"/"}, cfg.VHosts...) {
+		s.vhosts[name] = newVHost(s, name)
+	}
+	return s, nil
+}
+
+// ServeConn serves one connection.
+func (s *server) ServeConn(ctx context.Context, nc *gateway.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	c := newConn(ctx, s, nc)
+	s.mu.Lock()
+	s.mu.conns[c] = struct{}{}
+	s.mu.Unlock()
+	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
+	defer stop()
+	defer func() {
+		s.mu.Lock()
+		delete(s.mu.conns, c)
+		s.mu.Unlock()
+		c.cleanup()
+	}()
+	c.serve()
+}
+
+// Drain sends every client connection.close 320.
+func (s *server) Drain(ctx context.Context) {
+	s.mu.Lock()
+	conns := make([]*conn, 0, len(s.mu.conns))
+	for c := range s.mu.conns {
+		conns = append(conns, c)
+	}
+	s.mu.Unlock()
+	for _, c := range conns {
+		c.out.method(0, &frame.ConnectionClose{
+			ReplyCode: codeConnectionForced,
+			ReplyText: "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'",
+		})
+	}
+	for _, c := range conns {
+		c.out.drained(ctx)
+	}
+}

@@ -1,0 +1,288 @@
+package amqp
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// incoming is a publish whose content header and body are on their way.
+type incoming struct {
+	on, header bool
+	method     frame.BasicPublish
+	props      frame.Properties
+	size       uint64
+	body       []byte
+}
+
+func (ch *channel) beginContent(m *frame.BasicPublish) {
+	ch.incoming = incoming{on: true, method: *m}
+}
+
+func (ch *channel) dropContent() {
+	ch.c.partial -= len(ch.incoming.body)
+	ch.incoming = incoming{}
+}
+
+// content takes a content header or body frame (AMQP 2.3.5).
+func (ch *channel) content(f frame.Frame) error {
+	in := &ch.incoming
+	switch {
+	case !in.on:
+		return refuse(codeUnexpectedFrame, "expected method frame, got frame of type %d instead", f.Type)
+	case f.Type == frame.TypeHeader && !in.header:
+		h, err := frame.DecodeHeader(f.Payload)
+		if err != nil {
+			return err
+		}
+		if h.Class != frame.ClassBasic {
+			return refuse(codeUnexpectedFrame, "expected content header for class 60, got one for class %d instead", h.Class)
+		}
+		if limit := ch.c.s.env.Limits.MaxMessageBytes; h.BodySize > uint64(limit) || len(f.Payload) > limit {
+			ch.dropContent()
+			f := refuse(codeContentTooLarge, "message size %d is larger than configured max size %d", h.BodySize, limit)
+			f.method = frame.IDBasicPublish
+			return f
+		}
+		in.header, in.props, in.size = true, h.Properties, h.BodySize
+		if in.size > 0 {
+			return nil
+		}
+		return ch.complete(nil)
+	case f.Type == frame.TypeBody && in.header:
+		return ch.bodyFrame(f.Payload)
+	}
+	return refuse(codeUnexpectedFrame, "frame of type %d is not expected now", f.Type)
+}
+
+func (ch *channel) bodyFrame(p []byte) error {
+	in := &ch.incoming
+	if uint64(len(in.body)+len(p)) > in.size {
+		return refuse(codeFrameError, "body of %d bytes is longer than the %d announced", len(in.body)+len(p), in.size)
+	}
+	if len(in.body) == 0 && uint64(len(p)) == in.size {
+		return ch.complete(p)
+	}
+	if ch.c.partial += len(p); ch.c.partial > ch.c.s.env.Limits.MaxInflightBytes {
+		return refuse(codeResourceError, "bodies under way on all channels are over %d bytes", ch.c.s.env.Limits.MaxInflightBytes)
+	}
+	if in.body == nil {
+		in.body = make([]byte, 0, min(in.size, 256<<10)) // the rest as it comes
+	}
+	if in.body = append(in.body, p...); uint64(len(in.body)) < in.size {
+		return nil
+	}
+	return ch.complete(in.body)
+}
+
+// complete publishes what has arrived, or keeps it for the transaction. The body
+// may be part of the read buffer.
+func (ch *channel) complete(body []byte) error {
+	p := publish{method: ch.incoming.method, props: ch.incoming.props, body: body}
+	ch.dropContent()
+	if ch.confirm {
+		ch.published++
+		p.seq = ch.published
+	}
+	ch.c.s.env.Stats.MessagesIn.Add(1)
+	if err := ch.admit(&p); err != nil {
+		f := faultOf(err)
+		f.method = frame.IDBasicPublish
+		return f
+	}
+	if ch.tx != nil {
+		if ch.c.vh.exchange(p.method.Exchange) == nil {
+			f := refuse(codeNotFound, "no exchange '%s' in vhost '%s'", p.method.Exchange, ch.c.vh.name)
+			f.method = frame.IDBasicPublish
+			return f
+		}
+		p.body = bytes.Clone(p.body)
+		return ch.tx.add(ch.c, &p)
+	}
+	if err := ch.publish(&p); err != nil {
+		f := faultOf(err)
+		f.method = frame.IDBasicPublish
+		return f
+	}
+	return nil
+}
+
+// publish is one message on its way in.
+type publish struct {
+	method frame.BasicPublish
+	props  frame.Properties
+	body   []byte
+	seq    uint64 // of the confirm; 0: none is due
+}
+
+// admit checks what needs no look at the topology.
+func (ch *channel) admit(p *publish) error {
+	if p.props.Flags&frame.HasUserID != 0 && p.props.UserID != ch.c.who.Name {
+		return refuse(codePreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", p.props.UserID, ch.c.who.Name)
+	}
+	if p.props.Flags&frame.HasExpiration != 0 {
+		if n, err := strconv.ParseUint(p.props.Expiration, 10, 32); err != nil {
+			return refuse(codePreconditionFailed, "invalid expiration '%s': not a number of milliseconds", p.props.Expiration)
+		} else if n > 315_360_000_000 {
+			return refuse(codePreconditionFailed, "invalid expiration '%s': value too large", p.props.Expiration)
+		}
+	}
+	if p.method.Immediate {
+		return refuse(codeNotImplemented, "immediate=true")
+	}
+	return nil
+}
+
+// publish routes a message and puts it into the batch of its shard.
+func (ch *channel) publish(p *publish) error {
+	c := ch.c
+	exchange, key := p.method.Exchange, p.method.RoutingKey
+	r := shard.Record{Timestamp: time.Now().UnixMilli(), Value: p.body}
+	if r.Value == nil {
+		r.Value = []byte{}
+	}
+	replySubject := ""
+	if p.props.Flags&frame.HasReplyTo != 0 && p.props.ReplyTo == replyQueue {
+		if c.reply == nil || c.reply.of(ch) == nil {
+			return refuse(codePreconditionFailed, "fast reply consumer does not exist")
+		}
+		p.props.ReplyTo, replySubject = c.reply.address(ch)
+	}
+	target, err := c.vh.route(c, exchange, key, p, &r)
+	if err != nil {
+		return err
+	}
+	r.Headers = appendHeaders(nil, &p.props)
+	if replySubject != "" {
+		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderReplySubject, Value: []byte(replySubject)})
+	}
+	if target.subject != "" && shard.Relayed(target.subject) {
+		ch.relay(p, target.subject, &r)
+		return nil
+	}
+	if p.method.Mandatory && !target.bound {
+		ch.giveBack(p)
+	}
+	if target.subject == "" { // the default exchange with an empty routing key
+		ch.settle(p.seq, confirmed)
+		return nil
+	}
+	return c.store(ch, p, target, r)
+}
+
+// relay hands a message to live subscribers and forgets it.
+func (ch *channel) relay(p *publish, subject string, r *shard.Record) {
+	r.Value = bytes.Clone(r.Value)
+	n := ch.c.s.env.Broker.Live.Relay([]shard.Message{{Subject: subject, Record: r, Origin: ch.c.nc.Origin}})
+	if n == 0 && p.method.Mandatory {
+		ch.giveBack(p)
+	}
+	ch.settle(p.seq, confirmed)
+}
+
+// giveBack returns a mandatory message that no queue is bound for.
+func (ch *channel) giveBack(p *publish) {
+	ch.c.out.append(func(b []byte) []byte {
+		b = frame.AppendMethod(b, ch.id, &frame.BasicReturn{
+			ReplyCode: codeNoRoute, ReplyText: "NO_ROUTE", Exchange: p.method.Exchange, RoutingKey: p.method.RoutingKey,
+		})
+		return frame.AppendContent(b, ch.id, &p.props, p.body, ch.c.frameMax)
+	})
+}
+
+// settle notes the outcome of publishes and sends the confirms that are due.
+func (ch *channel) settle(seq uint64, o outcome) {
+	if seq == 0 {
+		return
+	}
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	ch.mu.confirms.set(seq, o)
+	ch.sendConfirms()
+}
+
+// sendConfirms sends what is complete at the front; mu is held.
+func (ch *channel) sendConfirms() {
+	if ch.mu.gone {
+		return
+	}
+	ch.mu.confirms.emit(func(seq uint64, multiple, ok bool) {
+		if ok {
+			ch.send(&frame.BasicAck{DeliveryTag: seq, Multiple: multiple})
+		} else {
+			ch.send(&frame.BasicNack{DeliveryTag: seq, Multiple: multiple})
+		}
+	})
+}
+
+// store puts a record into the batch of its shard.
+func (c *conn) store(ch *channel, p *publish, target target, r shard.Record) error {
+	if size := r.Size(); size > c.s.env.Limits.MaxMessageBytes {
+		return refuse(codeContentTooLarge, "message size %d is larger than configured max size %d", size, c.s.env.Limits.MaxMessageBytes)
+	}
+	if err := c.may(shard.OpPublish, gateway.ResourceSubject, target.subject, "exchange '"+p.method.Exchange+"' with routing key '"+p.method.RoutingKey+"'"); err != nil {
+		return err
+	}
+	t, err := c.s.env.Broker.Topics.Resolve(c.ctx, target.subject, true)
+	for wait := 50 * time.Millisecond; err != nil && retriable(err); wait = min(2*wait, time.Second) {
+		// Only the first use of a subject can meet this: its topic cannot be made now.
+		if !c.blockedWait(wait) {
+			return err
+		}
+		t, err = c.s.env.Broker.Topics.Resolve(c.ctx, target.subject, true)
+	}
+	c.unblocked()
+	if err != nil {
+		return err
+	}
+	r.Headers = c.vh.address(r.Headers, t, target)
+	if t.Name != target.subject {
+		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderSubject, Value: []byte(target.subject)})
+	}
+	if t.CapturesMany() {
+		r.Key = []byte(target.subject)
+	}
+	if ch.tx != nil {
+		ch.txRefs++
+	}
+	c.batches.add(c, t, t.ShardOf(r.Key, target.subject), &r, ref{ch, p.seq, ch.tx})
+	return nil
+}
+
+// address adds the exchange and routing key where they do not follow from the
+// subject.
+func (vh *vhost) address(hs []shard.Header, t *shard.Topic, to target) []shard.Header {
+	exchange, key := vh.addressOf(t, to.subject)
+	if to.exchange == "amq.topic" && exchange == "" && key == to.key && vh.queue(key) == nil {
+		return hs // a queue that it reaches by a binding shows amq.topic
+	}
+	if exchange != to.exchange {
+		hs = append(hs, shard.Header{Name: shard.HeaderExchange, Value: []byte(to.exchange)})
+	}
+	if key != to.key {
+		hs = append(hs, shard.Header{Name: shard.HeaderRoutingKey, Value: []byte(to.key)})
+	}
+	return hs
+}
+
+// addressOf gives the exchange and routing key that follow from a subject.
+func (vh *vhost) addressOf(t *shard.Topic, subject string) (exchange, key string) {
+	if t != nil && t.Labels[labelVHost] == vh.name && t.Labels[labelExchange] != "" {
+		name := t.Labels[labelExchange]
+		if rest, ok := strings.CutPrefix(subject, vh.prefix+name); ok && (rest == "" || rest[0] == '.') {
+			return name, strings.TrimPrefix(rest, ".")
+		}
+	}
+	return "", strings.TrimPrefix(subject, vh.prefix)
+}
+
+// isTooLarge tells whether a batch was refused for its size.
+func isTooLarge(err error) bool {
+	return errors.Is(err, shard.ErrBatchTooLarge) || shard.KindOf(err) == shard.KindTooLarge
+}

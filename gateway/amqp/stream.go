@@ -1,0 +1,94 @@
+package amqp
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// streamInfix marks the groups of stream consumers: "amqp/<vhost>/<queue>/stream/<n>".
+const streamInfix = "/stream/"
+
+var streamSeq atomic.Uint64
+
+// streamStart is where a consumer of a stream queue begins: such a consumer
+// reads all messages by a cursor of its own, and takes none away from others.
+type streamStart struct {
+	start  shard.Start
+	offset int64 // least one, in each shard
+	time   int64 // least timestamp, milliseconds
+}
+
+func (s *streamStart) before(d *shard.Delivery) bool {
+	return d.Record.Offset < s.offset || d.Record.Timestamp < s.time
+}
+
+// streamStartOf reads x-stream-offset: "first", "next" (the default), an offset
+// or a timestamp.
+func streamStartOf(args frame.Table) (*streamStart, error) {
+	s := &streamStart{start: shard.StartNew}
+	v, ok := args.Get("x-stream-offset")
+	if !ok || v.Kind == frame.KindString && v.Str == "next" {
+		return s, nil
+	}
+	s.start = shard.StartEarliest
+	n, isInt := v.Int()
+	switch {
+	case v.Kind == frame.KindString && v.Str == "first":
+	case v.Kind == frame.KindTimestamp && n >= 0 && n < 1<<40:
+		s.time = n * 1000
+	case isInt && n >= 0:
+		s.offset = n
+	default:
+		text, _ := v.Text()
+		return nil, refuse(codePreconditionFailed, "x-stream-offset %.64s is none of first, next, an offset, a timestamp", text)
+	}
+	return s, nil
+}
+
+// openStream gives the consumer a group of its own with the queue's bindings.
+func (ch *channel) openStream(k *consumer, m *frame.BasicConsume) error {
+	c := ch.c
+	if m.NoAck {
+		return refuse(codeNotImplemented, "consumer '%s': stream queues do not support no_ack", k.tag)
+	}
+	if ch.prefetch == 0 {
+		return refuse(codePreconditionFailed, "consumer prefetch count is not set for stream queue '%s' in vhost '%s'", k.q.name, c.vh.name)
+	}
+	from, err := streamStartOf(m.Arguments)
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%s%s%d-%d", c.vh.groupName(k.q.name), streamInfix, c.nc.Origin, streamSeq.Add(1))
+	g, err := c.s.env.Broker.Groups.Create(c.ctx, shard.GroupConfig{Name: name})
+	if err != nil {
+		return err
+	}
+	k.group, k.from = g, from
+	for _, b := range k.q.group.Bindings().List() {
+		nb := *b
+		nb.Start = from.start
+		if err := g.Bindings().Add(c.ctx, nb); err != nil {
+			k.endStream()
+			return err
+		}
+	}
+	return nil
+}
+
+// endStream deletes the consumer's own group.
+func (k *consumer) endStream() {
+	if k.from == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ch.c.ctx), 5*time.Second)
+	defer cancel()
+	name := k.group.Config().Name
+	if err := k.ch.c.s.env.Broker.Groups.Delete(ctx, name); err != nil && shard.KindOf(err) != shard.KindNotFound {
+		k.ch.c.log.Warn("group of a stream consumer not deleted", "group", name, "error", err)
+	}
+}
