@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.golang/packets"
+	"github.com/nats-io/nats.go"
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -56,7 +57,7 @@ type KafkaProducer struct {
 
 // NewKafkaProducer connects with acks=all; lost data is an error, not passed over.
 func NewKafkaProducer(p harness.Ports) (*KafkaProducer, error) {
-	c, err := clients.DialKafka(p.Kafka, kgo.StopProducerOnDataLossDetected(), kgo.ProducerLinger(time.Millisecond),
+	c, err := clients.DialKafka(p.Kafka, kgo.StopProducerOnDataLossDetected(), kgo.ProducerLinger(time.Millisecond), kgo.MetadataMinAge(50*time.Millisecond),
 		kgo.ProduceRequestTimeout(5*time.Second), kgo.RetryBackoffFn(func(int) time.Duration { return 20 * time.Millisecond }))
 	if err != nil {
 		return nil, err
@@ -246,7 +247,7 @@ func WriteAMQP(ctx context.Context, p harness.Ports, l *Ledger) error {
 
 // WriteNATS publishes as load: NATS core has no acknowledgement.
 func WriteNATS(ctx context.Context, p harness.Ports, l *Ledger) error {
-	nc, err := clients.DialNATS(p.NATS)
+	nc, err := clients.DialNATS(p.NATS, nats.NoReconnect())
 	if err != nil {
 		return err
 	}
