@@ -120,6 +120,9 @@ func (f *flusher) report(err error) {
 	was := f.mu.failing
 	f.mu.failing = err
 	f.mu.Unlock()
+	if err != nil {
+		f.e.counters.flushFailures.Add(1)
+	}
 	switch {
 	case err != nil && was == nil && !errors.Is(err, context.Canceled):
 		f.e.log.Warn("flush failed; the write-ahead log keeps everything", "error", err)

@@ -70,8 +70,8 @@ func (a api) beforeLogin() api { a.early = true; return a }
 func (a api) shownFrom(v int16) api { a.shownMin = v; return a }
 
 // newTable is THE table. Shapes are explained at type shape.
-func newTable() apiTable {
-	t := apiTable{rows: []api{
+func newTable() *apiTable {
+	t := &apiTable{rows: []api{
 		row(0, 3, 13, "s3+ h i [s0-12 u13+ [i y]]", serveProduce).large().shownFrom(0),
 		row(1, 4, 18, "i0-14 i i i3+ b4+ i7+ i7+ [s0-12 u13+ [i i9+ q i12+ q5+ i]] [s0-12 u13+ (i)]7+ s11+", serveFetch),
 		row(2, 1, 11, "i b2+ [s [i i4+ q i0]] i10+", on(listOffsets)),

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
@@ -29,6 +30,7 @@ type client struct {
 	maxPacketOut int
 	aliasMax     uint16
 	problemInfo  bool
+	linger       atomic.Bool // read on for a while after the last bytes
 	claimed      bool
 	connected    bool
 	durable      bool // the session outlives the connection
@@ -255,6 +257,7 @@ func (c *client) leave(err error) {
 		c.finish(nil)
 	}
 	c.waitWritten()
+	c.readOff()
 	if c.claimed {
 		c.letGo(errors.Is(err, errLeft))
 	}
@@ -273,6 +276,7 @@ func (c *client) sendReason(pe *packet.Error) {
 	if c.problemInfo {
 		d.Props = d.Props.AddStr(packet.PropReasonString, pe.Msg)
 	}
+	c.linger.Store(true)
 	c.finish(d.Append(nil, c.v))
 }
 

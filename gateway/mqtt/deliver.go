@@ -207,8 +207,6 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 func (c *client) prepareAgain(it outItem, e *sent) (outItem, *sent, bool) {
 	delete(c.session.out.restored, it.tag)
 	if e.done { // PUBCOMP came before the group gave it again
-		delete(c.session.out.byID, e.id)
-		c.session.out.trash = append(c.session.out.trash, e.id)
 		it.skip = true
 		return it, nil, true
 	}
@@ -221,7 +219,6 @@ func (c *client) prepareAgain(it outItem, e *sent) (outItem, *sent, bool) {
 	if it.topic == "" {
 		it.topic, _ = shard.MQTTNames(it.msg.Subject, it.msg.Record)
 	}
-	e.msg = it.msg
 	return it, e, true
 }
 

@@ -25,6 +25,7 @@ type bed struct {
 	srv    *Server
 	stats  *gateway.Stats
 	state  *mortal
+	conns  []net.Conn // the server's sides
 	cancel context.CancelFunc
 	ctx    context.Context
 }
@@ -48,6 +49,9 @@ func (b *bed) crash() {
 	b.t.Helper()
 	b.state.dead.Store(true)
 	b.mem.Close()
+	for _, c := range b.conns {
+		c.Close()
+	}
 	b.stop()
 }
 
@@ -132,6 +136,7 @@ type peer struct {
 func (b *bed) dial(v packet.Version) *peer {
 	b.t.Helper()
 	cl, sv := net.Pipe()
+	b.conns = append(b.conns, sv)
 	p := &peer{t: b.t, b: b, nc: cl, v: v, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)

@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"io"
 	"sync"
 	"time"
 
@@ -183,13 +184,40 @@ func (c *client) endWriter() bool {
 			c.srv.env.Stats.BytesOut.Add(int64(len(o.last)))
 			o.last = nil
 		}
-		_ = c.nc.Close()
+		c.hangUp()
 	}
 	o.items, o.ctl = nil, nil
 	o.running = false
 	o.idle.Broadcast()
 	return true
 }
+
+// hangUp closes the connection. Where the client is told why and may still be
+// writing, only our direction: closing with bytes unread would reset the
+// connection, and the client would never see the reason.
+func (c *client) hangUp() {
+	if half, ok := c.nc.Conn.(interface{ CloseWrite() error }); ok && c.linger.Load() && half.CloseWrite() == nil {
+		return
+	}
+	_ = c.nc.Close()
+}
+
+// readOff waits for the client to hang up after hangUp, but not for long.
+func (c *client) readOff() {
+	if !c.linger.Load() {
+		return
+	}
+	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+	}
+	_ = c.nc.Close()
+}
+
+// Bounds of readOff.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 1 << 20
+)
 
 // failWriter gives the connection up.
 func (c *client) failWriter() {

@@ -57,7 +57,10 @@ func (s *sending) add(it *outItem) *sent {
 	}
 	it.id = s.nextID
 	e := &sent{id: it.id, qos: it.qos, from: it.from, tag: it.tag, tagged: it.from != nil,
-		msg: it.msg, topic: it.topic, ids: it.ids, retain: it.retain}
+		topic: it.topic, ids: it.ids, retain: it.retain}
+	if it.from == nil || it.from.shared != nil { // else the group keeps it
+		e.msg = it.msg
+	}
 	s.byID[it.id] = e
 	return e
 }
@@ -150,11 +153,8 @@ func (c *client) completed(id uint16) {
 		ss.mu.Unlock()
 		return
 	}
-	if e.tagged && e.from == nil { // the group has yet to give it again
-		e.done = true
-		ss.mu.Unlock()
-		return
-	}
+	// Where the group has yet to give it again, restored keeps it until then.
+	e.done = true
 	delete(ss.out.byID, id)
 	if e.saved {
 		ss.out.trash = append(ss.out.trash, id)
