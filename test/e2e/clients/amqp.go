@@ -165,3 +165,35 @@ func amqpMessage(d *amqp.Delivery) Message {
 	}
 	return m
 }
+
+// ReadQueue takes n messages of a queue, acknowledging each, and gives their bodies.
+func ReadQueue(ctx context.Context, port int, queue string, n int) ([][]byte, error) {
+	c, ch, err := DialAMQP(port)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if err := ch.Qos(1000, 0, false); err != nil {
+		return nil, fmt.Errorf("set prefetch: %w", err)
+	}
+	ds, err := ch.Consume(queue, "", false, false, false, false, nil)
+	if err != nil {
+		return nil, fmt.Errorf("consume %s: %w", queue, err)
+	}
+	var all [][]byte
+	for len(all) < n {
+		select {
+		case d, ok := <-ds:
+			if !ok {
+				return all, fmt.Errorf("consume %s: the channel is closed after %d messages", queue, len(all))
+			}
+			all = append(all, d.Body)
+			if err := d.Ack(false); err != nil {
+				return all, fmt.Errorf("acknowledge: %w", err)
+			}
+		case <-ctx.Done():
+			return all, fmt.Errorf("consume %s: %d of %d messages: %w", queue, len(all), n, ctx.Err())
+		}
+	}
+	return all, nil
+}

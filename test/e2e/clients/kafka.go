@@ -2,9 +2,9 @@ package clients
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -58,7 +58,7 @@ type kafkaReader struct {
 }
 
 func newKafkaReader(port int, filter string) (Reader, error) {
-	opts := []kgo.Opt{kgo.ConsumeTopics(filter), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(500e6)}
+	opts := []kgo.Opt{kgo.ConsumeTopics(filter), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(500 * time.Millisecond)}
 	if strings.HasPrefix(filter, "^") {
 		opts = append(opts, kgo.ConsumeRegex())
 	}
@@ -96,12 +96,14 @@ func kafkaMessage(rec *kgo.Record) Message {
 	return m
 }
 
-// ReadAll reads a topic's partition from its start to the end that it had when the call began.
-func ReadAll(ctx context.Context, port int, topic string, partition int32, end int64) ([]*kgo.Record, error) {
-	if end == 0 {
+// ReadRange reads a partition's records from one offset up to, not including, another.
+func ReadRange(ctx context.Context, port int, topic string, partition int32, from, to int64) ([]*kgo.Record, error) {
+	if from >= to {
 		return nil, nil
 	}
-	c, err := DialKafka(port, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}))
+	c, err := DialKafka(port, kgo.FetchMaxWait(500*time.Millisecond), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{
+		topic: {partition: kgo.NewOffset().At(from)},
+	}))
 	if err != nil {
 		return nil, err
 	}
@@ -110,15 +112,17 @@ func ReadAll(ctx context.Context, port int, topic string, partition int32, end i
 	for {
 		fs := c.PollFetches(ctx)
 		if err := ctx.Err(); err != nil {
-			return all, fmt.Errorf("read %s/%d: %d of offset %d read: %w", topic, partition, len(all), end, err)
+			return all, fmt.Errorf("read %s/%d from %d to %d: have %d records: %w", topic, partition, from, to, len(all), err)
 		}
 		for _, e := range fs.Errors() {
-			if !errors.Is(e.Err, context.Canceled) {
-				return all, fmt.Errorf("read %s/%d: %w", topic, partition, e.Err)
+			return all, fmt.Errorf("read %s/%d: %w", topic, partition, e.Err)
+		}
+		for it := fs.RecordIter(); !it.Done(); {
+			if r := it.Next(); r.Offset < to {
+				all = append(all, r)
 			}
 		}
-		fs.EachRecord(func(r *kgo.Record) { all = append(all, r) })
-		if n := len(all); n > 0 && all[n-1].Offset >= end-1 {
+		if n := len(all); n > 0 && all[n-1].Offset >= to-1 {
 			return all, nil
 		}
 	}
