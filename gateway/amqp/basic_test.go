@@ -329,7 +329,13 @@ func TestStreamQueue(t *testing.T) {
 	call[*frame.BasicConsumeOk](c, 1, from("next", frame.String("next")))
 	c.put(1, "", "s", "4")
 	c.deliver(1, "4")
-	c.send(1, from("odd", frame.String("sometime")))
+	call[*frame.BasicConsumeOk](c, 1, from("time", frame.Value{Kind: frame.KindTimestamp, Num: uint64(time.Now().Unix()) + 3600}))
+	c.put(1, "", "s", "5")
+	if _, m := c.deliver(1, "5"); m.ConsumerTag != "next" {
+		t.Errorf("a message before its time went to %s", m.ConsumerTag)
+	}
+	quiet[*frame.BasicDeliver](c, 1)
+	c.send(1, from("odd", frame.String("last")))
 	c.channelClosed(1, 406)
 }
 
