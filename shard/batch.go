@@ -38,7 +38,7 @@ const (
 )
 
 // MaxBatchBytes bounds any batch, whatever a topic's own limit says.
-const MaxBatchBytes = 64 << 20
+const MaxBatchBytes = 32 << 20
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

@@ -28,8 +28,14 @@ func (b *Builder) Add(r *Record) {
 		b.baseTime, b.maxTime = r.Timestamp, r.Timestamp
 	}
 	b.maxTime = max(b.maxTime, r.Timestamp)
+	b.add(r, int64(b.count))
+	b.count++
+}
+
+// add encodes one record at an offset from the batch's first.
+func (b *Builder) add(r *Record, delta int64) {
 	timeDelta := r.Timestamp - b.baseTime
-	body := 1 + varintLen(timeDelta) + varintLen(int64(b.count)) +
+	body := 1 + varintLen(timeDelta) + varintLen(delta) +
 		bytesLen(r.Key) + bytesLen(r.Value) + varintLen(int64(len(r.Headers)))
 	for i := range r.Headers {
 		h := &r.Headers[i]
@@ -38,7 +44,7 @@ func (b *Builder) Add(r *Record) {
 	p := binary.AppendVarint(b.buf, int64(body))
 	p = append(p, 0)
 	p = binary.AppendVarint(p, timeDelta)
-	p = binary.AppendVarint(p, int64(b.count))
+	p = binary.AppendVarint(p, delta)
 	p = appendBytes(p, r.Key)
 	p = appendBytes(p, r.Value)
 	p = binary.AppendVarint(p, int64(len(r.Headers)))
@@ -49,7 +55,6 @@ func (b *Builder) Add(r *Record) {
 		p = appendBytes(p, h.Value)
 	}
 	b.buf = p
-	b.count++
 }
 
 // Count is the number of records added.

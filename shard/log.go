@@ -8,7 +8,9 @@ type Log interface {
 	// error too, when it is as durable as opts and the topic demand. Batches
 	// that one goroutine appends to one shard get rising offsets in call order
 	// and complete in that order. The log owns b from the call on. Append
-	// blocks only while the append budget is spent, until ctx ends.
+	// blocks only while the append budget is spent, until ctx ends. With
+	// DurabilityMemory done is called before Append returns. After an error the
+	// batch is the caller's again.
 	Append(ctx context.Context, id ID, b *Batch, opts AppendOptions, done Completion)
 	// Read gives whole batches from the one that holds from on, up to
 	// opts.MaxBytes but at least one if there is one; none at the end. Errors:

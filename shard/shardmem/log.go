@@ -99,14 +99,21 @@ func (b *Broker) dropLogs(t *shard.Topic) {
 func (b *Broker) Append(ctx context.Context, id shard.ID, batch *shard.Batch, opts shard.AppendOptions, done shard.Completion) {
 	size := min(int64(batch.Size()), b.opts.AppendBudget)
 	if err := b.budget.Acquire(ctx, size); err != nil {
-		b.push(pending{done: done, result: refused(shard.Errorf(shard.KindUnavailable, "append batch: %w", err))})
+		done.Appended(refused(shard.Errorf(shard.KindUnavailable, "append batch: %w", err)))
 		return
 	}
 	l, t, err := b.log(id)
 	if err != nil {
-		b.push(pending{done: done, size: size, result: refused(err)})
+		b.budget.Release(size)
+		done.Appended(refused(err))
 		return
 	}
+	var early *shard.AppendResult // of an append that is promised nothing
+	defer func() {
+		if early != nil {
+			done.Appended(*early)
+		}
+	}()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := pending{log: l, topic: t, index: id.Index, origin: opts.Origin, done: done, size: size}
@@ -117,6 +124,10 @@ func (b *Broker) Append(ctx context.Context, id shard.ID, batch *shard.Batch, op
 	case !p.result.Duplicate:
 		p.batch = batch
 		b.hub.Assigned(t, id.Index, batch, opts.Origin)
+	}
+	if opts.Durability == shard.DurabilityMemory {
+		r := p.result
+		early, p.done = &r, nil
 	}
 	b.push(p)
 }

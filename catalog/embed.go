@@ -1,0 +1,131 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"sync/atomic"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Settings of the embedded etcd. A single member has nobody to wait for, so
+// its ticks are short; history is kept five minutes, which bounds its size and
+// is what a watch may fall behind by before it lists again.
+const (
+	embedTickMs     = 10
+	embedElectionMs = 100
+	embedRetention  = "5m"
+	embedQuotaBytes = 4 << 30
+	// Nobody catches up from a lone member's raft log: keep little of it in
+	// memory and to replay at start.
+	embedSnapshotCount = 2000
+	embedCatchUp       = 100
+)
+
+// embedded is an etcd server inside this process.
+type embedded struct {
+	server *embed.Etcd
+	closed *atomic.Bool
+}
+
+// startEmbedded starts etcd on dir, without any client listener: calls go
+// through memory. Its one listener, which a lone member needs but never uses,
+// is on a random loopback port. It returns when the server can be written to.
+func startEmbedded(ctx context.Context, dir string, log *slog.Logger) (*embedded, *clientv3.Client, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("start embedded etcd: %w", err)
+	}
+	loopback := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
+	cfg := embed.NewConfig()
+	cfg.Name, cfg.Dir = "robustmq", dir
+	cfg.TickMs, cfg.ElectionMs = embedTickMs, embedElectionMs
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{loopback}, []url.URL{loopback}
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = nil, []url.URL{loopback}
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", embedRetention
+	cfg.QuotaBackendBytes = embedQuotaBytes
+	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = embedSnapshotCount, embedCatchUp
+	cfg.EnableGRPCGateway = false
+	closed := new(atomic.Bool)
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(&slogCore{log: log.With("component", "etcd"), closed: closed}))
+	e, err := embed.StartEtcd(cfg)
+	if err != nil {
+		return nil, nil, fmt.Errorf("start embedded etcd in %s: %w", dir, err)
+	}
+	em := &embedded{server: e, closed: closed}
+	select {
+	case <-e.Server.ReadyNotify():
+	case <-e.Server.StopNotify():
+		em.close()
+		return nil, nil, fmt.Errorf("start embedded etcd in %s: it stopped", dir)
+	case <-ctx.Done():
+		em.close()
+		return nil, nil, fmt.Errorf("start embedded etcd in %s: %w", dir, ctx.Err())
+	}
+	return em, v3client.New(e.Server), nil
+}
+
+func (e *embedded) close() {
+	e.closed.Store(true)
+	e.server.Close()
+}
+
+// slogCore hands etcd's own log to slog: its warnings are our debug lines, its
+// errors our warnings, and what it says while it is being closed is dropped.
+type slogCore struct {
+	log    *slog.Logger
+	closed *atomic.Bool
+}
+
+func (c *slogCore) level(l zapcore.Level) slog.Level {
+	if l >= zapcore.ErrorLevel {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// Enabled implements zapcore.Core.
+func (c *slogCore) Enabled(l zapcore.Level) bool {
+	return l >= zapcore.WarnLevel && !c.closed.Load() && c.log.Enabled(context.Background(), c.level(l))
+}
+
+// With implements zapcore.Core.
+func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
+	return &slogCore{log: c.log.With(attrs(fields)...), closed: c.closed}
+}
+
+// Check implements zapcore.Core.
+func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(e.Level) {
+		return ce.AddCore(e, c)
+	}
+	return ce
+}
+
+// Write implements zapcore.Core.
+func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	c.log.Log(context.Background(), c.level(e.Level), e.Message, attrs(fields)...)
+	return nil
+}
+
+// Sync implements zapcore.Core.
+func (c *slogCore) Sync() error { return nil }
+
+func attrs(fields []zapcore.Field) []any {
+	m := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(m)
+	}
+	out := make([]any, 0, 2*len(m.Fields))
+	for k, v := range m.Fields {
+		out = append(out, k, v)
+	}
+	return out
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
+	"github.com/spf13/cobra"
+
+	"github.com/robustmq/robustmq-go/gateway"
+)
+
+func serveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the broker: every gateway, embedded etcd and a directory as object store unless configured otherwise",
+		Args:  cobra.NoArgs,
+		RunE:  serve,
+	}
+	configFlags(cmd)
+	for _, p := range protocols() {
+		for _, l := range p.Listeners {
+			cmd.Flags().String(flagName(p, l), "", fmt.Sprintf("address of the %s listener (default 127.0.0.1:%d)", p.Name, l.Port))
+		}
+	}
+	cmd.Flags().String("admin.listen", "", "address of the admin HTTP listener (default 127.0.0.1:8080)")
+	return cmd
+}
+
+// configFlags are those of every verb that reads the configuration.
+func configFlags(cmd *cobra.Command) {
+	cmd.Flags().String("config", "", "configuration file (YAML, TOML or JSON)")
+	cmd.Flags().String("data-dir", "data", "directory of WAL, embedded etcd and the directory store")
+	cmd.Flags().StringArray("set", nil, "one setting, as store.kind=s3; may be repeated")
+}
+
+func flagName(p gateway.Protocol, l gateway.ListenerSpec) string {
+	return p.Name + "." + strings.ReplaceAll(l.Key, "_", "-")
+}
+
+// listenerFlags turns the listeners' own flags into settings.
+func listenerFlags(cmd *cobra.Command) {
+	set := func(name string) {
+		if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
+			_ = cmd.Flags().Set("set", name+"="+f.Value.String())
+		}
+	}
+	for _, p := range protocols() {
+		for _, l := range p.Listeners {
+			set(flagName(p, l))
+		}
+	}
+	set("admin.listen")
+}
+
+func serve(cmd *cobra.Command, _ []string) error {
+	listenerFlags(cmd)
+	cfg, err := loadConfig(cmd.Flags())
+	if err != nil {
+		return err
+	}
+	log, err := cfg.logger()
+	if err != nil {
+		return err
+	}
+	if _, err := memlimit.Set(memlimit.WithRatio(0.9), memlimit.WithProvider(memlimit.FromCgroup)); err != nil {
+		log.Debug("no memory limit found", "error", err)
+	}
+	var all []endpoint
+	own := make(map[string]map[string]any)
+	addresses := make(map[string]string)
+	for _, p := range protocols() {
+		es, rest, err := cfg.endpoints(p)
+		if err != nil {
+			return err
+		}
+		all, own[p.Name] = append(all, es...), rest
+		if len(es) > 0 {
+			addresses[p.Name] = cfg.advertised(es[0])
+		}
+	}
+	tlsConfig, err := cfg.tlsConfig()
+	if err != nil {
+		return err
+	}
+	for {
+		err := serveOnce(cmd.Context(), &cfg, log, all, own, addresses, tlsConfig)
+		if !errors.Is(err, errSessionLost) {
+			return err
+		}
+		log.Warn("starting over", "error", err)
+	}
+}
+
+// errSessionLost ends an incarnation: it has to stop acknowledging and start over.
+var errSessionLost = errors.New("the catalog session is lost: ownership is given up")
+
+// serveOnce runs one incarnation until ctx ends or its session is lost.
+func serveOnce(ctx context.Context, cfg *Config, log *slog.Logger, all []endpoint, own map[string]map[string]any,
+	addresses map[string]string, tlsConfig *tls.Config) error {
+	begun := time.Now()
+	st, err := openStorage(ctx, cfg, log, addresses)
+	if err != nil {
+		return err
+	}
+	s := &server{cfg: cfg, log: log, storage: st, servers: map[string]gateway.Server{}, stats: map[string]*gateway.Stats{}}
+	defer s.stop()
+	defaultPassword, err := ensureAdmin(ctx, st.engine.Broker().Users)
+	if err != nil {
+		return err
+	}
+	if err := cfg.checkExposure(all, defaultPassword); err != nil {
+		return err
+	}
+	if err := s.startGateways(context.WithoutCancel(ctx), all, own, tlsConfig); err != nil {
+		return err
+	}
+	closeAdmin, err := s.startAdmin()
+	if err != nil {
+		return err
+	}
+	defer closeAdmin()
+	log.Info("ready", "after", time.Since(begun).Round(time.Millisecond).String(), "data_dir", cfg.DataDir, "store", cfg.Store.Kind)
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+	case <-st.engine.Lost():
+		return errSessionLost
+	}
+	return nil
+}
+
+// startAdmin opens the admin HTTP listener.
+func (s *server) startAdmin() (func(), error) {
+	if s.cfg.Admin.Listen == "off" {
+		return func() {}, nil
+	}
+	ln, err := net.Listen("tcp", s.cfg.Admin.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for admin: %w", err)
+	}
+	mux := http.NewServeMux()
+	health := func(w http.ResponseWriter, _ *http.Request) {
+		if err := s.storage.engine.Health(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = fmt.Fprintln(w, "ok")
+	}
+	mux.HandleFunc("GET /healthz", health)
+	mux.HandleFunc("GET /readyz", health)
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = srv.Serve(ln) }()
+	s.log.Info("listening", "protocol", "admin", "address", ln.Addr().String())
+	return func() { _ = srv.Close() }, nil
+}

@@ -1,0 +1,314 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/robustmq/robustmq-go/catalog"
+	"github.com/robustmq/robustmq-go/engine"
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/tier/store"
+	"github.com/robustmq/robustmq-go/tier/store/open"
+)
+
+// storage is the part of the process below the gateways.
+type storage struct {
+	lock   *os.File
+	cat    *catalog.Catalog
+	store  store.Store
+	closer io.Closer
+	engine *engine.Engine
+}
+
+// openStorage joins catalog, store and engine. The data directory is locked:
+// two processes on one WAL would each believe it theirs.
+func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map[string]string) (_ *storage, err error) {
+	s := &storage{}
+	defer func() {
+		if err != nil {
+			s.close(ctx, log)
+		}
+	}()
+	if err := os.MkdirAll(c.DataDir, 0o755); err != nil {
+		return nil, fmt.Errorf("make data directory: %w", err)
+	}
+	if s.lock, err = lockDir(c.DataDir); err != nil {
+		return nil, err
+	}
+	cfg := catalog.Config{Endpoints: c.Etcd.Endpoints, Prefix: c.Etcd.Prefix, Username: c.Etcd.Username,
+		Password: c.Etcd.Password, LeaseTTL: c.Etcd.LeaseTTL, Logger: log}
+	if len(cfg.Endpoints) == 0 {
+		cfg.Embedded = filepath.Join(c.DataDir, "etcd")
+		cfg.LeaseTTL = max(cfg.LeaseTTL, embeddedLeaseTTL)
+	}
+	if s.cat, err = catalog.Open(ctx, cfg); err != nil {
+		return nil, fmt.Errorf("open catalog: %w", err)
+	}
+	if s.store, s.closer, err = open.Open(ctx, c.storeConfig()); err != nil {
+		return nil, fmt.Errorf("open object store: %w", err)
+	}
+	if s.engine, err = engine.Open(ctx, s.cat, s.store, c.engineOptions(log, addresses)); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *storage) close(ctx context.Context, log *slog.Logger) {
+	if s.engine != nil {
+		if err := s.engine.Close(ctx); err != nil {
+			log.Warn("close engine", "error", err)
+		}
+	}
+	if s.cat != nil {
+		if err := s.cat.Close(); err != nil {
+			log.Warn("close catalog", "error", err)
+		}
+	}
+	if s.closer != nil {
+		if err := s.closer.Close(); err != nil {
+			log.Warn("close object store", "error", err)
+		}
+	}
+	if s.lock != nil {
+		_ = s.lock.Close()
+	}
+}
+
+// embeddedLeaseTTL is generous: nobody else can take over from a gateway whose
+// etcd lives inside it, and a paused machine should go on where it was.
+const embeddedLeaseTTL = time.Minute
+
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "LOCK"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock data directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock data directory %s: another process uses it: %w", dir, err)
+	}
+	return f, nil
+}
+
+func (c *Config) storeConfig() open.Config {
+	s := c.Store
+	if s.Dir == "" {
+		s.Dir = filepath.Join(c.DataDir, "objects")
+	}
+	return open.Config{Kind: s.Kind, Dir: s.Dir, Endpoint: s.Endpoint, Bucket: s.Bucket, Prefix: s.Prefix,
+		Region: s.Region, AccessKey: s.AccessKey, SecretKey: s.SecretKey, PathStyle: s.PathStyle || s.Endpoint != ""}
+}
+
+func (c *Config) engineOptions(log *slog.Logger, addresses map[string]string) engine.Options {
+	durability, _ := shard.ParseDurability(c.Topics.Durability) // checked when read
+	walDir := c.WAL.Dir
+	if walDir == "" {
+		walDir = filepath.Join(c.DataDir, "wal")
+	}
+	retention := c.Topics.Retention.Milliseconds()
+	if c.Topics.Retention < 0 {
+		retention = -1
+	}
+	return engine.Options{
+		WALDir: walDir, WALMaxBytes: c.WAL.MaxBytes, WALFileBytes: c.WAL.FileBytes,
+		FlushBytes: c.Flush.Bytes, FlushInterval: c.Flush.Interval, ObjectFlushInterval: c.Flush.ObjectInterval,
+		SegmentBytes: c.Flush.SegmentBytes,
+		TailBytes:    c.Memory.TailBytes, AppendBytes: c.Memory.AppendBytes, CacheBytes: c.Memory.CacheBytes,
+		Durability: durability, RetentionMs: retention, RetentionBytes: c.Topics.RetentionBytes,
+		MaxMessageBytes: c.Topics.MaxMessageBytes, AutoShards: c.Topics.AutoCreate.Shards, AutoTopics: c.Topics.AutoCreate.Max,
+		RetentionInterval: c.Background.RetentionInterval, MergeInterval: c.Background.MergeInterval,
+		MergeSegments: c.Background.MergeSegments, DeleteGrace: c.Background.DeleteGrace,
+		Node:   shard.Node{Name: c.nodeName(), Zone: c.Node.Zone, Addresses: addresses},
+		Logger: log,
+	}
+}
+
+func (c *Config) nodeName() string {
+	if c.Node.ID != "" {
+		return c.Node.ID
+	}
+	return "robustmq-1"
+}
+
+// endpoint is one listener as configured.
+type endpoint struct {
+	protocol gateway.Protocol
+	spec     gateway.ListenerSpec
+	addr     string
+	tls      bool
+}
+
+// endpoints reads the listeners of a protocol from its part of the
+// configuration, and takes their keys out of it: what is left is the gateway's.
+// "listen: off" turns one off; "tls_listen" adds one with TLS.
+func (c *Config) endpoints(p gateway.Protocol) ([]endpoint, map[string]any, error) {
+	rest := make(map[string]any)
+	own, _ := c.protocols[p.Name].(map[string]any)
+	for k, v := range own {
+		rest[k] = v
+	}
+	var out []endpoint
+	for _, spec := range p.Listeners {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Port))
+		if v, ok := rest[spec.Key]; ok {
+			addr = fmt.Sprint(v)
+			delete(rest, spec.Key)
+		}
+		if addr != "off" && addr != "" {
+			out = append(out, endpoint{protocol: p, spec: spec, addr: addr})
+		}
+		if v, ok := rest["tls_"+spec.Key]; ok {
+			delete(rest, "tls_"+spec.Key)
+			out = append(out, endpoint{protocol: p, spec: spec, addr: fmt.Sprint(v), tls: true})
+		}
+	}
+	for _, e := range out {
+		if _, _, err := net.SplitHostPort(e.addr); err != nil {
+			return nil, nil, fmt.Errorf("configuration: %s.%s: %w", p.Name, e.spec.Key, err)
+		}
+	}
+	return out, rest, nil
+}
+
+// advertised is where clients reach an endpoint.
+func (c *Config) advertised(e endpoint) string {
+	host, port, _ := net.SplitHostPort(e.addr)
+	if c.Node.AdvertisedHost != "" {
+		host = c.Node.AdvertisedHost
+	} else if host == "" || net.ParseIP(host) != nil && net.ParseIP(host).IsUnspecified() {
+		host, _ = os.Hostname()
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// checkExposure refuses to listen beyond loopback while the default password or
+// anonymous access would be good there, unless the configuration says so in so
+// many words. Refused logins are the second line: this is the first.
+func (c *Config) checkExposure(es []endpoint, defaultPassword bool) error {
+	var wide []string
+	for _, e := range es {
+		host, _, _ := net.SplitHostPort(e.addr)
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			wide = append(wide, e.addr)
+		}
+	}
+	if len(wide) == 0 {
+		return nil
+	}
+	list := strings.Join(wide, ", ")
+	if defaultPassword && !c.Security.AllowDefaultPasswordRemotely {
+		return fmt.Errorf("refusing to listen on %s while user admin has the default password: change it, or set security.allow_default_password_remotely", list)
+	}
+	if c.Security.Anonymous && !c.Security.AllowAnonymousRemotely {
+		return fmt.Errorf("refusing to listen on %s with anonymous access on: set security.anonymous to false, or security.allow_anonymous_remotely", list)
+	}
+	return nil
+}
+
+// ensureAdmin makes the account that ships with the broker in a new cluster, and
+// tells whether it still has its first password.
+func ensureAdmin(ctx context.Context, users shard.Users) (defaultPassword bool, err error) {
+	if len(users.List()) == 0 {
+		u, err := gateway.NewUser("admin", "robustmq")
+		if err != nil {
+			return false, err
+		}
+		u.Superuser, u.DefaultPassword = true, true
+		if err := users.Put(ctx, u); err != nil {
+			return false, fmt.Errorf("create user admin: %w", err)
+		}
+	}
+	return slices.ContainsFunc(users.List(), func(u *shard.User) bool { return u.DefaultPassword }), nil
+}
+
+// server runs the gateways.
+type server struct {
+	cfg       *Config
+	log       *slog.Logger
+	storage   *storage
+	listeners []*gateway.Listener
+	servers   map[string]gateway.Server
+	stats     map[string]*gateway.Stats
+}
+
+// startGateways makes every protocol's server and opens its listeners.
+func (s *server) startGateways(ctx context.Context, es []endpoint, own map[string]map[string]any, tlsConfig *tls.Config) error {
+	b := s.storage.engine.Broker()
+	auth := gateway.NewAuth(b.Users, b.ACLs, gateway.AuthConfig{
+		AnonymousRemotely:       s.cfg.Security.AllowAnonymousRemotely,
+		DefaultPasswordRemotely: s.cfg.Security.AllowDefaultPasswordRemotely,
+		AnonymousOff:            !s.cfg.Security.Anonymous,
+	})
+	l := s.cfg.Limits
+	for _, p := range protocols() {
+		env := gateway.Env{Broker: b, Auth: auth, Log: s.log.With("protocol", p.Name), Stats: &gateway.Stats{},
+			Limits: gateway.Limits{MaxMessageBytes: l.MaxMessageBytes, MaxConnections: l.MaxConnections,
+				MaxSubscriptions: l.MaxSubscriptions, MaxInflightBytes: l.MaxInflightBytes, MaxOutboundBytes: l.MaxOutboundBytes},
+			Decode: func(dst any) error {
+				if err := strictDecode(own[p.Name], dst); err != nil {
+					return fmt.Errorf("configuration: %s: %w", p.Name, err)
+				}
+				return nil
+			}}
+		srv, err := p.New(env)
+		if err != nil {
+			return fmt.Errorf("start %s: %w", p.Name, err)
+		}
+		s.servers[p.Name], s.stats[p.Name] = srv, env.Stats
+	}
+	for _, e := range es {
+		ln := &gateway.Listener{Protocol: e.protocol.Name, Addr: e.addr, Subprotocols: e.spec.Subprotocols,
+			Server: s.servers[e.protocol.Name], Log: s.log, Stats: s.stats[e.protocol.Name],
+			MaxConnections: l.MaxConnections, LoginTimeout: l.LoginTimeout, OwnTLS: e.spec.OwnTLS}
+		if hs, ok := ln.Server.(gateway.HTTPServer); ok && e.spec.HTTP {
+			ln.HTTP = hs.HTTPHandler(e.spec.Key)
+		}
+		if e.tls {
+			if tlsConfig == nil {
+				return errors.New("configuration: a tls listener needs tls.cert_file and tls.key_file")
+			}
+			ln.TLS = tlsConfig
+		}
+		if err := ln.Start(ctx); err != nil {
+			return err
+		}
+		s.listeners = append(s.listeners, ln)
+		s.log.Info("listening", "protocol", e.protocol.Name, "address", ln.Address().String(),
+			"websocket", len(e.spec.Subprotocols) > 0, "tls", e.tls)
+	}
+	return nil
+}
+
+// drainTime bounds how long clients are told to go elsewhere.
+const drainTime = 5 * time.Second
+
+// stop drains and closes everything, newest first.
+func (s *server) stop() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for _, l := range s.listeners {
+		l.StopAccepting()
+	}
+	dctx, dcancel := context.WithTimeout(ctx, drainTime)
+	for _, srv := range s.servers {
+		srv.Drain(dctx)
+	}
+	dcancel()
+	for _, l := range s.listeners {
+		l.Close()
+	}
+	s.storage.close(ctx, s.log)
+}

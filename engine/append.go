@@ -1,0 +1,181 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/wal"
+)
+
+// pending is one append on its way through the WAL.
+type pending struct {
+	e      *Engine
+	s      *shardLog
+	topic  *shard.Topic
+	batch  *shard.Batch
+	done   shard.Completion
+	result shard.AppendResult
+	origin shard.Origin
+	last   int64
+	size   int64
+	object bool
+}
+
+// Append implements shard.Log.
+func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts shard.AppendOptions, done shard.Completion) {
+	size := int64(b.Size())
+	if err := e.admit(ctx, size); err != nil {
+		done.Appended(shard.AppendResult{Err: err, AppendTime: -1})
+		return
+	}
+	r, p := e.append(ctx, id, b, &opts, done, size)
+	if p == nil {
+		e.budget.Release(size)
+	}
+	if r != nil {
+		done.Appended(*r)
+	}
+	e.tails.evict()
+}
+
+// admit takes the append's share of the budget.
+func (e *Engine) admit(ctx context.Context, size int64) error {
+	if err := e.down(); err != nil {
+		return err
+	}
+	if size > e.opts.AppendBytes {
+		return &shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Err: shard.ErrBatchTooLarge}
+	}
+	if err := e.budget.Acquire(ctx, size); err != nil {
+		return shard.Errorf(shard.KindUnavailable, "append batch: %w", err)
+	}
+	return nil
+}
+
+// append gives the batch its offsets and queues it for the WAL. A result that
+// is not nil is the outcome, known already: an error, a duplicate, or an append
+// that was promised no durability. What was queued comes back as pending.
+func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion, size int64) (*shard.AppendResult, *pending) {
+	fail := func(err error) (*shard.AppendResult, *pending) {
+		return &shard.AppendResult{Err: err, AppendTime: -1}, nil
+	}
+	s, topic, err := e.owned(id)
+	if err != nil {
+		return fail(err)
+	}
+	if max := e.maxMessageBytes(topic); size > int64(max) {
+		return fail(&shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Shard: &id, Err: shard.ErrBatchTooLarge})
+	}
+	if idempotent(b, opts) {
+		if err := e.ensureProducers(ctx, s); err != nil {
+			return fail(err)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return fail(shard.ErrTopicNotFound)
+	}
+	if opts.CheckNext && opts.ExpectNext != s.next {
+		return fail(shard.At(shard.ErrPrecondition, "append batch", id, s.next))
+	}
+	if r, dup, err := e.checkProducer(s, b, opts, done); err != nil {
+		return fail(shard.At(err, "append batch", id, s.next))
+	} else if dup {
+		return r, nil
+	}
+	p := &pending{e: e, s: s, topic: topic, batch: b, done: done, origin: opts.Origin, size: size}
+	p.result = shard.AppendResult{Base: s.next, AppendTime: -1, Start: s.start}
+	b.Assign(s.next, s.epoch)
+	if topic.Config.AppendTime {
+		p.result.AppendTime = e.opts.Now().UnixMilli()
+		b.SetAppendTime(p.result.AppendTime)
+	}
+	p.last = b.LastOffset()
+	p.object = e.durability(topic) == shard.DurabilityObject
+	if err := e.wal.Append(wal.Entry{Shard: id, Epoch: s.epoch, Data: b.Raw()}, p); err != nil {
+		return fail(walError(err))
+	}
+	e.recordProducer(s, b, opts)
+	s.next = p.last + 1
+	s.tail = append(s.tail, tailEntry{base: p.result.Base, last: p.last, maxTime: b.MaxTimestamp(), size: int(size), batch: b})
+	e.tails.push(s, p.last, size)
+	if topic.Num != stateTopicNum {
+		e.live.Assigned(topic, id.Index, b, opts.Origin)
+	}
+	if opts.Durability == shard.DurabilityMemory || e.durability(topic) == shard.DurabilityMemory {
+		p.done = nil
+		r := p.result
+		return &r, p
+	}
+	return nil, p
+}
+
+// WALDone implements wal.Waiter; it runs on the WAL's sync goroutine, in order.
+func (p *pending) WALDone(pos wal.Pos, err error) {
+	e, s := p.e, p.s
+	e.budget.Release(p.size)
+	s.mu.Lock()
+	if err != nil {
+		s.mu.Unlock()
+		e.fail(err)
+		if p.done != nil {
+			p.result.Err = walError(err)
+			p.done.Appended(p.result)
+		}
+		return
+	}
+	if t := s.entryAt(p.result.Base); t != nil {
+		t.pos, t.synced = pos, true
+	}
+	s.synced = p.last + 1
+	e.flusher.note(s, pos, p.size, p.object)
+	if p.object {
+		s.object = append(s.object, p)
+		s.mu.Unlock()
+		return
+	}
+	p.result.Start = s.start
+	s.advance(p.last + 1)
+	dups := s.takeDups()
+	s.mu.Unlock()
+	p.complete()
+	for _, d := range dups {
+		d.done.Appended(d.result)
+	}
+}
+
+// complete tells the caller and hands the batch to those who follow the shard.
+func (p *pending) complete() {
+	if !p.topic.Internal {
+		p.e.feed.push(p)
+		return
+	}
+	if p.done != nil {
+		p.done.Appended(p.result)
+	}
+}
+
+// walError translates what the WAL refuses.
+func walError(err error) error {
+	switch {
+	case errors.Is(err, wal.ErrFull):
+		return shard.ErrWALFull
+	case errors.Is(err, wal.ErrTooLarge):
+		return &shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Err: shard.ErrBatchTooLarge}
+	case errors.Is(err, wal.ErrClosed):
+		return shard.ErrClosed
+	}
+	return &shard.Error{Kind: shard.KindUnavailable, Op: "append batch", Err: err,
+		Hint: "the write-ahead log failed; this gateway acknowledges nothing until it is restarted"}
+}
+
+// hashID spreads shards over workers and stripes.
+func hashID(id shard.ID) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte{byte(id.Index), byte(id.Index >> 8), byte(id.Index >> 16),
+		byte(id.Topic), byte(id.Topic >> 8), byte(id.Topic >> 16), byte(id.Topic >> 24)})
+	return h.Sum32()
+}

@@ -1,0 +1,350 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/robustmq/robustmq-go/catalog"
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/tier"
+)
+
+// maxLevel is where merging ends.
+const maxLevel = 4
+
+func (e *Engine) mergeLoop(ctx context.Context) {
+	tick := time.NewTicker(e.opts.MergeInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for ctx.Err() == nil {
+			did, err := e.Merge(ctx)
+			if err != nil && ctx.Err() == nil {
+				e.log.Warn("merging segments failed; it is tried again", "error", err)
+			}
+			if err != nil || !did {
+				break
+			}
+		}
+	}
+}
+
+// Merge rewrites one run of neighbouring segments of a level into the next
+// level: fewer objects, each shard's records together, dead and superseded
+// records left out. did is false when there is nothing to merge.
+func (e *Engine) Merge(ctx context.Context) (did bool, err error) {
+	run := e.mergeRun()
+	if run == nil {
+		return false, nil
+	}
+	return true, e.merge(ctx, run)
+}
+
+// mergeRun picks segments of one level that follow one another in time.
+func (e *Engine) mergeRun() []*catalog.Segment {
+	segs := slices.Collect(e.cat.Segments())
+	slices.SortFunc(segs, func(a, b *catalog.Segment) int {
+		if a.Created != b.Created {
+			return int(min(max(a.Created-b.Created, -1), 1))
+		}
+		return a.ULID.Compare(b.ULID)
+	})
+	var run []*catalog.Segment
+	var size int64
+	for _, s := range segs {
+		if s.Size > e.opts.SegmentBytes/2 {
+			run, size = nil, 0
+			continue
+		}
+		if len(run) > 0 && (s.Level != run[0].Level || size+s.Size > 2*e.opts.SegmentBytes) {
+			run, size = nil, 0
+		}
+		run, size = append(run, s), size+s.Size
+		if len(run) >= e.opts.MergeSegments && run[0].Level < maxLevel {
+			if full := e.withExtents(run); full != nil && e.whole(full) {
+				return full
+			}
+		}
+	}
+	return nil
+}
+
+// withExtents reads the run's extents; nil when one of them is gone meanwhile.
+func (e *Engine) withExtents(run []*catalog.Segment) []*catalog.Segment {
+	out := make([]*catalog.Segment, 0, len(run))
+	for _, s := range run {
+		full, ok := e.cat.Segment(s.ULID)
+		if !ok {
+			return nil
+		}
+		out = append(out, &full)
+	}
+	return out
+}
+
+// whole tells whether no extent of another segment lies between the run's
+// extents of any shard, so that the merged ones can take their place.
+func (e *Engine) whole(run []*catalog.Segment) bool {
+	in := make(map[ulid.ULID]bool, len(run))
+	bounds := make(map[shard.ID]span)
+	for _, s := range run {
+		in[s.ULID] = true
+		for i := range s.Extents {
+			x := &s.Extents[i]
+			b, ok := bounds[x.Shard]
+			if !ok {
+				b = span{x.Base, x.Last}
+			}
+			bounds[x.Shard] = span{min(b.from, x.Base), max(b.to, x.Last)}
+		}
+	}
+	for id, b := range bounds {
+		for _, x := range e.cat.Extents(id) {
+			if x.Extent.Base <= b.to && x.Extent.Last >= b.from && !in[x.Segment.ULID] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// merge reads the run shard by shard, writes the merged objects and swaps them
+// in by one transaction.
+func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
+	type source struct {
+		seg *catalog.Segment
+		ext catalog.Extent
+	}
+	byShard := make(map[shard.ID][]source)
+	var ids []shard.ID
+	for _, s := range run {
+		for _, x := range s.Extents {
+			if e.dead(&x) {
+				continue
+			}
+			if byShard[x.Shard] == nil {
+				ids = append(ids, x.Shard)
+			}
+			byShard[x.Shard] = append(byShard[x.Shard], source{s, x})
+		}
+	}
+	slices.SortFunc(ids, shard.ID.Compare)
+	out := mergeOutput{e: e, level: int(run[0].Level) + 1, created: run[0].Created}
+	for _, id := range ids {
+		srcs := byShard[id]
+		slices.SortFunc(srcs, func(a, b source) int { return int(min(max(a.ext.Base-b.ext.Base, -1), 1)) })
+		keep, err := e.compaction(ctx, id, srcs[0].ext.Base)
+		if err != nil {
+			return err
+		}
+		for _, src := range srcs {
+			if err := e.mergeExtent(ctx, &out, src.seg, src.ext, keep); err != nil {
+				return err
+			}
+		}
+	}
+	if err := out.emit(ctx); err != nil {
+		return err
+	}
+	remove := make([]ulid.ULID, len(run))
+	for i, s := range run {
+		remove[i] = s.ULID
+	}
+	if err := e.session.SwapSegments(ctx, out.done, remove); err != nil {
+		return fmt.Errorf("swap %d segments for %d: %w", len(run), len(out.done), err)
+	}
+	e.counters.merges.Add(1)
+	return nil
+}
+
+func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, seg *catalog.Segment, x catalog.Extent, keep func(*shard.Record) bool) error {
+	for from := x.Base; from <= x.Last; {
+		raw, err := e.reader.Read(ctx, seg.Key, seg.Size, tierExtent(x), from, 4<<20)
+		if err != nil {
+			return e.tierError(err, x.Shard, from, seg.Key)
+		}
+		bs, err := shard.SplitBatches(raw)
+		if err != nil {
+			return &shard.Error{Kind: shard.KindCorrupt, Op: "merge segment " + seg.Key, Shard: &x.Shard, Offset: from, Err: err}
+		}
+		if len(bs) == 0 {
+			return nil
+		}
+		for _, b := range bs {
+			from = b.LastOffset() + 1
+			if keep != nil && !b.Control() {
+				if b, err = compact(b, keep); err != nil {
+					return err
+				}
+			}
+			if b == nil {
+				continue
+			}
+			if err := out.add(ctx, x.Shard, b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// compact leaves out superseded records; a batch that loses none stays as it is.
+func compact(b *shard.Batch, keep func(*shard.Record) bool) (*shard.Batch, error) {
+	recs, err := b.Records()
+	if err != nil {
+		return nil, err
+	}
+	all := true
+	for i := range recs {
+		if !keep(&recs[i]) {
+			all = false
+			break
+		}
+	}
+	if all {
+		return b, nil
+	}
+	return b.Rewrite(keep)
+}
+
+// compaction gives the rule by which records of a compacted shard stay, nil for
+// one that is not compacted. first says where the merge begins.
+func (e *Engine) compaction(ctx context.Context, id shard.ID, first int64) (func(*shard.Record) bool, error) {
+	t, ok := e.cat.Topics().ByNum(id.Topic)
+	if !ok || !t.Config.Compact {
+		return nil, nil
+	}
+	oldest := first
+	if base, _, ok := e.cat.Bounds(id); ok {
+		oldest = base
+	}
+	if id.Topic == stateTopicNum {
+		return e.state.compaction(int(id.Index), first <= oldest), nil
+	}
+	newest, err := e.newestOffsets(ctx, id, first)
+	if err != nil {
+		return nil, err
+	}
+	tombstones := e.opts.Now().Add(-24 * time.Hour).UnixMilli()
+	return func(r *shard.Record) bool {
+		if r.Key == nil {
+			return true
+		}
+		if r.Value == nil && first <= oldest && r.Timestamp < tombstones {
+			return false
+		}
+		return newest[string(r.Key)] <= r.Offset
+	}, nil
+}
+
+// maxCompactKeys bounds the memory of one shard's compaction; keys past it are
+// all kept until a later pass.
+const maxCompactKeys = 4 << 20
+
+// newestOffsets maps each key to its last offset from first to the shard's end.
+func (e *Engine) newestOffsets(ctx context.Context, id shard.ID, first int64) (map[string]int64, error) {
+	newest := make(map[string]int64)
+	b, err := e.Bounds(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for from := max(first, b.Start); from < b.End; {
+		r, err := e.Read(ctx, id, from, shard.ReadOptions{MaxBytes: 4 << 20})
+		if err != nil {
+			return nil, err
+		}
+		if len(r.Batches) == 0 {
+			break
+		}
+		for _, batch := range r.Batches {
+			recs, err := batch.Records()
+			if err != nil {
+				return nil, shard.At(err, "compact", id, batch.BaseOffset())
+			}
+			for i := range recs {
+				k := string(recs[i].Key)
+				if _, known := newest[k]; recs[i].Key != nil && (known || len(newest) < maxCompactKeys) {
+					newest[k] = recs[i].Offset
+				}
+			}
+			batch.Forget()
+			from = batch.LastOffset() + 1
+		}
+	}
+	return newest, nil
+}
+
+// compaction of the state log: what the map holds now stays. A deletion stays
+// while older records that it hides may exist elsewhere.
+func (st *stateStore) compaction(slot int, oldest bool) func(*shard.Record) bool {
+	sl := &st.slots[slot]
+	return func(r *shard.Record) bool {
+		owner, key, err := splitStateKey(r.Key)
+		if err != nil {
+			return true
+		}
+		sl.mu.RLock()
+		defer sl.mu.RUnlock()
+		var cur shard.StateValue
+		ok := false
+		if o := sl.owners[owner]; o != nil {
+			cur, ok = o.values[key]
+		}
+		if !ok {
+			return r.Value == nil && !oldest
+		}
+		return r.Offset+1 >= cur.Rev
+	}
+}
+
+// mergeOutput collects merged objects until they are swapped in.
+type mergeOutput struct {
+	e       *Engine
+	level   int
+	created int64
+	b       *tier.Builder
+	done    []catalog.Segment
+}
+
+func (m *mergeOutput) add(ctx context.Context, id shard.ID, b *shard.Batch) error {
+	if m.b != nil && int64(m.b.Size()+b.Size()) > m.e.opts.SegmentBytes {
+		if err := m.emit(ctx); err != nil {
+			return err
+		}
+	}
+	if m.b == nil {
+		m.b = tier.NewBuilder(int(min(m.e.opts.SegmentBytes, 8<<20)))
+	}
+	return m.b.Add(id, b.Raw())
+}
+
+// emit uploads what was collected; it is committed by the swap.
+func (m *mergeOutput) emit(ctx context.Context) error {
+	if m.b == nil || m.b.Empty() {
+		return nil
+	}
+	object, extents, err := m.b.Finish()
+	if err != nil {
+		return err
+	}
+	m.b = nil
+	id := ulid.Make()
+	seg := catalog.Segment{ULID: id, Key: tier.Key(m.level, m.e.session.Incarnation(), id), Level: uint8(m.level),
+		Size: int64(len(object)), Created: m.created, Extents: catalogExtents(extents)}
+	pctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if err := m.e.store.Put(pctx, seg.Key, object); err != nil {
+		return fmt.Errorf("put merged segment: %w", err)
+	}
+	m.e.counters.mergedBytes.Add(int64(len(object)))
+	m.done = append(m.done, seg)
+	return nil
+}

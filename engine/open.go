@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/robustmq/robustmq-go/catalog"
+	"github.com/robustmq/robustmq-go/engine/group"
+	"github.com/robustmq/robustmq-go/engine/live"
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/tier"
+	"github.com/robustmq/robustmq-go/tier/store"
+	"github.com/robustmq/robustmq-go/wal"
+)
+
+// Open starts an engine: it joins the cluster, claims its slots, replays the
+// write-ahead log and loads the state. The directory of the log must be this
+// process's alone (the WAL locks it). The catalog and the store stay the
+// caller's to close.
+func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Options) (_ *Engine, err error) {
+	opts.setDefaults()
+	e := &Engine{opts: opts, log: opts.Logger, cat: cat, store: st,
+		budget: semaphore.NewWeighted(opts.AppendBytes)}
+	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.tails.limit = opts.TailBytes
+	for i := range e.shards {
+		e.shards[i].m = make(map[shard.ID]*shardLog)
+	}
+	e.topics = &topics{e: e}
+	e.state = newStateStore(e)
+	e.flusher = flusher{e: e, kick: make(chan struct{}, 1), ask: make(chan chan error)}
+	defer func() {
+		if err != nil {
+			e.abandon()
+		}
+	}()
+	if e.reader, err = tier.NewReader(st, tier.ReaderOptions{CacheBytes: opts.CacheBytes}); err != nil {
+		return nil, err
+	}
+	maxEntry := 0
+	if opts.WALFileBytes >= 2*shard.MaxBatchBytes {
+		maxEntry = shard.MaxBatchBytes
+	}
+	if e.wal, err = wal.Open(wal.Options{Dir: opts.WALDir, FS: opts.FS, FileBytes: opts.WALFileBytes,
+		MaxBytes: opts.WALMaxBytes, MaxEntryBytes: maxEntry, Logger: opts.Logger}); err != nil {
+		return nil, fmt.Errorf("open write-ahead log: %w", err)
+	}
+	if err = e.join(ctx); err != nil {
+		return nil, err
+	}
+	if err = e.recover(ctx); err != nil {
+		return nil, err
+	}
+	e.live = live.NewHub(e.log, opts.Now)
+	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: opts.Now})
+	e.feed.groups, e.feed.live = e.groups.Durable, e.live.Durable
+	e.feed.start()
+	if err = e.groups.Load(ctx); err != nil {
+		return nil, err
+	}
+	e.wg.Go(func() { e.flusher.run(e.ctx) })
+	e.wg.Go(func() { e.retentionLoop(e.ctx) })
+	e.wg.Go(func() { e.mergeLoop(e.ctx) })
+	return e, nil
+}
+
+// join registers this gateway and claims the slots.
+func (e *Engine) join(ctx context.Context) (err error) {
+	id := e.wal.ID()
+	walID := hex.EncodeToString(id[:])
+	e.session, err = e.cat.Join(ctx, catalog.Gateway{ID: e.opts.Node.Name, Addresses: e.opts.Node.Addresses,
+		Zone: e.opts.Node.Zone, WALID: walID}, true)
+	if err != nil {
+		return fmt.Errorf("join cluster: %w", err)
+	}
+	if e.opts.Node.ID == 0 {
+		e.opts.Node.ID = nodeID(e.opts.Node.Name)
+	}
+	all := make([]int, Slots)
+	for i := range all {
+		all[i] = i
+	}
+	claimed, err := e.session.ClaimSlots(ctx, all)
+	if err != nil {
+		return fmt.Errorf("claim slots: %w", err)
+	}
+	for slot, epoch := range claimed {
+		e.epochs[slot] = int32(epoch)
+	}
+	return e.ensureStateTopic(ctx)
+}
+
+// ensureStateTopic makes the internal topic when the cluster is new; it is the
+// first one, so its number is fixed.
+func (e *Engine) ensureStateTopic(ctx context.Context) error {
+	t, ok := e.cat.Topics().ByName(stateTopic)
+	if !ok {
+		var err error
+		t, err = e.cat.CreateTopic(ctx, shard.Topic{Name: stateTopic, Shards: Slots, Internal: true,
+			Created: e.opts.Now().UnixMilli(), Config: shard.TopicConfig{Compact: true}})
+		if errors.Is(err, shard.ErrTopicExists) {
+			t, _ = e.cat.Topics().ByName(stateTopic)
+		} else if err != nil {
+			return fmt.Errorf("create state topic: %w", err)
+		}
+	}
+	if t == nil || t.Num != stateTopicNum {
+		return shard.Errorf(shard.KindCorrupt, "the catalog's state topic does not have number %d", stateTopicNum)
+	}
+	return nil
+}
+
+// recover replays the WAL into the tails and loads the state log.
+func (e *Engine) recover(ctx context.Context) error {
+	rec, err := e.wal.Replay(e.replay)
+	if err != nil {
+		return fmt.Errorf("replay write-ahead log: %w", err)
+	}
+	if rec.Entries > 0 || rec.TornBytes > 0 {
+		e.log.Info("write-ahead log replayed", "entries", rec.Entries, "bytes", rec.Bytes, "torn_bytes", rec.TornBytes)
+	}
+	for _, d := range rec.Damaged {
+		e.log.Error("write-ahead log is damaged", "range", d.Error())
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for slot := range Slots {
+		if e.epochs[slot] > 0 {
+			g.Go(func() error { return e.state.load(gctx, slot) })
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return e.loadShardState(ctx)
+}
+
+// replay takes one entry of the WAL.
+func (e *Engine) replay(pos wal.Pos, entry wal.Entry) error {
+	b, err := shard.ParseBatch(entry.Data)
+	if err != nil {
+		e.log.Error("write-ahead log entry does not hold a batch", "position", pos.String(), "shard", entry.Shard.String(), "error", err)
+		return nil
+	}
+	s, _, err := e.shardFor(entry.Shard)
+	if err != nil {
+		return nil // its topic was deleted
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	base, last := b.BaseOffset(), b.LastOffset()
+	if last < s.flushed {
+		return nil
+	}
+	if base < s.next {
+		return fmt.Errorf("replay write-ahead log: %w", shard.At(shard.Errorf(shard.KindCorrupt, "offset is written twice"), "replay", s.id, base))
+	}
+	if base > s.next {
+		s.lost = append(s.lost, span{s.next, base})
+		e.counters.lostRecords.Add(base - s.next)
+		e.log.Error("records are missing from the write-ahead log", "shard", s.id.String(), "from", s.next, "to", base-1)
+	}
+	s.tail = append(s.tail, tailEntry{base: base, last: last, maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos, synced: true})
+	s.next, s.synced, s.end = last+1, last+1, last+1
+	e.flusher.note(s, pos, int64(b.Size()), false)
+	return nil
+}
+
+// Close flushes what it can, gives up ownership and stops. Appends must have
+// ended.
+func (e *Engine) Close(ctx context.Context) error {
+	err := e.Flush(ctx)
+	if err != nil {
+		e.log.Warn("last flush failed; the write-ahead log keeps everything", "error", err)
+	}
+	if e.groups != nil {
+		e.groups.Close()
+	}
+	if ferr := e.Flush(ctx); err == nil {
+		err = ferr
+	}
+	if err == nil {
+		err = e.wal.Trim(e.wal.Position())
+	}
+	e.abandon()
+	return err
+}
+
+// abandon stops everything, flushed or not.
+func (e *Engine) abandon() {
+	e.cancel()
+	e.wg.Wait()
+	if e.wal != nil {
+		if err := e.wal.Close(); err != nil {
+			e.log.Warn("close write-ahead log", "error", err)
+		}
+	}
+	if e.feed.groups != nil {
+		e.feed.close()
+	}
+	if e.reader != nil {
+		e.reader.Close()
+	}
+	if e.session != nil {
+		if err := e.session.Leave(); err != nil {
+			e.log.Warn("leave cluster", "error", err)
+		}
+	}
+}

@@ -1,0 +1,312 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// stateStore implements shard.State: a map per slot, rebuilt from the slot's
+// state shard at start. A record's key is the owner's length, the owner and the
+// key; a null value is a deletion; the revision is the record's offset plus one.
+type stateStore struct {
+	e     *Engine
+	slots [Slots]stateSlot
+}
+
+type stateSlot struct {
+	mu     sync.RWMutex
+	owners map[string]*stateOwner
+	// flight holds, by full key, the revision of the newest change that is not
+	// durable yet (NoRev for a deletion), and how many there are.
+	flight map[string]flightRev
+}
+
+type flightRev struct {
+	rev int64
+	n   int
+}
+
+type stateOwner struct {
+	values map[string]shard.StateValue
+	sorted []string // keys in order; nil when it has to be made again
+}
+
+func newStateStore(e *Engine) *stateStore {
+	st := &stateStore{e: e}
+	for i := range st.slots {
+		st.slots[i].owners = make(map[string]*stateOwner)
+		st.slots[i].flight = make(map[string]flightRev)
+	}
+	return st
+}
+
+const maxStateName = 64 << 10
+
+func stateKey(owner, key string) []byte {
+	b := binary.AppendUvarint(make([]byte, 0, len(owner)+len(key)+3), uint64(len(owner)))
+	b = append(b, owner...)
+	return append(b, key...)
+}
+
+func splitStateKey(b []byte) (owner, key string, err error) {
+	n, w := binary.Uvarint(b)
+	if w <= 0 || n > uint64(len(b)-w) {
+		return "", "", shard.Errorf(shard.KindCorrupt, "state record has a malformed key")
+	}
+	b = b[w:]
+	return string(b[:n]), string(b[n:]), nil
+}
+
+// Get implements shard.State.
+func (st *stateStore) Get(_ context.Context, owner, key string) (shard.StateValue, bool, error) {
+	sl := &st.slots[slotOfName(owner)]
+	sl.mu.RLock()
+	defer sl.mu.RUnlock()
+	o := sl.owners[owner]
+	if o == nil {
+		return shard.StateValue{}, false, nil
+	}
+	v, ok := o.values[key]
+	return v, ok, nil
+}
+
+// Range implements shard.State.
+func (st *stateStore) Range(_ context.Context, owner, prefix string, fn func(string, shard.StateValue) bool) error {
+	sl := &st.slots[slotOfName(owner)]
+	sl.mu.Lock()
+	o := sl.owners[owner]
+	if o == nil {
+		sl.mu.Unlock()
+		return nil
+	}
+	if o.sorted == nil {
+		o.sorted = make([]string, 0, len(o.values))
+		for k := range o.values {
+			o.sorted = append(o.sorted, k)
+		}
+		slices.Sort(o.sorted)
+	}
+	from, _ := slices.BinarySearch(o.sorted, prefix)
+	type kv struct {
+		k string
+		v shard.StateValue
+	}
+	var found []kv
+	for _, k := range o.sorted[from:] {
+		if !strings.HasPrefix(k, prefix) {
+			break
+		}
+		found = append(found, kv{k, o.values[k]})
+	}
+	sl.mu.Unlock()
+	for _, f := range found {
+		if !fn(f.k, f.v) {
+			break
+		}
+	}
+	return nil
+}
+
+// Owners implements shard.State.
+func (st *stateStore) Owners(_ context.Context, prefix string) ([]string, error) {
+	var out []string
+	for i := range st.slots {
+		sl := &st.slots[i]
+		sl.mu.RLock()
+		for o := range sl.owners {
+			if strings.HasPrefix(o, prefix) {
+				out = append(out, o)
+			}
+		}
+		sl.mu.RUnlock()
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+// Apply implements shard.State.
+func (st *stateStore) Apply(ctx context.Context, owner string, ops []shard.StateOp, done func(error)) {
+	if len(ops) == 0 {
+		done(nil)
+		return
+	}
+	b, err := encodeState(owner, ops, st.e.opts.Now().UnixMilli())
+	if err == nil {
+		err = st.e.admit(ctx, int64(b.Size()))
+	}
+	if err != nil {
+		done(err)
+		return
+	}
+	if err := st.apply(owner, ops, b, done); err != nil {
+		st.e.budget.Release(int64(b.Size()))
+		done(err)
+	}
+	st.e.tails.evict()
+}
+
+func encodeState(owner string, ops []shard.StateOp, now int64) (*shard.Batch, error) {
+	size := 0
+	for i := range ops {
+		o := &ops[i]
+		if len(o.Value) > shard.MaxStateValue || len(o.Key)+len(owner) > maxStateName {
+			return nil, shard.Errorf(shard.KindTooLarge, "state value of %d bytes for %q", len(o.Value), owner)
+		}
+		size += len(owner) + len(o.Key) + len(o.Value) + 32
+	}
+	if size > shard.MaxBatchBytes-shard.BatchHeaderBytes {
+		return nil, shard.Errorf(shard.KindTooLarge, "state change of %d bytes for %q", size, owner)
+	}
+	bl := shard.NewBuilder(size)
+	for i := range ops {
+		bl.Add(&shard.Record{Timestamp: now, Key: stateKey(owner, ops[i].Key), Value: ops[i].Value})
+	}
+	return bl.Build(), nil
+}
+
+// apply checks the conditions against what is newest, in flight or not, and
+// queues the batch under the slot's lock, so that checks and log order agree.
+func (st *stateStore) apply(owner string, ops []shard.StateOp, b *shard.Batch, done func(error)) error {
+	slot := slotOfName(owner)
+	sl := &st.slots[slot]
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	for i := range ops {
+		if err := sl.check(owner, &ops[i]); err != nil {
+			return err
+		}
+	}
+
+	id := shard.ID{Topic: stateTopicNum, Index: uint32(slot)}
+	r, p := st.e.append(context.Background(), id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(r shard.AppendResult) {
+		sl.commit(owner, ops, r.Base, r.Err)
+		done(r.Err)
+	}), int64(b.Size()))
+	if p == nil {
+		return r.Err
+	}
+	base := p.result.Base
+	for i := range ops {
+		k := string(stateKey(owner, ops[i].Key))
+		f := sl.flight[k]
+		f.n++
+		f.rev = base + int64(i) + 1
+		if ops[i].Value == nil {
+			f.rev = shard.NoRev
+		}
+		sl.flight[k] = f
+	}
+	return nil
+}
+
+func (sl *stateSlot) check(owner string, op *shard.StateOp) error {
+	if op.If == shard.AnyRev {
+		return nil
+	}
+	cur := shard.NoRev
+	if f, ok := sl.flight[string(stateKey(owner, op.Key))]; ok {
+		cur = f.rev
+	} else if o := sl.owners[owner]; o != nil {
+		if v, ok := o.values[op.Key]; ok {
+			cur = v.Rev
+		}
+	}
+	if cur != op.If {
+		return &shard.Error{Kind: shard.KindStale, Op: "apply state", Msg: fmt.Sprintf("%s %q", owner, op.Key), Err: shard.ErrRevision}
+	}
+	return nil
+}
+
+// commit makes durable changes visible.
+func (sl *stateSlot) commit(owner string, ops []shard.StateOp, base int64, err error) {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	for i := range ops {
+		k := string(stateKey(owner, ops[i].Key))
+		if f := sl.flight[k]; f.n > 1 {
+			f.n--
+			sl.flight[k] = f
+		} else {
+			delete(sl.flight, k)
+		}
+		if err == nil {
+			sl.put(owner, ops[i].Key, ops[i].Value, base+int64(i)+1)
+		}
+	}
+}
+
+func (sl *stateSlot) put(owner, key string, value []byte, rev int64) {
+	o := sl.owners[owner]
+	if value == nil {
+		if o == nil {
+			return
+		}
+		if _, ok := o.values[key]; ok {
+			delete(o.values, key)
+			o.sorted = nil
+		}
+		if len(o.values) == 0 {
+			delete(sl.owners, owner)
+		}
+		return
+	}
+	if o == nil {
+		o = &stateOwner{values: make(map[string]shard.StateValue)}
+		sl.owners[owner] = o
+	}
+	if _, ok := o.values[key]; !ok {
+		o.sorted = nil
+	}
+	o.values[key] = shard.StateValue{Data: value, Rev: rev}
+}
+
+// load rebuilds one slot from its shard.
+func (st *stateStore) load(ctx context.Context, slot int) error {
+	id := shard.ID{Topic: stateTopicNum, Index: uint32(slot)}
+	sl := &st.slots[slot]
+	b, err := st.e.Bounds(ctx, id)
+	if err != nil {
+		return err
+	}
+	for from := b.Start; from < b.End; {
+		r, err := st.e.Read(ctx, id, from, shard.ReadOptions{MaxBytes: 8 << 20})
+		if err != nil {
+			return fmt.Errorf("load state of slot %d: %w", slot, err)
+		}
+		if len(r.Batches) == 0 {
+			break
+		}
+		for _, batch := range r.Batches {
+			recs, err := batch.Records()
+			if err != nil {
+				return fmt.Errorf("load state of slot %d: %w", slot, err)
+			}
+			if err := sl.replay(recs); err != nil {
+				return fmt.Errorf("load state of slot %d: %w", slot, err)
+			}
+			batch.Forget()
+			from = batch.LastOffset() + 1
+		}
+	}
+	return nil
+}
+
+func (sl *stateSlot) replay(recs []shard.Record) error {
+	sl.mu.Lock()
+	defer sl.mu.Unlock()
+	for i := range recs {
+		owner, key, err := splitStateKey(recs[i].Key)
+		if err != nil {
+			return err
+		}
+		// The value outlives the batch: a copy frees the rest of it.
+		sl.put(owner, key, slices.Clone(recs[i].Value), recs[i].Offset+1)
+	}
+	return nil
+}

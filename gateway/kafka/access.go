@@ -1,0 +1,114 @@
+package kafka
+
+import (
+	"net"
+
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+const clusterName = "cluster"
+
+// admit lets a request through when its sender is logged in, or may be
+// anonymous, or the request is one of those that come before that.
+func (c *conn) admit(r *request) bool {
+	if c.sasl.broken {
+		return false
+	}
+	if c.admitted {
+		return true
+	}
+	if !c.srv.cfg.SASLRequired && c.sasl.idle() {
+		p, err := c.srv.env.Auth.Anonymous(c.nc.RemoteAddr())
+		if err == nil {
+			c.login(p, r.clientID)
+			return true
+		}
+	}
+	if r.api.early {
+		return true
+	}
+	c.srv.env.Stats.AuthFailures.Add(1)
+	c.log.Debug("request before login", "api", r.api.name)
+	return false
+}
+
+func (c *conn) login(p gateway.Principal, clientID string) {
+	c.principal = p
+	c.nc.Authenticated(p, clientID)
+	if !c.admitted {
+		c.admitted = true
+		close(c.admittedC)
+	}
+}
+
+func (c *conn) allowed(op shard.Operation, resource, name string) bool {
+	return c.srv.env.Auth.Allowed(c.principal, c.nc.RemoteAddr(), op, resource, name)
+}
+
+// The checks, in Kafka's terms.
+
+func (c *conn) mayWrite(t *shard.Topic) bool {
+	return c.allowed(shard.OpPublish, gateway.ResourceSubject, t.Name)
+}
+
+func (c *conn) mayRead(t *shard.Topic) bool {
+	return c.allowed(shard.OpSubscribe, gateway.ResourceSubject, t.Name)
+}
+
+// mayDescribe holds for who may do anything with the topic (Kafka: READ, WRITE,
+// DELETE and ALTER imply DESCRIBE).
+func (c *conn) mayDescribe(name string) bool {
+	for _, op := range []shard.Operation{shard.OpDescribe, shard.OpSubscribe, shard.OpPublish, shard.OpAlter, shard.OpDelete} {
+		if c.allowed(op, gateway.ResourceSubject, name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *conn) mayCreate(name string) bool {
+	return c.allowed(shard.OpCreate, gateway.ResourceSubject, name) || c.allowed(shard.OpCreate, gateway.ResourceCluster, clusterName)
+}
+
+func (c *conn) mayReadGroup(id string) bool {
+	return c.allowed(shard.OpSubscribe, gateway.ResourceGroup, id)
+}
+
+func (c *conn) mayDescribeGroup(id string) bool {
+	return c.allowed(shard.OpDescribe, gateway.ResourceGroup, id) || c.mayReadGroup(id)
+}
+
+func (c *conn) mayDeleteGroup(id string) bool {
+	return c.allowed(shard.OpDelete, gateway.ResourceGroup, id)
+}
+
+func (c *conn) mayCluster(op shard.Operation) bool {
+	return c.allowed(op, gateway.ResourceCluster, clusterName)
+}
+
+// addressOf gives where this client reaches a node.
+func (c *conn) addressOf(n shard.Node) (host string, port int32, ok bool) {
+	key, own := "kafka", c.srv.cfg.Advertised
+	if c.nc.TLS != nil {
+		key, own = "kafka_tls", c.srv.cfg.AdvertisedTLS
+	}
+	self := n.ID == c.srv.broker.Cluster.Self().ID
+	addr := n.Addresses[key]
+	if self && own != "" {
+		addr = own
+	}
+	host, port, err := splitAddr(addr)
+	if err == nil && host != "" && !net.ParseIP(host).IsUnspecified() && port != 0 {
+		return host, port, true
+	}
+	if !self {
+		return "", 0, false
+	}
+	// Nothing said how this gateway is reached: as this client did.
+	host, local, lerr := splitAddr(c.nc.LocalAddr().String())
+	if lerr != nil {
+		return "", 0, false
+	}
+	return host, local, true
+}

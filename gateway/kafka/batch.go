@@ -1,0 +1,226 @@
+package kafka
+
+import (
+	"bytes"
+	"encoding/binary"
+	"runtime"
+
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// reservedBytes is what the name of a header of RobustMQ's own begins with.
+var reservedBytes = []byte(shard.ReservedPrefix)
+
+// refusal says why a batch is not taken: a code and a text for the client.
+type refusal struct {
+	code int16
+	text string
+}
+
+func invalidRecord(text string) *refusal { return &refusal{codeInvalidRecord, text} }
+
+// inflating bounds how many batches are decompressed at a time, and so the
+// memory that decompression bombs can take.
+var inflating = make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))
+
+// checkBatch takes a partition's records from a produce request. What it
+// returns shares raw.
+func (c *conn) checkBatch(raw []byte, t *shard.Topic, version int16) (*shard.Batch, *refusal) {
+	if limit := c.srv.maxMessageBytes(t); len(raw) > limit {
+		return nil, &refusal{codeMessageTooLarge, "the batch is larger than the topic's max.message.bytes"}
+	}
+	if len(raw) < shard.BatchHeaderBytes {
+		return nil, invalidRecord("produce requests carry exactly one record batch per partition")
+	}
+	n, err := shard.BatchLen(raw)
+	switch {
+	case raw[16] != 2:
+		return nil, invalidRecord("produce requests carry record batches of format 2")
+	case err == nil && n < len(raw):
+		return nil, invalidRecord("produce requests carry exactly one record batch per partition")
+	}
+	b, err := shard.ParseBatch(raw)
+	switch {
+	case shard.KindOf(err) == shard.KindCorrupt:
+		return nil, &refusal{codeCorruptMessage, "the record batch is corrupt"}
+	case err != nil:
+		return nil, &refusal{errorCode(err), err.Error()}
+	}
+	if r := checkAttributes(b, version); r != nil {
+		return nil, r
+	}
+	return b, c.checkRecordsOf(b, t)
+}
+
+func checkAttributes(b *shard.Batch, version int16) *refusal {
+	codec := b.Codec()
+	switch {
+	case b.Control():
+		return invalidRecord("clients do not write control batches")
+	case b.Transactional():
+		return &refusal{codeInvalidTxnState, "transactions are not supported"}
+	case b.AppendTime():
+		return &refusal{codeInvalidTimestamp, "clients do not stamp with log append time"}
+	case codec > shard.CodecZstd, codec == shard.CodecZstd && version < 7:
+		return &refusal{codeUnsupportedCompressionType, "the compression type is not supported"}
+	case b.Count() <= 0 || b.LastOffsetDelta() != b.Count()-1:
+		return invalidRecord("the record count does not match the offsets")
+	}
+	return nil
+}
+
+func (c *conn) checkRecordsOf(b *shard.Batch, t *shard.Topic) *refusal {
+	body := b.Raw()[shard.BatchHeaderBytes:]
+	if b.Codec() != shard.CodecNone {
+		inflating <- struct{}{}
+		defer func() { <-inflating }()
+		if c.srv.broker.Live.Interest(t.Name) {
+			return checkDecoded(b, t) // subscribers share what is decoded here
+		}
+		var err error
+		if body, err = shard.Decompress(b.Codec(), body, shard.MaxDecompressedBytes); err != nil {
+			return inflateRefusal(err)
+		}
+	}
+	return checkRecords(body, b.Count(), t.Config.Compact)
+}
+
+func inflateRefusal(err error) *refusal {
+	if shard.KindOf(err) == shard.KindTooLarge {
+		return &refusal{codeMessageTooLarge, "the batch decompresses to more than is allowed"}
+	}
+	return &refusal{codeCorruptMessage, "the record batch is corrupt"}
+}
+
+func checkDecoded(b *shard.Batch, t *shard.Topic) *refusal {
+	recs, err := b.Records()
+	if err != nil {
+		return inflateRefusal(err)
+	}
+	for i := range recs {
+		r := &recs[i]
+		if t.Config.Compact && r.Key == nil {
+			return invalidRecord("a compacted topic takes no record without a key")
+		}
+		for j := range r.Headers {
+			if shard.Reserved(r.Headers[j].Name) {
+				return invalidRecord("header names that begin with " + shard.ReservedPrefix + " are reserved")
+			}
+		}
+	}
+	return nil
+}
+
+// checkRecords walks uncompressed records without decoding them.
+func checkRecords(body []byte, count int, needKey bool) *refusal {
+	// Without these bytes anywhere no header name can begin with them.
+	scan := bytes.Contains(body, reservedBytes)
+	w := walker{b: body}
+	for i := range count {
+		if !w.record(i, scan) {
+			return w.why(needKey)
+		}
+		if needKey && w.noKey {
+			return w.why(needKey)
+		}
+	}
+	if len(w.b) != 0 {
+		return invalidRecord("bytes follow the last record")
+	}
+	return nil
+}
+
+// walker steps over records.
+type walker struct {
+	b        []byte
+	noKey    bool
+	reserved bool
+}
+
+func (w *walker) why(needKey bool) *refusal {
+	switch {
+	case w.reserved:
+		return invalidRecord("header names that begin with " + shard.ReservedPrefix + " are reserved")
+	case needKey && w.noKey:
+		return invalidRecord("a compacted topic takes no record without a key")
+	}
+	return invalidRecord("a record is malformed")
+}
+
+func (w *walker) varint() (int64, bool) {
+	if len(w.b) > 0 && w.b[0] < 0x80 {
+		v := w.b[0]
+		w.b = w.b[1:]
+		return int64(v>>1) ^ -int64(v&1), true
+	}
+	v, n := binary.Varint(w.b)
+	if n <= 0 {
+		return 0, false
+	}
+	w.b = w.b[n:]
+	return v, true
+}
+
+// bytes steps over a length and that many bytes; null is allowed where nullable.
+func (w *walker) bytes(nullable bool) (v []byte, null, ok bool) {
+	n, ok := w.varint()
+	if !ok || n > int64(len(w.b)) || n < 0 && (n != -1 || !nullable) {
+		return nil, false, false
+	}
+	if n < 0 {
+		return nil, true, true
+	}
+	v, w.b = w.b[:n], w.b[n:]
+	return v, false, true
+}
+
+// record steps over the record with the offset delta i.
+func (w *walker) record(i int, scan bool) bool {
+	w.noKey = false
+	n, ok := w.varint()
+	if !ok || n < 1 || n > int64(len(w.b)) {
+		return false
+	}
+	in := walker{b: w.b[1:n]} // past the attributes
+	w.b = w.b[n:]
+	if _, ok = in.varint(); !ok { // timestamp
+		return false
+	}
+	if d, ok := in.varint(); !ok || d != int64(i) {
+		return false
+	}
+	_, null, ok := in.bytes(true)
+	if !ok {
+		return false
+	}
+	w.noKey = null
+	if _, _, ok = in.bytes(true); !ok {
+		return false
+	}
+	h, ok := in.varint()
+	if !ok || h < 0 || h > int64(len(in.b)/2) {
+		return false
+	}
+	for range h {
+		name, _, ok := in.bytes(false)
+		if !ok {
+			return false
+		}
+		if scan && bytes.HasPrefix(name, reservedBytes) {
+			w.reserved = true
+			return false
+		}
+		if _, _, ok = in.bytes(true); !ok {
+			return false
+		}
+	}
+	return len(in.b) == 0
+}
+
+// maxMessageBytes is the bound of a topic's batches.
+func (s *Server) maxMessageBytes(t *shard.Topic) int {
+	if n := t.Config.MaxMessageBytes; n > 0 {
+		return int(n)
+	}
+	return s.env.Limits.MaxMessageBytes
+}

@@ -1,0 +1,382 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	// maxFrame is Kafka's own socket.request.max.bytes.
+	maxFrame = 100 << 20
+	// maxEarlyFrame bounds frames of who has not been let in yet (Kafka:
+	// sasl.server.max.receive.size).
+	maxEarlyFrame = 512 << 10
+	// maxPlainFrame bounds frames of every API but those that carry records or
+	// assignments.
+	maxPlainFrame = 8 << 20
+	// bigFrame is from where on requests are decoded one at a time.
+	bigFrame = 256 << 10
+	// maxQueued bounds the requests of a connection that wait.
+	maxQueued = 256
+
+	writeTimeout = 60 * time.Second
+)
+
+// conn is one client connection. Its reader cuts frames, its processor (the
+// goroutine of serve) handles them in order, its writer writes the responses in
+// the same order.
+type conn struct {
+	srv *Server
+	nc  *gateway.Conn
+	log *slog.Logger
+
+	// ctx ends when the connection must go; alive ends when the client has
+	// gone or the server drains, too: nothing then waits for a long poll.
+	ctx      context.Context
+	cancel   context.CancelFunc
+	alive    context.Context
+	setGone  context.CancelFunc
+	budget   budget // of requests
+	outbound budget // of fetched records that are not written yet
+	requests chan *request
+	replies  chan *request
+
+	// Of the processor alone.
+	principal gateway.Principal
+	admitted  bool
+	sasl      saslState
+	fetches   fetchSessions
+	admittedC chan struct{} // closed when admitted: larger frames from then on
+}
+
+// request is one request and, in the end, its response.
+type request struct {
+	api      *api
+	version  int16
+	corr     int32
+	clientID string
+	size     int
+	body     kmsg.Request
+
+	// Set before done is closed.
+	resp  kmsg.Response // nil: nothing is written
+	out   int           // bytes to give back to conn.outbound once written
+	fatal bool          // close the connection after it
+	done  chan struct{}
+}
+
+func (r *request) reply(resp kmsg.Response) {
+	r.resp = resp
+	close(r.done)
+}
+
+// hangUp ends the request without an answer, and the connection with it.
+func (r *request) hangUp() {
+	r.fatal = true
+	close(r.done)
+}
+
+func newConn(ctx context.Context, s *Server, nc *gateway.Conn) *conn {
+	c := &conn{
+		srv: s, nc: nc,
+		log:       s.log.With("remote", nc.RemoteAddr().String()),
+		requests:  make(chan *request, 16),
+		replies:   make(chan *request, maxQueued),
+		admittedC: make(chan struct{}),
+	}
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	c.alive, c.setGone = context.WithCancel(c.ctx)
+	c.budget.init(s.env.Limits.MaxInflightBytes)
+	c.outbound.init(s.env.Limits.MaxOutboundBytes)
+	return c
+}
+
+func (c *conn) serve() {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer c.nc.Close()
+	defer c.cancel()
+	wg.Go(func() { c.guard(c.readLoop) })
+	written := make(chan struct{})
+	wg.Go(func() {
+		defer close(written)
+		c.guard(c.writeLoop)
+	})
+	wg.Go(c.watchDrain)
+	c.guard(c.process)
+	close(c.replies)
+	select {
+	case <-written:
+	case <-c.ctx.Done():
+	}
+}
+
+// guard keeps a fault in one goroutine of a connection from ending the process.
+func (c *conn) guard(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error("connection handler panicked", "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			c.cancel()
+			_ = c.nc.Close()
+		}
+	}()
+	f()
+}
+
+func (c *conn) watchDrain() {
+	select {
+	case <-c.srv.draining:
+		c.setGone()
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	case <-c.ctx.Done():
+		_ = c.nc.Close()
+	}
+}
+
+// readLoop cuts frames until the client or the connection ends. Requests that
+// were read are still processed.
+func (c *conn) readLoop() {
+	defer close(c.requests)
+	defer c.setGone()
+	for {
+		r, err := c.readFrame()
+		if err != nil {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && c.alive.Err() == nil {
+				c.log.Debug("connection ends", "error", err)
+			}
+			return
+		}
+		select {
+		case c.requests <- r:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+var errFrame = shard.Errorf(shard.KindInvalid, "read frame: malformed")
+
+func (c *conn) readFrame() (*request, error) {
+	var head [12]byte // size, key, version, correlation id
+	if _, err := io.ReadFull(c.nc, head[:]); err != nil {
+		return nil, err
+	}
+	size := int(int32(binary.BigEndian.Uint32(head[:])))
+	key := int16(binary.BigEndian.Uint16(head[4:]))
+	r := &request{
+		version: int16(binary.BigEndian.Uint16(head[6:])),
+		corr:    int32(binary.BigEndian.Uint32(head[8:])),
+		size:    size,
+		done:    make(chan struct{}),
+	}
+	if r.api = c.srv.apis.find(key); r.api == nil {
+		c.srv.env.Stats.ProtocolErrors.Add(1)
+		return nil, shard.Errorf(shard.KindInvalid, "read frame: unknown API key %d", key)
+	}
+	limit := r.api.maxBytes
+	select {
+	case <-c.admittedC:
+	default:
+		limit = min(limit, maxEarlyFrame)
+	}
+	if size < 10 || size > limit {
+		c.srv.env.Stats.ProtocolErrors.Add(1)
+		return nil, shard.Errorf(shard.KindTooLarge, "read frame: %d bytes for %s, the cap is %d", size, r.api.name, limit)
+	}
+	if err := c.budget.acquire(c.ctx, size); err != nil {
+		return nil, err
+	}
+	frame, err := readBounded(c.nc, size-8)
+	if err != nil {
+		return nil, err
+	}
+	c.srv.env.Stats.BytesIn.Add(int64(size) + 4)
+	if err := c.decode(r, frame); err != nil {
+		c.srv.env.Stats.ProtocolErrors.Add(1)
+		return nil, err
+	}
+	return r, nil
+}
+
+// readBounded takes memory as the bytes arrive, not as they are announced.
+func readBounded(src io.Reader, n int) ([]byte, error) {
+	const step = 1 << 20
+	buf := make([]byte, min(n, step))
+	for have := 0; ; {
+		if _, err := io.ReadFull(src, buf[have:]); err != nil {
+			return nil, err
+		}
+		if have = len(buf); have == n {
+			return buf, nil
+		}
+		next := make([]byte, min(n, 4*have))
+		copy(next, buf)
+		buf = next
+	}
+}
+
+// decode takes the rest of the header and the body. What it makes shares frame.
+func (c *conn) decode(r *request, frame []byte) error {
+	if r.version < r.api.min || r.version > r.api.max {
+		if r.api.key == keyAPIVersions {
+			return nil // answered with UNSUPPORTED_VERSION; body stays nil
+		}
+		return shard.Errorf(shard.KindInvalid, "read frame: %s version %d is not supported", r.api.name, r.version)
+	}
+	rd := kbin.Reader{Src: frame}
+	client := rd.NullableString()
+	if client != nil {
+		r.clientID = *client
+	}
+	q := kmsg.RequestForKey(r.api.key)
+	q.SetVersion(r.version)
+	if q.IsFlexible() && !skipTags(&rd, -1) || !rd.Ok() {
+		return errFrame
+	}
+	if !r.api.shapes[r.version].fits(rd.Src) {
+		return errFrame
+	}
+	if len(frame) >= bigFrame {
+		c.srv.bigDecode.Lock()
+		defer c.srv.bigDecode.Unlock()
+	}
+	if r.api.key == keyProduce {
+		r.body = q
+		return q.(kmsg.UnsafeReadFrom).UnsafeReadFrom(rd.Src) // records stay in the frame's memory
+	}
+	r.body = q
+	return q.ReadFrom(rd.Src)
+}
+
+// process handles requests in order until there are no more.
+func (c *conn) process() {
+	defer c.fetches.close()
+	for r := range c.requests {
+		select {
+		case c.replies <- r:
+		case <-c.ctx.Done():
+			return
+		}
+		if !c.admit(r) {
+			r.hangUp()
+			return
+		}
+		r.api.serve(c, r)
+		if c.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// writeLoop writes responses in order; those that are ready at once go out in
+// one write.
+func (c *conn) writeLoop() {
+	w := newVector()
+	for r := range c.replies {
+		for r != nil {
+			select {
+			case <-r.done:
+			default:
+				if !c.flush(w) {
+					return
+				}
+				select {
+				case <-r.done:
+				case <-c.ctx.Done():
+					return
+				}
+			}
+			if r.resp != nil {
+				w.response(r)
+			}
+			c.budget.release(r.size)
+			if r.out > 0 {
+				if !c.flush(w) {
+					return
+				}
+				c.outbound.release(r.out)
+			}
+			if r.fatal {
+				c.flush(w)
+				c.cancel()
+				return
+			}
+			select {
+			case r = <-c.replies:
+			default:
+				r = nil
+			}
+		}
+		if !c.flush(w) {
+			return
+		}
+	}
+}
+
+func (c *conn) flush(w *vector) bool {
+	n := w.size()
+	if n == 0 {
+		return true
+	}
+	_ = c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err := w.writeTo(c.nc.Conn); err != nil {
+		c.cancel()
+		_ = c.nc.Close()
+		return false
+	}
+	c.srv.env.Stats.BytesOut.Add(int64(n))
+	return true
+}
+
+// budget bounds the bytes of requests that are not answered. A request larger
+// than the bound passes alone.
+type budget struct {
+	limit int
+	mu    struct {
+		sync.Mutex
+		used int
+	}
+	freed chan struct{} // capacity 1: one reader waits
+}
+
+func (b *budget) init(limit int) { b.limit, b.freed = limit, make(chan struct{}, 1) }
+
+func (b *budget) acquire(ctx context.Context, n int) error {
+	for {
+		b.mu.Lock()
+		if b.mu.used == 0 || b.mu.used+n <= b.limit {
+			b.mu.used += n
+			b.mu.Unlock()
+			return nil
+		}
+		b.mu.Unlock()
+		select {
+		case <-b.freed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (b *budget) release(n int) {
+	b.mu.Lock()
+	b.mu.used -= n
+	b.mu.Unlock()
+	select {
+	case b.freed <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,103 @@
+package kafka
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// Headers of RobustMQ's own are not shown to Kafka's clients. Only gateways
+// write them, in batches that are not compressed, so a batch is looked at only
+// where the prefix occurs in its bytes; it is then written anew for this reader
+// without them. Offsets, timestamps, producer and count stay; length and
+// checksum change, in this view only.
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Places in the batch header (see package shard).
+const (
+	batchLengthAt = 8
+	batchCRCAt    = 17
+	batchAttrsAt  = 21
+)
+
+// shownToKafka gives the bytes of a batch as a Kafka client gets them.
+func shownToKafka(b *shard.Batch) []byte {
+	raw := b.Raw()
+	if b.Codec() != shard.CodecNone || b.Control() || !bytes.Contains(raw[shard.BatchHeaderBytes:], reservedBytes) {
+		return raw
+	}
+	if out, ok := withoutReserved(raw, b.Count()); ok {
+		return out
+	}
+	return raw
+}
+
+func withoutReserved(raw []byte, count int) ([]byte, bool) {
+	out := make([]byte, shard.BatchHeaderBytes, len(raw))
+	copy(out, raw)
+	w := walker{b: raw[shard.BatchHeaderBytes:]}
+	var rec []byte
+	for range count {
+		n, ok := w.varint()
+		if !ok || n < 1 || n > int64(len(w.b)) {
+			return nil, false
+		}
+		if rec, ok = recordWithoutReserved(rec[:0], w.b[:n]); !ok {
+			return nil, false
+		}
+		out = binary.AppendVarint(out, int64(len(rec)))
+		out = append(out, rec...)
+		w.b = w.b[n:]
+	}
+	if len(w.b) != 0 {
+		return nil, false
+	}
+	binary.BigEndian.PutUint32(out[batchLengthAt:], uint32(len(out)-batchLengthAt-4))
+	binary.BigEndian.PutUint32(out[batchCRCAt:], crc32.Checksum(out[batchAttrsAt:], castagnoli))
+	return out, true
+}
+
+// recordWithoutReserved appends a record's body, less reserved headers, to dst.
+func recordWithoutReserved(dst, body []byte) ([]byte, bool) {
+	in := walker{b: body[1:]}
+	_, ok1 := in.varint() // timestamp
+	_, ok2 := in.varint() // offset
+	_, _, ok3 := in.bytes(true)
+	_, _, ok4 := in.bytes(true)
+	if !ok1 || !ok2 || !ok3 || !ok4 {
+		return nil, false
+	}
+	dst = append(dst, body[:len(body)-len(in.b)]...)
+	n, ok := in.varint()
+	if !ok || n < 0 || n > int64(len(in.b)/2) {
+		return nil, false
+	}
+	headers, kept := in.b, int64(0)
+	type span struct{ from, to int }
+	spans := make([]span, 0, 8)
+	for range n {
+		from := len(headers) - len(in.b)
+		name, _, ok := in.bytes(false)
+		if !ok {
+			return nil, false
+		}
+		if _, _, ok = in.bytes(true); !ok {
+			return nil, false
+		}
+		if !bytes.HasPrefix(name, reservedBytes) {
+			spans = append(spans, span{from, len(headers) - len(in.b)})
+			kept++
+		}
+	}
+	if len(in.b) != 0 {
+		return nil, false
+	}
+	dst = binary.AppendVarint(dst, kept)
+	for _, s := range spans {
+		dst = append(dst, headers[s.from:s.to]...)
+	}
+	return dst, true
+}

@@ -1,0 +1,149 @@
+package mqtt
+
+import (
+	"sync"
+
+	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
+)
+
+// ackFIFO holds the acknowledgements owed to a publisher, so that they go out in
+// the order in which the PUBLISHes came [MQTT-4.6.0-2] [MQTT-4.6.0-3].
+type ackFIFO struct {
+	mu   sync.Mutex
+	room sync.Cond
+	base uint64 // number of the first slot
+	q    []ackSlot
+	// bytes appended and not completed; reading stops over a bound.
+	bytes  int
+	closed bool
+	// unfinished counts QoS 1 and 2 PUBLISHes against the receive maximum.
+	unfinished int
+	// incoming are the packet identifiers of QoS 2 PUBLISHes not yet released.
+	incoming map[uint16]*incoming
+}
+
+type ackSlot struct {
+	id    uint16
+	qos   uint8
+	waits uint8 // completions to come
+	code  packet.Code
+}
+
+// incoming is a QoS 2 message that was received and not yet released.
+type incoming struct {
+	// answered: PUBREC was sent once, and is sent again for a duplicate.
+	answered bool
+	// resumed: it was loaded with the session; whether its append succeeded is
+	// not known, so a duplicate appends again under the same dedupe id.
+	resumed bool
+	// dedupe makes a second append of the same message harmless.
+	dedupe string
+}
+
+// reserve makes a slot that waits for so many completions.
+func (f *ackFIFO) reserve(id uint16, qos, waits uint8) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.q = append(f.q, ackSlot{id: id, qos: qos, waits: waits})
+	return f.base + uint64(len(f.q)) - 1
+}
+
+// wait blocks while more than limit bytes are not completed.
+func (f *ackFIFO) wait(limit int) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.bytes > limit && !f.closed {
+		f.room.Wait()
+	}
+	return nil
+}
+
+// completedSlots notes one completion of each slot and n bytes, and answers what
+// the head of the queue has ready.
+func (c *client) completedSlots(slots []uint64, n int, err error) {
+	f := &c.acks
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bytes -= n
+	f.room.Broadcast()
+	for _, s := range slots {
+		slot := &f.q[s-f.base]
+		slot.waits--
+		if err != nil && slot.code == packet.Success {
+			slot.code = codeFor(packet.PUBACK, err)
+		}
+	}
+	c.answerHead()
+}
+
+// answerHead sends the acknowledgements that are due. acks.mu is held, so that
+// their order holds.
+func (c *client) answerHead() {
+	f := &c.acks
+	n := 0
+	for ; n < len(f.q) && f.q[n].waits == 0; n++ {
+		s := &f.q[n]
+		if s.code.Failed() && c.v < packet.V5 {
+			// There is no way to tell; nothing is acknowledged that failed. The
+			// client sends it again when it is back.
+			c.finish(nil)
+			f.closed = true
+			f.room.Broadcast()
+			continue
+		}
+		kind := packet.PUBACK // [MQTT-4.3.2-4]
+		if s.qos == 2 {
+			kind = packet.PUBREC // [MQTT-4.3.3-8]
+			if in := f.incoming[s.id]; in != nil {
+				in.answered = true
+			}
+		}
+		if s.qos == 1 || s.code.Failed() {
+			f.unfinished--
+			if s.qos == 2 {
+				delete(f.incoming, s.id)
+			}
+		}
+		c.control(&packet.Ack{Kind: kind, ID: s.id, Code: s.code})
+	}
+	f.base += uint64(n)
+	if f.q = f.q[n:]; len(f.q) == 0 {
+		f.q = nil
+	}
+}
+
+// handleAck handles what comes back for what was sent, and PUBREL.
+func (c *client) handleAck(p *packet.Ack) error {
+	switch p.Kind {
+	case packet.PUBACK, packet.PUBCOMP:
+		c.finished(p.Kind, p.ID)
+	case packet.PUBREC:
+		c.received(p.ID, p.Code)
+	case packet.PUBREL:
+		c.released(p.ID)
+	}
+	return nil
+}
+
+// released ends a QoS 2 message that came in: PUBCOMP goes out once the packet
+// identifier is forgotten durably, or its next use would be taken for a
+// duplicate [MQTT-4.3.3-11].
+func (c *client) released(id uint16) {
+	f := &c.acks
+	f.mu.Lock()
+	in, ok := f.incoming[id]
+	if ok && in.answered {
+		delete(f.incoming, id)
+		f.unfinished--
+	}
+	f.mu.Unlock()
+	comp := &packet.Ack{Kind: packet.PUBCOMP, ID: id}
+	if !ok && c.v >= packet.V5 {
+		comp.Code = packet.PacketIDNotFound
+	}
+	if in == nil || in.dedupe == "" {
+		c.control(comp)
+		return
+	}
+	c.forgetIncoming(id, func() { c.control(comp) })
+}

@@ -1,0 +1,168 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// noExpiry is the session expiry interval that means never.
+const noExpiry = 0xffffffff
+
+// boundExpiry applies the configured bound to a session expiry in seconds.
+func (cfg *Config) boundExpiry(secs uint32) uint32 {
+	if m := uint32(cfg.MaxSessionExpiry / time.Second); m > 0 && secs > m {
+		return m
+	}
+	return secs
+}
+
+// handleConnect logs the client in, takes its session over and answers CONNACK.
+func (c *client) handleConnect(p *packet.Connect) error {
+	if c.connected { // [MQTT-3.1.0-2]
+		return protocolError(packet.ProtocolError, "second CONNECT")
+	}
+	c.v = p.Version
+	ack := &packet.Connack{}
+	err := c.admit(p, ack)
+	if err == nil {
+		err = c.openSession(p, ack)
+	}
+	if err != nil {
+		c.refuse(p.Version, err)
+		return err
+	}
+	c.answer(p, ack)
+	c.connected = true
+	c.nc.Authenticated(c.who, c.id)
+	if c.keepAlive == 0 {
+		_ = c.nc.SetReadDeadline(time.Time{})
+	}
+	return c.resumeSession()
+}
+
+// admit checks the CONNECT and who sent it.
+func (c *client) admit(p *packet.Connect, ack *packet.Connack) error {
+	if _, ok := p.Props.Find(packet.PropAuthMethod); ok { // [MQTT-4.12.0-1]
+		return protocolError(packet.BadAuthenticationMethod, "authentication method is not supported")
+	}
+	if len(p.ClientID) > c.srv.cfg.MaxClientIDBytes { // [MQTT-3.1.3-8]
+		return protocolError(packet.ClientIDNotValid, "client identifier is too long")
+	}
+	if err := c.logIn(p); err != nil {
+		c.srv.env.Stats.AuthFailures.Add(1)
+		return err
+	}
+	c.id = p.ClientID
+	if c.id == "" {
+		if p.Version < packet.V5 && !p.CleanStart || p.Version == packet.V31 { // MQTT 3.1.1 [MQTT-3.1.3-8]
+			return protocolError(packet.ClientIDNotValid, "client identifier is empty")
+		}
+		c.id = "auto-" + rand.Text() // [MQTT-3.1.3-6] [MQTT-3.2.2-16]
+		ack.Props = ack.Props.AddStr(packet.PropAssignedClientID, c.id)
+	}
+	c.sessionOwner = sessionPrefix + c.id
+	return c.takeWill(p)
+}
+
+// logIn authenticates by user name and password, or admits an anonymous client.
+func (c *client) logIn(p *packet.Connect) (err error) {
+	remote := c.nc.RemoteAddr()
+	if !p.HasUser {
+		c.who, err = c.srv.env.Auth.Anonymous(remote)
+	} else {
+		c.who, err = c.srv.env.Auth.Password(c.ctx, remote, p.User, string(p.Password))
+	}
+	if err == nil {
+		return nil
+	}
+	if p.HasUser && shard.KindOf(err) == shard.KindDenied {
+		return protocolError(packet.BadUserNameOrPassword, err.Error())
+	}
+	return protocolError(packet.NotAuthorized, err.Error())
+}
+
+// refuse answers CONNACK with a reason; nothing follows it [MQTT-3.2.2-7].
+func (c *client) refuse(v packet.Version, err error) {
+	code := codeFor(packet.CONNACK, err)
+	c.v = min(max(v, packet.V31), packet.V5)
+	c.linger.Store(true)
+	if c.v >= packet.V5 && v <= packet.V5 {
+		c.finish((&packet.Connack{Code: code}).Append(nil, c.v))
+		return
+	}
+	if rc, ok := code.Connect3(); ok {
+		c.finish((&packet.Connack{Code: packet.Code(rc)}).Append(nil, packet.V311))
+		return
+	}
+	c.finish(nil)
+}
+
+// answer settles what both sides may do and queues the CONNACK.
+func (c *client) answer(p *packet.Connect, ack *packet.Connack) {
+	cfg := &c.srv.cfg
+	ka := time.Duration(p.KeepAlive) * time.Second
+	c.problemInfo = p.Props.Num(packet.PropRequestProblemInfo, 1) == 1
+	c.maxPacketOut = int(p.Props.Num(packet.PropMaximumPacketSize, 0))
+	c.aliasMax = uint16(min(p.Props.Num(packet.PropTopicAliasMaximum, 0), uint32(cfg.TopicAliasMaximum)))
+	limit := min(int(p.Props.Num(packet.PropReceiveMaximum, 65535)), cfg.MaxInflight) // [MQTT-3.3.4-9]
+	c.window.SetLimit(limit)
+	if c.v >= packet.V5 {
+		ps := ack.Props
+		if asked := p.Props.Num(packet.PropSessionExpiry, 0); asked != c.expiry {
+			ps = ps.AddNum(packet.PropSessionExpiry, c.expiry)
+		}
+		if cfg.MaxKeepAlive > 0 && (ka == 0 || ka > cfg.MaxKeepAlive) { // [MQTT-3.2.2-21]
+			ka = cfg.MaxKeepAlive
+			ps = ps.AddNum(packet.PropServerKeepAlive, uint32(ka/time.Second))
+		}
+		ps = ps.AddNum(packet.PropReceiveMaximum, uint32(cfg.ReceiveMaximum))
+		ps = ps.AddNum(packet.PropMaximumPacketSize, uint32(cfg.MaxPacketSize))
+		if cfg.TopicAliasMaximum > 0 {
+			ps = ps.AddNum(packet.PropTopicAliasMaximum, uint32(cfg.TopicAliasMaximum))
+		}
+		if p.Props.Num(packet.PropRequestResponseInfo, 0) == 1 && cfg.ResponseInformation != "" { // [MQTT-3.1.2-28]
+			ps = ps.AddStr(packet.PropResponseInfo, cfg.ResponseInformation+strings.ReplaceAll(c.id, "/", "_")+"/")
+		}
+		ack.Props = ps
+	}
+	if c.v == packet.V31 {
+		ack.SessionPresent = false
+	}
+	c.keepAlive = ka + ka/2
+	c.control(ack)
+}
+
+// openSession takes the client identifier over and finds or makes its session.
+func (c *client) openSession(p *packet.Connect, ack *packet.Connack) error {
+	c.window = shard.NewWindow(1)
+	if err := c.srv.claim(c); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, sessionTimeout)
+	defer cancel()
+	if c.v >= packet.V5 {
+		c.expiry = c.srv.cfg.boundExpiry(p.Props.Num(packet.PropSessionExpiry, 0))
+	} else if !p.CleanStart {
+		c.expiry = c.srv.cfg.boundExpiry(noExpiry)
+	}
+	present, err := c.loadSession(ctx, p.CleanStart)
+	if err != nil {
+		return err
+	}
+	ack.SessionPresent = present // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
+	return c.saveMeta(ctx)
+}
+
+// sessionTimeout bounds what a CONNECT waits for the store.
+const sessionTimeout = 20 * time.Second
+
+// allowed asks the access rules.
+func (c *client) allowed(op shard.Operation, subject string) bool {
+	return c.srv.env.Auth.Allowed(c.who, c.nc.RemoteAddr(), op, gateway.ResourceSubject, subject)
+}

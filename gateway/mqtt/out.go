@@ -1,0 +1,356 @@
+package mqtt
+
+import (
+	"io"
+	"sync"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// outbound is what waits to be written to one connection. A goroutine writes for
+// as long as there is anything, and none exists otherwise.
+type outbound struct {
+	mu sync.Mutex
+	// ctl holds encoded control packets; they go before the messages.
+	ctl   []byte
+	items []outItem
+	// last is written after everything else; then the connection is closed.
+	last    []byte
+	bytes   int // of items, roughly
+	running bool
+	closing bool // nothing more is taken
+	dead    bool // the connection failed
+	idle    sync.Cond
+}
+
+// outItem is one PUBLISH to send.
+type outItem struct {
+	msg    shard.Message
+	topic  string
+	ids    []uint32 // subscription identifiers
+	id     uint16   // packet identifier at QoS 1 and 2
+	qos    uint8
+	retain bool
+	dup    bool
+	skip   bool // nothing to send, only tag to acknowledge
+	// from and tag are acknowledged once written, at QoS 0.
+	from *receiver
+	tag  shard.DeliveryTag
+}
+
+// itemOverhead is added to an item's payload in the account of queued bytes.
+const itemOverhead = 256
+
+func (it *outItem) size() int { return len(it.msg.Record.Value) + len(it.topic) + itemOverhead }
+
+const (
+	writeChunk   = 64 << 10 // encoded bytes per write
+	inlinePayoff = 16 << 10 // payloads from here on are written without a copy
+)
+
+var writeBufs = sync.Pool{New: func() any { b := make([]byte, 0, writeChunk); return &b }}
+
+// control queues one control packet.
+func (c *client) control(p packet.Packet) {
+	o := &c.out
+	o.mu.Lock()
+	if !o.closing {
+		o.ctl = p.Append(o.ctl, c.v)
+		c.startWriter()
+	}
+	o.mu.Unlock()
+}
+
+// room tells whether more at-most-once messages may be queued.
+func (c *client) room() bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.bytes < c.srv.env.Limits.MaxOutboundBytes
+}
+
+// push queues messages.
+func (c *client) push(items ...outItem) {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closing {
+		return
+	}
+	for i := range items {
+		o.bytes += items[i].size()
+	}
+	o.items = append(o.items, items...)
+	c.startWriter()
+}
+
+// startWriter is called with out.mu held.
+func (c *client) startWriter() {
+	if !c.out.running && !c.out.dead {
+		c.out.running = true
+		go c.write()
+	}
+}
+
+// finish queues the last bytes, after which the connection is closed; only the
+// first call counts.
+func (c *client) finish(last []byte) {
+	o := &c.out
+	o.mu.Lock()
+	if !o.closing {
+		o.closing, o.last = true, last
+		o.items = nil // what is not written yet stays with its group
+		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
+		if o.running || len(o.last) > 0 || len(o.ctl) > 0 {
+			c.startWriter()
+		} else {
+			_ = c.nc.Close()
+		}
+	}
+	o.mu.Unlock()
+}
+
+// lastWriteTimeout bounds the writing of a DISCONNECT to somebody slow.
+const lastWriteTimeout = 2 * time.Second
+
+// waitWritten waits until no writer runs any more.
+func (c *client) waitWritten() {
+	o := &c.out
+	o.mu.Lock()
+	for o.running {
+		o.idle.Wait()
+	}
+	o.mu.Unlock()
+}
+
+// write drains the queue and ends.
+func (c *client) write() {
+	bp := writeBufs.Get().(*[]byte)
+	buf := (*bp)[:0]
+	var ctl []byte
+	var items []outItem
+	for {
+		ctl, items = c.takeOut(items)
+		if len(ctl) == 0 && len(items) == 0 {
+			if !c.endWriter() {
+				continue
+			}
+			break
+		}
+		buf = append(buf[:0], ctl...)
+		var err error
+		if buf, err = c.writeItems(buf, items); err == nil && len(buf) > 0 {
+			err = c.send(buf)
+		}
+		if err != nil {
+			c.failWriter()
+		}
+		c.written(items)
+		clear(items)
+	}
+	if cap(buf) <= 4*writeChunk {
+		*bp = buf[:0]
+		writeBufs.Put(bp)
+	}
+}
+
+// takeOut takes what is queued; spare is a slice to queue the next messages in.
+func (c *client) takeOut(spare []outItem) ([]byte, []outItem) {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	ctl, items := o.ctl, o.items
+	o.ctl, o.items, o.bytes = nil, nil, 0
+	if cap(spare) > 0 && cap(spare) <= 1024 && len(items) > 0 {
+		o.items = spare[:0]
+	}
+	return ctl, items
+}
+
+// endWriter ends the writer, unless there is more; it writes the last bytes.
+func (c *client) endWriter() bool {
+	o := &c.out
+	c.pump()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if (len(o.ctl) > 0 || len(o.items) > 0) && !o.dead {
+		return false
+	}
+	if o.closing {
+		if len(o.last) > 0 && !o.dead {
+			_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
+			_, _ = c.nc.Write(o.last)
+			c.srv.env.Stats.BytesOut.Add(int64(len(o.last)))
+			o.last = nil
+		}
+		c.hangUp()
+	}
+	o.items, o.ctl = nil, nil
+	o.running = false
+	o.idle.Broadcast()
+	return true
+}
+
+// hangUp closes the connection. Where the client is told why and may still be
+// writing, only our direction: closing with bytes unread would reset the
+// connection, and the client would never see the reason.
+func (c *client) hangUp() {
+	if half, ok := c.nc.Conn.(interface{ CloseWrite() error }); ok && c.linger.Load() && half.CloseWrite() == nil {
+		return
+	}
+	_ = c.nc.Close()
+}
+
+// readOff waits for the client to hang up after hangUp, but not for long.
+func (c *client) readOff() {
+	if !c.linger.Load() {
+		return
+	}
+	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+	}
+	_ = c.nc.Close()
+}
+
+// Bounds of readOff.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 1 << 20
+)
+
+// failWriter gives the connection up.
+func (c *client) failWriter() {
+	c.out.mu.Lock()
+	c.out.dead, c.out.closing = true, true
+	c.out.ctl, c.out.items = nil, nil
+	c.out.mu.Unlock()
+	_ = c.nc.Close()
+}
+
+func (c *client) send(b []byte) error {
+	if err := c.nc.SetWriteDeadline(time.Now().Add(c.srv.cfg.WriteTimeout)); err != nil {
+		return err
+	}
+	n, err := c.nc.Write(b)
+	c.srv.env.Stats.BytesOut.Add(int64(n))
+	if isTimeout(err) {
+		c.srv.env.Stats.SlowConsumers.Add(1)
+	}
+	return err
+}
+
+// writeItems encodes messages behind what buf holds, writing whenever enough has
+// come together. It gives what is left to write.
+func (c *client) writeItems(buf []byte, items []outItem) ([]byte, error) {
+	for i := range items {
+		it := &items[i]
+		if it.skip {
+			continue
+		}
+		p, ok := c.encode(it)
+		if !ok {
+			continue
+		}
+		buf = p.AppendHead(buf, c.v)
+		if len(p.Payload) < inlinePayoff {
+			buf = append(buf, p.Payload...)
+		} else {
+			if err := c.send(buf); err != nil {
+				return buf[:0], err
+			}
+			buf = buf[:0]
+			if err := c.send(p.Payload); err != nil {
+				return buf, err
+			}
+		}
+		if len(buf) >= writeChunk-inlinePayoff {
+			if err := c.send(buf); err != nil {
+				return buf[:0], err
+			}
+			buf = buf[:0]
+		}
+	}
+	return buf, nil
+}
+
+// encode makes the PUBLISH of an item. It is false where the client cannot take
+// it; then it counts as delivered [MQTT-3.1.2-25].
+func (c *client) encode(it *outItem) (*packet.Publish, bool) {
+	p := &c.enc
+	*p = packet.Publish{Dup: it.dup, QoS: it.qos, Retain: it.retain, ID: it.id, Payload: it.msg.Record.Value}
+	c.encTopic = append(c.encTopic[:0], it.topic...)
+	p.Topic = c.encTopic
+	if c.v >= packet.V5 {
+		props, ok := appendProps(c.encProps[:0], it.msg.Record, c.now())
+		if !ok { // expired while it waited [MQTT-3.3.2-5]
+			c.discard(it)
+			return nil, false
+		}
+		for _, id := range it.ids {
+			props = props.AddNum(packet.PropSubscriptionID, id)
+		}
+		c.encProps = props
+		p.Props = props
+	} else if it.msg.Record.Expired(c.now()) {
+		c.discard(it)
+		return nil, false
+	}
+	if c.maxPacketOut > 0 && p.Size(c.v)+aliasRoom(c.aliasMax) > c.maxPacketOut { // [MQTT-3.1.2-24]
+		c.srv.env.Stats.Dropped.Add(1)
+		c.discard(it)
+		return nil, false
+	}
+	if c.aliasMax > 0 {
+		c.useAlias(p, it.topic)
+	}
+	if it.qos == 2 && it.from != nil {
+		c.session.mu.Lock()
+		if e := c.session.out.byID[it.id]; e != nil {
+			e.wire = true
+		}
+		c.session.mu.Unlock()
+	}
+	c.srv.env.Stats.MessagesOut.Add(1)
+	return p, true
+}
+
+// aliasRoom is what a topic alias may add to a packet.
+func aliasRoom(aliasMax uint16) int {
+	if aliasMax > 0 {
+		return 4
+	}
+	return 0
+}
+
+// useAlias replaces a topic that was sent before by its alias [MQTT-3.3.2-11].
+func (c *client) useAlias(p *packet.Publish, topic string) {
+	if a, ok := c.aliases[topic]; ok {
+		p.Topic = nil
+		p.Props = p.Props.AddNum(packet.PropTopicAlias, uint32(a))
+	} else if len(c.aliases) < int(c.aliasMax) && len(topic) > 3 {
+		if c.aliases == nil {
+			c.aliases = make(map[string]uint16)
+		}
+		a := uint16(len(c.aliases) + 1)
+		c.aliases[topic] = a
+		p.Props = p.Props.AddNum(packet.PropTopicAlias, uint32(a))
+	}
+	c.encProps = p.Props
+}
+
+// discard counts an unsent message as delivered.
+func (c *client) discard(it *outItem) {
+	if it.qos > 0 {
+		c.completed(it.id)
+	}
+}
+
+// written acknowledges to their groups what is sent at most once.
+func (c *client) written(items []outItem) {
+	for i := range items {
+		if it := &items[i]; it.from != nil && it.qos == 0 {
+			it.from.ack(it.tag)
+		}
+	}
+}

@@ -1,0 +1,354 @@
+package mqtt
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// target is where a topic's messages go.
+type target struct {
+	subject string
+	exact   bool         // the MQTT topic follows from the subject
+	topic   *shard.Topic // nil when the subject is relayed
+}
+
+// resolve finds the target of an MQTT topic.
+func (s *Server) resolve(ctx context.Context, topic string) (t target, err error) {
+	if strings.Count(topic, "/") >= s.cfg.MaxTopicLevels {
+		return t, protocolError(packet.TopicNameInvalid, "topic is too deep")
+	}
+	t.subject, t.exact = shard.SubjectOfMQTT(topic)
+	if err := shard.CheckSubject(t.subject); err != nil {
+		return t, protocolError(packet.TopicNameInvalid, err.Error())
+	}
+	if topic == "$SYS" || strings.HasPrefix(topic, "$SYS/") { // 4.7.2
+		return t, protocolError(packet.NotAuthorized, "topics under $SYS are the server's")
+	}
+	if shard.Relayed(t.subject) {
+		return t, nil
+	}
+	t.topic, err = s.broker.Topics.Resolve(ctx, t.subject, true)
+	return t, err
+}
+
+// record makes the record of a PUBLISH; it shares memory with p and hdrs.
+func (t *target) record(p *packet.Publish, hdrs []shard.Header, origin string, now time.Time) shard.Record {
+	r := shard.Record{Timestamp: now.UnixMilli(), Value: p.Payload, Headers: t.headers(hdrs, p, origin)}
+	if r.Value == nil {
+		r.Value = []byte{}
+	}
+	if t.topic != nil && t.topic.CapturesMany() {
+		r.Key = []byte(t.subject)
+	}
+	return r
+}
+
+// publisher packs the PUBLISHes of one socket read into a batch per shard.
+type publisher struct {
+	c       *client
+	batches []*pubBatch
+	topic   string // of last; "" when there is none
+	last    target
+	hdrs    []shard.Header
+	now     time.Time
+}
+
+// pubBatch is one batch in the making, and the completion of its append.
+type pubBatch struct {
+	c       *client
+	topic   *shard.Topic
+	id      shard.ID
+	b       *shard.Builder
+	slots   []uint64
+	size    int
+	durable bool
+	// dedupe and incoming belong to a QoS 2 message that has the batch to itself.
+	dedupe   string
+	incoming uint16
+}
+
+// maxPubBatch bounds a batch made of several messages, in bytes.
+const maxPubBatch = 512 << 10
+
+// handlePublish takes one PUBLISH.
+func (c *client) handlePublish(h packet.Header, body []byte) error {
+	var p packet.Publish
+	if err := p.Decode(h.Flags, body, c.v); err != nil {
+		return err
+	}
+	c.srv.env.Stats.MessagesIn.Add(1)
+	if c.v >= packet.V5 {
+		if err := c.checkProps(&p); err != nil {
+			return err
+		}
+	}
+	dup, in, err := c.admitPublish(&p)
+	if dup || err != nil {
+		return err
+	}
+	t, err := c.publish.target(text(p.Topic))
+	if err != nil {
+		return c.failPublish(&p, err)
+	}
+	if t.topic == nil {
+		return c.relay(&p, t)
+	}
+	return c.publish.add(&p, t, in)
+}
+
+// checkProps applies topic alias and the rules on a client's properties.
+func (c *client) checkProps(p *packet.Publish) error {
+	if _, ok := p.Props.Find(packet.PropSubscriptionID); ok { // [MQTT-3.3.4-6]
+		return protocolError(packet.ProtocolError, "subscription identifier came from a client")
+	}
+	if v, ok := p.Props.Find(packet.PropResponseTopic); ok && !responseTopic(v.Data) { // [MQTT-3.3.2-14]
+		return protocolError(packet.ProtocolError, "response topic is not a topic name")
+	}
+	v, ok := p.Props.Find(packet.PropTopicAlias)
+	if !ok {
+		return nil
+	}
+	alias := uint16(v.Num)
+	if alias == 0 || int(alias) > c.srv.cfg.TopicAliasMaximum { // [MQTT-3.3.2-8] [MQTT-3.3.2-9]
+		return protocolError(packet.TopicAliasInvalid, "topic alias is 0 or over the maximum")
+	}
+	if len(p.Topic) > 0 {
+		if c.aliasesIn == nil {
+			c.aliasesIn = make(map[uint16]string)
+		}
+		c.aliasesIn[alias] = string(p.Topic)
+		return nil
+	}
+	topic, ok := c.aliasesIn[alias]
+	if !ok {
+		return protocolError(packet.ProtocolError, "topic alias is not set")
+	}
+	p.Topic = []byte(topic)
+	return nil
+}
+
+// admitPublish counts a PUBLISH against the receive maximum and tells a
+// duplicate of a QoS 2 message from a new one.
+func (c *client) admitPublish(p *packet.Publish) (dup bool, in *incoming, err error) {
+	if p.QoS == 0 {
+		return false, nil, nil
+	}
+	f := &c.acks
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p.QoS == 2 {
+		if old := f.incoming[p.ID]; old != nil && !old.resumed { // [MQTT-4.3.3-10]
+			if old.answered {
+				c.control(&packet.Ack{Kind: packet.PUBREC, ID: p.ID})
+			}
+			return true, nil, nil
+		} else if old != nil && p.Dup {
+			in = old
+			old.resumed = false
+		}
+	}
+	if in == nil {
+		f.unfinished++
+	}
+	if c.v >= packet.V5 && f.unfinished > c.srv.cfg.ReceiveMaximum { // [MQTT-3.3.4-7]
+		return false, nil, protocolError(packet.ReceiveMaximumExceeded, "more PUBLISHes than the receive maximum")
+	}
+	if p.QoS == 2 && in == nil {
+		in = &incoming{}
+		if c.durable {
+			in.dedupe = c.sessionOwner + "/" + rand.Text()
+		}
+		if f.incoming == nil {
+			f.incoming = make(map[uint16]*incoming)
+		}
+		f.incoming[p.ID] = in
+	}
+	return false, in, nil
+}
+
+// failPublish answers a PUBLISH that cannot be accepted.
+func (c *client) failPublish(p *packet.Publish, err error) error {
+	if p.QoS == 0 {
+		c.srv.env.Stats.Dropped.Add(1)
+		return nil
+	}
+	c.publish.flush()
+	slot := c.acks.reserve(p.ID, p.QoS, 1)
+	c.completedSlots([]uint64{slot}, 0, err)
+	return nil
+}
+
+// target resolves a topic, at most once in a row for one read.
+func (b *publisher) target(topic string) (*target, error) {
+	if b.topic != "" && b.topic == topic {
+		return &b.last, nil
+	}
+	topic = strings.Clone(topic) // it lies in the read buffer
+	t, err := b.c.srv.resolve(b.c.ctx, topic)
+	if err != nil {
+		return nil, err
+	}
+	if !b.c.allowed(shard.OpPublish, t.subject) {
+		return nil, protocolError(packet.NotAuthorized, "not allowed to publish to this topic")
+	}
+	b.topic, b.last = topic, t
+	return &b.last, nil
+}
+
+// add puts a message into the batch of its shard.
+func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
+	if b.now.IsZero() {
+		b.now = time.Now()
+	}
+	c := b.c
+	origin := ""
+	if c.session.noLocal {
+		origin = c.id
+	}
+	r := t.record(p, b.hdrs[:0], origin, b.now)
+	b.hdrs = r.Headers
+	if limit := c.srv.env.Limits.MaxMessageBytes; r.Size() > limit {
+		return c.failPublish(p, shard.Errorf(shard.KindTooLarge, "message of %d bytes is over %d", r.Size(), limit))
+	}
+	waits := uint8(1)
+	if p.Retain {
+		waits++
+	}
+	alone := in != nil && in.dedupe != ""
+	if alone {
+		waits++
+	}
+	var slot uint64
+	if p.QoS > 0 {
+		slot = c.acks.reserve(p.ID, p.QoS, waits)
+	}
+	if alone {
+		c.keepIncoming(p.ID, in.dedupe, false, func(err error) { c.completedSlots([]uint64{slot}, 0, err) })
+	}
+	if p.Retain {
+		c.retain(string(p.Topic), &r, p.QoS, slot)
+	}
+	pb := b.batch(t, &r, alone)
+	pb.b.Add(&r)
+	if p.QoS > 0 {
+		pb.durable = true
+		pb.slots = append(pb.slots, slot)
+	}
+	if alone {
+		pb.dedupe, pb.incoming = in.dedupe, p.ID
+		b.send(pb)
+		b.batches = b.batches[:len(b.batches)-1]
+	}
+	return nil
+}
+
+// batch gives the batch that r goes into. One that is full is sent first.
+func (b *publisher) batch(t *target, r *shard.Record, alone bool) *pubBatch {
+	id := t.topic.ShardOf(r.Key, t.subject)
+	limit := maxPubBatch
+	if m := int(t.topic.Config.MaxMessageBytes); m > 0 && m < limit {
+		limit = m
+	}
+	for i, pb := range b.batches {
+		if pb.id != id {
+			continue
+		}
+		if !alone && pb.b.Size()+r.Size()+64+16*len(r.Headers) <= limit {
+			return pb
+		}
+		b.send(pb)
+		b.batches = append(b.batches[:i], b.batches[i+1:]...)
+		break
+	}
+	pb := &pubBatch{c: b.c, topic: t.topic, id: id, b: shard.NewBuilder(r.Size() + 128)}
+	b.batches = append(b.batches, pb)
+	return pb
+}
+
+// flush appends what the last read brought.
+func (b *publisher) flush() {
+	for i, pb := range b.batches {
+		b.send(pb)
+		b.batches[i] = nil
+	}
+	b.batches = b.batches[:0]
+	b.topic, b.last, b.now = "", target{}, time.Time{}
+	if cap(b.hdrs) > 64 {
+		b.hdrs = nil
+	}
+	clear(b.hdrs[:cap(b.hdrs)])
+}
+
+func (b *publisher) send(pb *pubBatch) {
+	c := b.c
+	opts := shard.AppendOptions{Origin: c.nc.Origin, DedupeID: pb.dedupe}
+	if !pb.durable {
+		opts.Durability = shard.DurabilityMemory
+	}
+	batch := pb.b.Build()
+	pb.b, pb.size = nil, batch.Size()
+	c.applying.Add(1)
+	c.acks.mu.Lock()
+	c.acks.bytes += pb.size
+	c.acks.mu.Unlock()
+	c.srv.broker.Log.Append(c.ctx, pb.id, batch, opts, pb)
+}
+
+// Appended is the outcome of a batch.
+func (pb *pubBatch) Appended(r shard.AppendResult) {
+	c := pb.c
+	if r.Err != nil {
+		c.srv.env.Log.Debug("append failed", "topic", pb.topic.Name, "error", r.Err)
+		if len(pb.slots) == 0 {
+			c.srv.env.Stats.Dropped.Add(1)
+		}
+	} else if pb.dedupe != "" {
+		c.keepIncoming(pb.incoming, pb.dedupe, true, func(error) {})
+	}
+	c.completedSlots(pb.slots, pb.size, r.Err)
+	c.applying.Done()
+}
+
+// relay hands a message that is never stored to live subscribers.
+func (c *client) relay(p *packet.Publish, t *target) error {
+	r := t.record(p, nil, "", time.Now())
+	kept, _, err := frozen(&r)
+	if err != nil {
+		return c.failPublish(p, err)
+	}
+	c.srv.broker.Live.Relay([]shard.Message{{Subject: t.subject, Record: kept, Origin: c.nc.Origin}})
+	if p.QoS > 0 {
+		slot := c.acks.reserve(p.ID, p.QoS, 1)
+		c.completedSlots([]uint64{slot}, 0, nil)
+	}
+	return nil
+}
+
+// publishDetached publishes a message of the server's own or a will.
+func (s *Server) publishDetached(ctx context.Context, p *packet.Publish) error {
+	topic := string(p.Topic)
+	t, err := s.resolve(ctx, topic)
+	if err != nil {
+		return err
+	}
+	r := t.record(p, nil, "", time.Now())
+	if t.topic == nil {
+		kept, _, err := frozen(&r)
+		if err == nil {
+			s.broker.Live.Relay([]shard.Message{{Subject: t.subject, Record: kept}})
+		}
+		return err
+	}
+	if p.Retain {
+		if err := s.retained.setWait(ctx, topic, &r); err != nil {
+			return err
+		}
+	}
+	_, err = shard.AppendWait(ctx, s.broker.Log, t.topic.ShardOf(r.Key, t.subject), shard.BatchOf(r), shard.AppendOptions{})
+	return err
+}

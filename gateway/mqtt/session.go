@@ -1,0 +1,417 @@
+package mqtt
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// sessionPrefix begins the owner in shard.State and the name of the group of a
+// session; the client identifier follows.
+const sessionPrefix = "mqtt/session/"
+
+// Keys below a session's owner.
+const (
+	keyMeta = "meta"
+	keyWill = "will"
+	keySub  = "sub/"
+	keyIn   = "in/"
+	keyOut  = "out/"
+)
+
+// session is what a connected client's session holds in memory.
+type session struct {
+	// noLocal: the client has a no-local subscription, so what it publishes
+	// carries its name. The reading goroutine's.
+	noLocal bool
+
+	mu      sync.Mutex
+	subs    map[string]*sub
+	live    shard.Subscription // made with the first QoS 0 subscription
+	byLive  map[shard.SubID]*sub
+	nextSub shard.SubID
+	// mixed: a QoS 0 subscription overlaps one at QoS 1 or 2, so a message may
+	// come both ways and has to go out once.
+	mixed bool
+	group *receiver // of the session's own group
+	out   sending
+	local localQueue
+}
+
+// sub is one subscription.
+type sub struct {
+	filter string // as the client gave it
+	name   string // the filter below $share/<name>/, or filter
+	share  string // the share name, "" for none
+	opts   packet.Subscription
+	id     uint32 // subscription identifier, 0 for none
+	match  shard.Filter
+	live   shard.SubID // 0 when fed by a group
+	member *receiver   // of a shared subscription fed by a group
+}
+
+// meta is the value of keyMeta.
+type meta struct {
+	Expiry uint32 `json:"expiry"`
+	// Left is when the connection ended, in milliseconds since the epoch; 0
+	// while there is one.
+	Left int64 `json:"left,omitempty"`
+	V    uint8 `json:"v"`
+}
+
+// expired tells whether the session's time without a connection is up.
+func (m *meta) expired(now time.Time) bool {
+	return m.Left > 0 && m.Expiry != noExpiry && now.UnixMilli() >= m.Left+int64(m.Expiry)*1000
+}
+
+// keptSub is the value of a keySub key.
+type keptSub struct {
+	Options uint8  `json:"o"`
+	ID      uint32 `json:"i,omitempty"`
+}
+
+// keptIn is the value of a keyIn key.
+type keptIn struct {
+	Dedupe   string `json:"d"`
+	Received bool   `json:"r,omitempty"`
+}
+
+// put makes the change that writes v as JSON.
+func put(key string, v any) shard.StateOp {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("internal error: encode " + key + ": " + err.Error())
+	}
+	return shard.StateOp{Key: key, Value: b}
+}
+
+func idKey(prefix string, id uint16) string { return prefix + strconv.Itoa(int(id)) }
+
+func parseIDKey(key, prefix string) (uint16, bool) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(key, prefix), 10, 16)
+	return uint16(n), err == nil && n > 0
+}
+
+// apply changes the session's state without waiting.
+func (c *client) apply(ops []shard.StateOp, done func(error)) {
+	c.applying.Add(1)
+	c.srv.broker.State.Apply(c.srv.ctx, c.sessionOwner, ops, func(err error) {
+		if err != nil {
+			c.srv.env.Log.Warn("write MQTT session", "client", c.id, "error", err)
+		}
+		done(err)
+		c.applying.Done()
+	})
+}
+
+// keepIncoming notes a QoS 2 message that came in.
+func (c *client) keepIncoming(id uint16, dedupe string, received bool, done func(error)) {
+	c.apply([]shard.StateOp{put(idKey(keyIn, id), keptIn{Dedupe: dedupe, Received: received})}, done)
+}
+
+// forgetIncoming forgets one that was released. If that fails the connection
+// ends, and the client releases it again.
+func (c *client) forgetIncoming(id uint16, then func()) {
+	c.apply([]shard.StateOp{{Key: idKey(keyIn, id)}}, func(err error) {
+		if err != nil {
+			c.finish(nil)
+			return
+		}
+		then()
+	})
+}
+
+// loadSession finds the session of the client identifier and tells whether there
+// is one to go on with [MQTT-3.1.2-4] [MQTT-3.1.2-5].
+func (c *client) loadSession(ctx context.Context, clean bool) (present bool, err error) {
+	s := c.srv
+	s.takeOffline(c.id)
+	st := s.broker.State
+	v, ok, err := st.Get(ctx, c.sessionOwner, keyMeta)
+	if err != nil {
+		return false, err
+	}
+	c.durable = c.expiry > 0
+	if !ok {
+		return false, nil
+	}
+	var m meta
+	if err := json.Unmarshal(v.Data, &m); err != nil {
+		return false, shard.Errorf(shard.KindCorrupt, "read session of %q: %w", c.id, err)
+	}
+	if clean || m.expired(c.now()) {
+		return false, s.discardSession(ctx, c.id)
+	}
+	c.durable = true
+	err = st.Range(ctx, c.sessionOwner, "", func(key string, v shard.StateValue) bool {
+		if e := c.loadKey(key, v.Data); e != nil {
+			s.env.Log.Warn("skip damaged MQTT session entry", "client", c.id, "key", key, "error", e)
+		}
+		return true
+	})
+	return true, err
+}
+
+// loadKey takes one entry of the session over.
+func (c *client) loadKey(key string, data []byte) error {
+	switch {
+	case strings.HasPrefix(key, keySub):
+		var k keptSub
+		if err := json.Unmarshal(data, &k); err != nil {
+			return err
+		}
+		sb, err := newSub(strings.TrimPrefix(key, keySub), k.Options, k.ID)
+		if err != nil {
+			return err
+		}
+		if c.session.subs == nil {
+			c.session.subs = make(map[string]*sub)
+		}
+		c.session.subs[sb.filter] = sb
+	case strings.HasPrefix(key, keyIn):
+		var k keptIn
+		id, ok := parseIDKey(key, keyIn)
+		if err := json.Unmarshal(data, &k); err != nil || !ok {
+			return err
+		}
+		if c.acks.incoming == nil {
+			c.acks.incoming = make(map[uint16]*incoming)
+		}
+		c.acks.incoming[id] = &incoming{answered: k.Received, resumed: !k.Received, dedupe: k.Dedupe}
+		c.acks.unfinished++
+	case strings.HasPrefix(key, keyOut):
+		id, ok := parseIDKey(key, keyOut)
+		if !ok {
+			return shard.Errorf(shard.KindCorrupt, "packet identifier out of range")
+		}
+		return c.session.out.restore(id, data)
+	}
+	return nil
+}
+
+// saveMeta writes the session down where it outlives the connection, with its
+// will. It waits only when the session is new.
+func (c *client) saveMeta(ctx context.Context) error {
+	if !c.durable {
+		return nil
+	}
+	ops := []shard.StateOp{put(keyMeta, meta{Expiry: c.expiry, V: uint8(c.v)}), {Key: keyWill}}
+	if c.will != nil {
+		ops[1] = put(keyWill, c.will)
+	}
+	return shard.ApplyWait(ctx, c.srv.broker.State, c.sessionOwner, ops...)
+}
+
+// resumeSession starts deliveries again, after CONNACK.
+func (c *client) resumeSession() error {
+	ctx, cancel := context.WithTimeout(c.ctx, sessionTimeout)
+	defer cancel()
+	ss := &c.session
+	if len(ss.subs) == 0 && len(ss.out.byID) == 0 {
+		return nil
+	}
+	c.resendReleases()
+	grouped := false
+	for _, sb := range ss.subs {
+		ss.noLocal = ss.noLocal || sb.opts.NoLocal
+		c.srv.env.Stats.Subscriptions.Add(1)
+		switch {
+		case sb.liveOnly():
+			if err := c.goLive(sb); err != nil {
+				return err
+			}
+		case sb.share != "":
+			if err := c.srv.joinShare(ctx, c, sb); err != nil {
+				return err
+			}
+		default:
+			grouped = true
+		}
+	}
+	ss.findMixed()
+	if !grouped && len(ss.out.restored) == 0 {
+		return nil
+	}
+	if err := c.openGroup(ctx); err != nil {
+		return err
+	}
+	return c.rebind(ctx)
+}
+
+// rebind adds bindings that are missing in the session's group, which happens
+// only when an operator deleted it.
+func (c *client) rebind(ctx context.Context) error {
+	have := make(map[string]bool)
+	for _, b := range c.session.group.group.Bindings().List() {
+		have[b.ID] = true
+	}
+	for _, sb := range c.session.subs {
+		if !sb.liveOnly() && sb.share == "" && !have[sb.filter] {
+			if err := c.session.group.group.Bindings().Add(ctx, c.binding(sb)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// openGroup makes or finds the session's group and attaches to it.
+func (c *client) openGroup(ctx context.Context) error {
+	if c.session.group != nil {
+		return nil
+	}
+	var expire time.Duration
+	if c.expiry != noExpiry {
+		expire = time.Duration(c.expiry) * time.Second
+	}
+	g, err := c.srv.broker.Groups.Get(c.sessionOwner)
+	if err != nil {
+		cfg := shard.GroupConfig{Name: c.sessionOwner, Durable: c.durable}
+		if c.durable {
+			cfg.ExpireAfter = expire
+		}
+		g, err = c.srv.broker.Groups.Create(ctx, cfg)
+	} else if g.Config().ExpireAfter != expire {
+		err = g.SetData(ctx, nil, expire)
+	}
+	if err != nil {
+		return err
+	}
+	r := &receiver{c: c, group: g, ready: make(chan struct{})}
+	c.session.mu.Lock()
+	c.session.group = r
+	c.session.mu.Unlock()
+	return r.attach(shard.ConsumerConfig{Windows: []*shard.Window{c.window}, Origin: c.nc.Origin})
+}
+
+// letGo ends the connection's hold on its session: deliveries stop, the will is
+// published or put off, and what outlives the connection is written down.
+func (c *client) letGo(left bool) {
+	s := c.srv
+	ctx, cancel := context.WithTimeout(context.Background(), sessionTimeout)
+	defer cancel()
+	defer s.release(c)
+	if !c.connected {
+		return
+	}
+	ended := c.expiry == 0
+	c.stopDeliveries(ctx, ended)
+	c.applying.Wait()
+	delay := uint32(0)
+	if c.will != nil {
+		delay = min(c.will.Delay, c.expiry) // [MQTT-3.1.3-9]
+	}
+	if c.will != nil && delay == 0 {
+		s.publishWill(ctx, c.id, c.will) // [MQTT-3.1.2-8]
+		c.will = nil
+	}
+	if !c.durable {
+		return
+	}
+	if ended { // [MQTT-3.1.2-23]
+		if err := s.discardSession(ctx, c.id); err != nil {
+			s.env.Log.Warn("discard MQTT session", "client", c.id, "error", err)
+		}
+		return
+	}
+	now := c.now()
+	m := meta{Expiry: c.expiry, Left: now.UnixMilli(), V: uint8(c.v)}
+	ops := append(c.session.out.save(), put(keyMeta, m))
+	if c.will != nil {
+		c.will.Due = now.Add(time.Duration(delay) * time.Second).UnixMilli()
+		ops = append(ops, put(keyWill, c.will))
+	} else {
+		ops = append(ops, shard.StateOp{Key: keyWill})
+	}
+	if err := shard.ApplyWait(ctx, s.broker.State, c.sessionOwner, ops...); err != nil {
+		s.env.Log.Warn("write MQTT session", "client", c.id, "error", err)
+	}
+	if g := c.session.group; g != nil && left {
+		c.fixGroupExpiry(ctx, g.group)
+	}
+	s.addOffline(c.id, &m, c.will)
+}
+
+// fixGroupExpiry follows a session expiry that DISCONNECT changed.
+func (c *client) fixGroupExpiry(ctx context.Context, g shard.Group) {
+	var expire time.Duration
+	if c.expiry != noExpiry {
+		expire = time.Duration(c.expiry) * time.Second
+	}
+	if g.Config().ExpireAfter == expire {
+		return
+	}
+	if err := g.SetData(ctx, nil, expire); err != nil {
+		c.srv.env.Log.Warn("set expiry of MQTT session", "client", c.id, "error", err)
+	}
+}
+
+// stopDeliveries closes what feeds the connection.
+func (c *client) stopDeliveries(ctx context.Context, ended bool) {
+	ss := &c.session
+	ss.mu.Lock()
+	live, group := ss.live, ss.group
+	subs := ss.subs
+	c.window.Forget(&ss.local)
+	ss.mu.Unlock()
+	if live != nil {
+		live.Close()
+	}
+	c.srv.env.Stats.Subscriptions.Add(-int64(len(subs)))
+	for _, sb := range subs {
+		if sb.member != nil {
+			c.keepShared(sb.member, ended)
+			c.srv.leaveShare(ctx, c, sb, ended)
+		}
+	}
+	if group == nil {
+		return
+	}
+	group.close()
+	if !c.durable {
+		if err := c.srv.broker.Groups.Delete(ctx, c.sessionOwner); err != nil {
+			c.srv.env.Log.Warn("delete MQTT session group", "client", c.id, "error", err)
+		}
+	}
+}
+
+// discardSession forgets a session that is over; a will that was put off is
+// published now [MQTT-3.1.3-9].
+func (s *Server) discardSession(ctx context.Context, id string) error {
+	owner := sessionPrefix + id
+	var ops []shard.StateOp
+	var w *will
+	var shared []string
+	err := s.broker.State.Range(ctx, owner, "", func(key string, v shard.StateValue) bool {
+		ops = append(ops, shard.StateOp{Key: key})
+		if key == keyWill {
+			w, _ = parseWill(v.Data)
+		}
+		if f, ok := strings.CutPrefix(key, keySub+"$share/"); ok {
+			shared = append(shared, f)
+		}
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range shared {
+		s.dropHolder(ctx, f, id)
+	}
+	if err := s.broker.Groups.Delete(ctx, owner); err != nil && shard.KindOf(err) != shard.KindNotFound {
+		return err
+	}
+	if w != nil {
+		s.publishWill(ctx, id, w)
+	}
+	if len(ops) == 0 {
+		return nil
+	}
+	return shard.ApplyWait(ctx, s.broker.State, owner, ops...)
+}

@@ -1,0 +1,72 @@
+package nats
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/robustmq/robustmq-go/gateway"
+)
+
+func newNonce() string {
+	var b [11]byte
+	_, _ = rand.Read(b[:]) // crypto/rand does not fail
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// login says who the client is, by what CONNECT holds: an nkey, a token, a name
+// and password, or nothing.
+func (c *conn) login(ctx context.Context, o connectOptions) error {
+	p, err := c.authenticate(ctx, &o)
+	if err != nil {
+		c.s.env.Stats.AuthFailures.Add(1)
+		c.s.env.Log.Info("login refused", "remote", c.nc.RemoteAddr().String(), "user", o.User, "error", err)
+		return errAuthorization
+	}
+	o.Pass, o.Token, o.Sig = "", "", ""
+	c.opts, c.principal, c.loggedIn = o, p, true
+	c.nc.Authenticated(p, o.Name)
+	return nil
+}
+
+func (c *conn) authenticate(ctx context.Context, o *connectOptions) (gateway.Principal, error) {
+	auth, remote := c.s.env.Auth, c.nc.RemoteAddr()
+	switch {
+	case o.NKey != "":
+		return c.nkey(o)
+	case o.Token != "":
+		h := gateway.TokenHash(o.Token)
+		for _, u := range auth.Users() {
+			if u.TokenHash != "" && subtle.ConstantTimeCompare([]byte(u.TokenHash), []byte(h)) == 1 {
+				return auth.Admit(remote, u)
+			}
+		}
+		return gateway.Principal{}, gateway.ErrBadCredentials
+	case o.User != "":
+		return auth.Password(ctx, remote, o.User, o.Pass)
+	}
+	return auth.Anonymous(remote)
+}
+
+// nkey checks the signature of our nonce by an Ed25519 key of an account.
+func (c *conn) nkey(o *connectOptions) (gateway.Principal, error) {
+	sig, err := base64.RawURLEncoding.DecodeString(o.Sig)
+	if err != nil {
+		if sig, err = base64.StdEncoding.DecodeString(o.Sig); err != nil {
+			return gateway.Principal{}, gateway.ErrBadCredentials
+		}
+	}
+	key, err := nkeys.FromPublicKey(o.NKey)
+	if err != nil || key.Verify([]byte(c.nonce), sig) != nil {
+		return gateway.Principal{}, gateway.ErrBadCredentials
+	}
+	for _, u := range c.s.env.Auth.Users() {
+		if u.NKey == o.NKey {
+			return c.s.env.Auth.Admit(c.nc.RemoteAddr(), u)
+		}
+	}
+	return gateway.Principal{}, gateway.ErrBadCredentials
+}

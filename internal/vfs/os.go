@@ -1,0 +1,128 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+const (
+	filePerm = 0o640
+	dirPerm  = 0o750
+)
+
+// OS is the real file system.
+type OS struct{}
+
+var (
+	_ FS     = OS{}
+	_ Linker = OS{}
+	_ Locker = OS{}
+)
+
+// Open implements FS.
+func (OS) Open(name string, flag int) (File, error) {
+	f, err := os.OpenFile(name, flag, filePerm)
+	if err != nil {
+		return nil, err
+	}
+	return &osFile{f: f}, nil
+}
+
+// Rename implements FS.
+func (OS) Rename(oldname, newname string) error { return os.Rename(oldname, newname) }
+
+// Remove implements FS.
+func (OS) Remove(name string) error { return os.Remove(name) }
+
+// Link implements Linker.
+func (OS) Link(oldname, newname string) error { return os.Link(oldname, newname) }
+
+// List implements FS. Entries that vanish while it runs are left out.
+func (OS) List(dir string) ([]Info, error) {
+	ents, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Info, 0, len(ents))
+	for _, e := range ents {
+		fi, err := e.Info()
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		in := Info{Name: e.Name(), Dir: e.IsDir(), ModTime: fi.ModTime()}
+		if !in.Dir {
+			in.Size = fi.Size()
+		}
+		out = append(out, in)
+	}
+	return out, nil
+}
+
+// MkdirAll implements FS: each directory it makes is synced into its parent.
+func (o OS) MkdirAll(dir string) error {
+	dir = filepath.Clean(dir)
+	if fi, err := os.Stat(dir); err == nil {
+		if !fi.IsDir() {
+			return fmt.Errorf("make directory %s: a file is in the way", dir)
+		}
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent != dir {
+		if err := o.MkdirAll(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(dir, dirPerm); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return o.SyncDir(parent)
+}
+
+// SyncDir implements FS.
+func (OS) SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = syncDir(d)
+	return errors.Join(err, d.Close())
+}
+
+// Lock implements Locker with flock, so it ends with the process.
+func (OS) Lock(name string) (io.Closer, error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, filePerm)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(f); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	return f, nil
+}
+
+type osFile struct{ f *os.File }
+
+var _ Preallocator = (*osFile)(nil)
+
+func (o *osFile) ReadAt(p []byte, off int64) (int, error)  { return o.f.ReadAt(p, off) }
+func (o *osFile) WriteAt(p []byte, off int64) (int, error) { return o.f.WriteAt(p, off) }
+func (o *osFile) Sync() error                              { return fdatasync(o.f) }
+func (o *osFile) Truncate(size int64) error                { return o.f.Truncate(size) }
+func (o *osFile) Close() error                             { return o.f.Close() }
+func (o *osFile) Preallocate(size int64) error             { return preallocate(o.f, size) }
+
+func (o *osFile) Size() (int64, error) {
+	fi, err := o.f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return fi.Size(), nil
+}

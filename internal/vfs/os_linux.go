@@ -1,0 +1,57 @@
+package vfs
+
+import (
+	"errors"
+	"os"
+	"syscall"
+)
+
+// control runs fn on the descriptor of f, again for as long as it is
+// interrupted by a signal (EINTR says that nothing was done).
+func control(f *os.File, fn func(fd int) error) error {
+	rc, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var ferr error
+	err = rc.Control(func(fd uintptr) {
+		for {
+			ferr = fn(int(fd))
+			if !errors.Is(ferr, syscall.EINTR) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return ferr
+}
+
+func fdatasync(f *os.File) error {
+	if err := control(f, syscall.Fdatasync); err != nil {
+		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+func syncDir(f *os.File) error { return f.Sync() }
+
+func preallocate(f *os.File, size int64) error {
+	err := control(f, func(fd int) error { return syscall.Fallocate(fd, 0, 0, size) })
+	if errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOSYS) {
+		return errors.ErrUnsupported
+	}
+	if err != nil {
+		return &os.PathError{Op: "fallocate", Path: f.Name(), Err: err}
+	}
+	return nil
+}
+
+func lockFile(f *os.File) error {
+	err := control(f, func(fd int) error { return syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) })
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return ErrLocked
+	}
+	return err
+}

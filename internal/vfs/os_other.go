@@ -1,0 +1,24 @@
+//go:build !linux
+
+package vfs
+
+import (
+	"errors"
+	"os"
+	"runtime"
+)
+
+func fdatasync(f *os.File) error { return f.Sync() }
+
+// syncDir does nothing where directories cannot be synced.
+func syncDir(f *os.File) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	return f.Sync()
+}
+
+func preallocate(*os.File, int64) error { return errors.ErrUnsupported }
+
+// lockFile cannot lock here: one process a directory is the operator's to keep.
+func lockFile(*os.File) error { return nil }

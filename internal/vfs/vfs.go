@@ -1,0 +1,106 @@
+package vfs
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+)
+
+// Flags for FS.Open: the os package's, repeated here so that callers need not
+// import os.
+const (
+	ReadOnly  = os.O_RDONLY
+	ReadWrite = os.O_RDWR
+	Create    = os.O_CREATE
+	Exclusive = os.O_EXCL
+)
+
+// ErrLocked is returned by Lock when another holder has the lock.
+var ErrLocked = errors.New("vfs: locked by another process")
+
+// FS is a file system. Errors wrap fs.ErrNotExist and fs.ErrExist as the os
+// package's do.
+type FS interface {
+	// Open opens a file. flag is a combination of the flags above; a created
+	// file is durable under its name only after SyncDir of its directory.
+	Open(name string, flag int) (File, error)
+	// Rename moves a file, replacing the target, atomically. Durable after
+	// SyncDir of both directories.
+	Rename(oldname, newname string) error
+	// Remove deletes a file or an empty directory. Durable after SyncDir.
+	Remove(name string) error
+	// List returns what is directly in dir, sorted by name.
+	List(dir string) ([]Info, error)
+	// MkdirAll makes a directory and its missing parents, durably.
+	MkdirAll(dir string) error
+	// SyncDir makes the entries of dir durable.
+	SyncDir(dir string) error
+}
+
+// Info describes one directory entry.
+type Info struct {
+	Name    string // last element only
+	Size    int64  // bytes; 0 for a directory
+	Dir     bool
+	ModTime time.Time
+}
+
+// File is an open file. All methods may be called concurrently.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	// Sync makes the file's bytes and size durable (fdatasync where possible).
+	// After an error nothing is known about what is on disk, and a second Sync
+	// that succeeds proves nothing: never retry it.
+	Sync() error
+	// Truncate sets the size; new bytes read as zero.
+	Truncate(size int64) error
+	// Size returns the size in bytes.
+	Size() (int64, error)
+}
+
+// Preallocator is the optional power of a File to reserve disk space.
+type Preallocator interface {
+	// Preallocate reserves space for the first size bytes and extends the file
+	// to at least that size, so that writing there cannot run out of space.
+	Preallocate(size int64) error
+}
+
+// Linker is the optional power of an FS to give a file a second name, failing
+// with fs.ErrExist if the name is taken: create-if-absent of a whole file.
+type Linker interface {
+	Link(oldname, newname string) error
+}
+
+// Locker is the optional power of an FS to keep two processes apart.
+type Locker interface {
+	// Lock takes an exclusive lock on the file name, creating it, or fails at
+	// once with ErrLocked. The lock ends with Close or with the process.
+	Lock(name string) (io.Closer, error)
+}
+
+// Preallocate reserves space if f can, or returns errors.ErrUnsupported.
+func Preallocate(f File, size int64) error {
+	if p, ok := f.(Preallocator); ok {
+		return p.Preallocate(size)
+	}
+	return errors.ErrUnsupported
+}
+
+// Link links if fsys can, or returns errors.ErrUnsupported.
+func Link(fsys FS, oldname, newname string) error {
+	if l, ok := fsys.(Linker); ok {
+		return l.Link(oldname, newname)
+	}
+	return errors.ErrUnsupported
+}
+
+// Lock locks if fsys can, or returns errors.ErrUnsupported.
+func Lock(fsys FS, name string) (io.Closer, error) {
+	if l, ok := fsys.(Locker); ok {
+		return l.Lock(name)
+	}
+	return nil, errors.ErrUnsupported
+}

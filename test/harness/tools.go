@@ -1,0 +1,137 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Root is the top folder of the repository: the nearest parent of the working directory that
+// holds both cmd/ or shard/ and a go.mod of its own beside test/.
+func Root() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find repository: %w", err)
+	}
+	for {
+		if isFile(filepath.Join(dir, "go.mod")) && isFile(filepath.Join(dir, "test", "go.mod")) {
+			return dir, nil
+		}
+		up := filepath.Dir(dir)
+		if up == dir {
+			return "", errors.New("find repository: no parent of the working directory holds go.mod and test/go.mod")
+		}
+		dir = up
+	}
+}
+
+func isFile(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular()
+}
+
+// ToolsDir is where test/tools/install.sh puts things: $ROBUSTMQ_TOOLS or <repository>/.tools.
+func ToolsDir() (string, error) {
+	if dir := os.Getenv("ROBUSTMQ_TOOLS"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(root, ".tools"), nil
+}
+
+// Tool returns the path of an installed tool. The error for one that is missing says how to get it.
+func Tool(name string) (string, error) {
+	dir, err := ToolsDir()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "bin", name)
+	if name == "python3" {
+		path = filepath.Join(dir, "venv", "bin", name)
+	}
+	if isFile(path) {
+		return path, nil
+	}
+	if name != "python3" { // the system's has no client libraries
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("find tool %s: neither in %s nor on the PATH; run `make tools`", name, dir)
+}
+
+// FreePort returns a TCP port of 127.0.0.1 that nothing listens on and that this process has not
+// returned before. Another process may still take it first.
+func FreePort() (int, error) {
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return 0, fmt.Errorf("find free port: %w", err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		if err := l.Close(); err != nil {
+			return 0, fmt.Errorf("find free port: %w", err)
+		}
+		if _, used := handedOut.LoadOrStore(port, true); !used {
+			return port, nil
+		}
+	}
+	return 0, errors.New("find free port: every port offered was handed out before")
+}
+
+var handedOut sync.Map // port -> true
+
+// PortFree tells whether 127.0.0.1:port can be listened on now.
+func PortFree(port int) bool {
+	l, err := net.Listen("tcp", Addr(port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}
+
+// Addr is "127.0.0.1:port".
+func Addr(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+
+// pollEvery is the pause between two looks at something outside that cannot announce itself, such
+// as a port that is about to be opened.
+const pollEvery = 10 * time.Millisecond
+
+// poll calls ok until it returns nil, the context ends or gone is closed; the last error is told.
+func poll(ctx context.Context, gone <-chan struct{}, ok func(context.Context) error) error {
+	t := time.NewTicker(pollEvery)
+	defer t.Stop()
+	for {
+		err := ok(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-t.C:
+		case <-gone:
+			return fmt.Errorf("process ended: %w", err)
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
+		}
+	}
+}
+
+// dialable is nil when something accepts connections at addr.
+func dialable(ctx context.Context, addr string) error {
+	d := net.Dialer{Timeout: time.Second}
+	c, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}

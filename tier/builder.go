@@ -1,0 +1,97 @@
+package tier
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/tier/store"
+)
+
+// Builder makes one segment object in memory. Add the batches of one shard after
+// the other, in order of shard.ID.Compare, each shard's in order of offset; then
+// call Finish. A Builder is used by one goroutine and for one object.
+type Builder struct {
+	buf      []byte
+	extents  []IndexExtent
+	entries  int   // in all extents
+	lastMark int64 // place of the current extent's last entry, from its begin
+}
+
+// NewBuilder returns a Builder with room for sizeHint bytes.
+func NewBuilder(sizeHint int) *Builder {
+	b := &Builder{buf: make([]byte, 0, max(sizeHint, 0)+v1MinObject)}
+	b.buf = v1AppendHeader(b.buf)
+	return b
+}
+
+// Add appends one batch of a shard, whose bytes it copies. The batch must be
+// whole and its checksum right (ErrBatch), after what was added before (ErrOrder),
+// and the object must stay below store.MaxObject (ErrFull: finish this object and
+// begin another). An error leaves the Builder as it was.
+func (b *Builder) Add(id shard.ID, batch []byte) error {
+	h, err := parseBatch(batch)
+	if err != nil {
+		return fmt.Errorf("add batch of shard %s: %w: %w", id, ErrBatch, err)
+	}
+	if b.Size()+v1FrameHead+len(batch)+v1ExtentLen+v1EntryLen > store.MaxObject {
+		return fmt.Errorf("add batch of shard %s: %w", id, ErrFull)
+	}
+	k := len(b.extents) - 1
+	if k < 0 || b.extents[k].Shard != id {
+		if k >= 0 && b.extents[k].Shard.Compare(id) > 0 {
+			return fmt.Errorf("add batch of shard %s after %s: %w", id, b.extents[k].Shard, ErrOrder)
+		}
+		b.extents = append(b.extents, IndexExtent{Extent: Extent{
+			Shard: id, Base: h.base, Last: -1, Pos: int64(len(b.buf)), MinTime: h.baseTime, MaxTime: math.MinInt64,
+		}})
+		b.lastMark = 0
+		k++
+	}
+	e := &b.extents[k]
+	if h.base <= e.Last {
+		return fmt.Errorf("add batch of shard %s at offset %d after %d: %w", id, h.base, e.Last, ErrOrder)
+	}
+	if e.Len-b.lastMark >= v1EntryStep {
+		e.Entries = append(e.Entries, Entry{Offset: h.base, Pos: e.Len, Before: e.MaxTime})
+		b.lastMark = e.Len
+		b.entries++
+	}
+	b.buf = binary.BigEndian.AppendUint32(b.buf, headSum(id, batch))
+	b.buf = append(b.buf, batch...)
+	e.Len += int64(v1FrameHead + len(batch))
+	e.Last = h.last
+	e.Records += h.records
+	e.MinTime = min(e.MinTime, h.baseTime)
+	e.MaxTime = max(e.MaxTime, h.maxTim)
+	return nil
+}
+
+// Size returns the size in bytes that the object would have if it were finished
+// now.
+func (b *Builder) Size() int {
+	return len(b.buf) + 4 + len(b.extents)*v1ExtentLen + b.entries*v1EntryLen + v1TrailerLen
+}
+
+// Empty reports whether nothing was added yet: such an object is not worth a
+// Put.
+func (b *Builder) Empty() bool { return len(b.extents) == 0 }
+
+// Finish returns the object and where each shard is in it. The Builder must not
+// be used afterwards. A Builder to which nothing was added gives an object
+// without extents. The error is ErrFull alone.
+func (b *Builder) Finish() (object []byte, extents []Extent, err error) {
+	if b.Size() > store.MaxObject || len(b.extents)*v1ExtentLen+b.entries*v1EntryLen+4 > maxIndex {
+		return nil, nil, fmt.Errorf("finish segment of %d bytes: %w", b.Size(), ErrFull)
+	}
+	at := len(b.buf)
+	b.buf = v1AppendIndex(b.buf, b.extents)
+	b.buf = v1AppendTrailer(b.buf, int64(at), b.buf[at:])
+	extents = make([]Extent, len(b.extents))
+	for i := range b.extents {
+		extents[i] = b.extents[i].Extent
+	}
+	object, b.buf = b.buf, nil
+	return object, extents, nil
+}
