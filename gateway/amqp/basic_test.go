@@ -146,6 +146,41 @@ func TestCancelKeepsUnacked(t *testing.T) {
 	eventually(t, "all is settled", func() bool { st := g.Stats(); return st.Unacked == 0 && st.Ready == 0 && st.Acked == 2 })
 }
 
+// A cancel loses nothing that was on its way to a consumer without
+// acknowledgements.
+func TestCancelWithoutAcks(t *testing.T) {
+	s := startServer(t, testOptions{})
+	c := open(t, s)
+	c.declare(1, frame.QueueDeclare{Queue: "q"})
+	const n = 3000
+	var b []byte
+	for i := range n {
+		b = publishFrames(b, 1, "", "q", frame.Properties{}, fmt.Append(nil, i), false)
+	}
+	c.write(b)
+	for expect[*frame.BasicAck](c, 1).DeliveryTag < n {
+	}
+	got := 0
+	for round := 0; got < n; round++ {
+		tag := fmt.Sprint("c", round)
+		c.consume(1, "q", tag, true)
+		for range 200 {
+			if got == n {
+				break
+			}
+			c.deliver(1, fmt.Sprint(got))
+			got++
+		}
+		c.send(1, &frame.BasicCancel{ConsumerTag: tag})
+		expect[*frame.BasicCancelOk](c, 1)
+		for len(c.queue) > 0 {
+			c.deliver(1, fmt.Sprint(got))
+			got++
+		}
+	}
+	c.wantGet(1, "q", "")
+}
+
 func TestCancelNotify(t *testing.T) {
 	s := startServer(t, testOptions{})
 	a, b := open(t, s), open(t, s)
