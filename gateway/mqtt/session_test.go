@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
 )
 
@@ -331,6 +332,35 @@ func TestRetainedUnackedIsResent(t *testing.T) {
 	s.bye()
 	s = b.connect(kept(5, "s")).present(true)
 	s.quiet()
+}
+
+func TestListSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, bedOptions{})
+		s := b.connect(kept(5, "b"))
+		s.subscribe("t", 1)
+		s.subscribe("u", 0)
+		s.bye()
+		left := time.Now()
+		three := b.connect(kept(4, "a"))
+		three.bye()
+		time.Sleep(time.Minute)
+		on := b.connect(kept(4, "c"))
+		on.subscribe("t", 0)
+		got, err := b.srv.ListSessions(b.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []gateway.SessionInfo{
+			{ID: "a", Left: left},
+			{ID: "b", Left: left, Expires: left.Add(time.Hour), Subscriptions: 2},
+			{ID: "c", Connected: true, Subscriptions: 1},
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("got  %v\nwant %v", got, want)
+		}
+		on.bye()
+	})
 }
 
 // FuzzSessionState feeds the values of a session's state.
