@@ -107,12 +107,16 @@ func appendReply(buf, reply []byte) []byte {
 	return append(append(buf, reply...), ' ')
 }
 
+// headerOfSubject tells the client which of its requests a status is about.
+const headerOfSubject = "Nats-Subject"
+
 // sendStatus hands the client itself a status message on a reply subject, as the
 // answer to a request that nobody takes or that failed. Others who listen to that
 // subject get nothing: whoever asks may not be allowed to publish there.
-func (c *conn) sendStatus(reply, code string) {
-	m := shard.Message{Subject: reply, Record: &shard.Record{Timestamp: time.Now().UnixMilli(), Value: []byte{},
-		Headers: []shard.Header{{Name: headerStatus, Value: []byte(code)}}}}
+func (c *conn) sendStatus(subject string, reply []byte, code string) {
+	to := string(reply)
+	m := shard.Message{Subject: to, Record: &shard.Record{Timestamp: time.Now().UnixMilli(), Value: []byte{},
+		Headers: []shard.Header{{Name: headerStatus, Value: []byte(code)}, {Name: headerOfSubject, Value: []byte(subject)}}}}
 	buf, ok := c.out.lock()
 	if !ok {
 		return
@@ -120,7 +124,7 @@ func (c *conn) sendStatus(reply, code string) {
 	n, size := 0, len(buf)
 	var ended []*subscription
 	for _, s := range c.subs.byID {
-		if !s.filter.Match(reply) || s.take(1) == 0 {
+		if !s.filter.Match(to) || s.take(1) == 0 {
 			continue
 		}
 		buf = c.appendRun(buf, []shard.Message{m}, s.sid)
