@@ -173,3 +173,22 @@ func BenchmarkParse(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*100), "ns/msg")
 }
+
+// TestBufferGrows: full reads make for larger ones, so that what a fast
+// publisher sends becomes few and large batches.
+func TestBufferGrows(t *testing.T) {
+	p := parser{maxPayload: 1 << 20, maxLine: defaultControlLine}
+	src := strings.NewReader(strings.Repeat("PUB a 100\r\n"+strings.Repeat("x", 100)+"\r\n", 10_000))
+	fills := 0
+	for need := 1; p.fill(src, need) == nil; fills++ {
+		for need = 0; need == 0; {
+			var err error
+			if _, need, err = p.next(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if fills > 30 {
+		t.Errorf("%d reads for 1.1 MB", fills)
+	}
+}
