@@ -149,11 +149,13 @@ func (p *pending) WALDone(pos wal.Pos, err error) {
 
 // complete tells the caller and hands the batch to those who follow the shard.
 func (p *pending) complete() {
+	if !p.topic.Internal {
+		p.e.feed.push(p)
+		return
+	}
 	if p.done != nil {
 		p.done.Appended(p.result)
 	}
-	p.e.feed.push(p.s.id, p.topic, p.batch, p.origin)
-	p.batch = nil
 }
 
 // walError translates what the WAL refuses.

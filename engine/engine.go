@@ -53,6 +53,7 @@ type Engine struct {
 
 type counters struct {
 	flushes, flushedBytes atomic.Int64
+	flushFailures         atomic.Int64
 	merges, mergedBytes   atomic.Int64
 	deletedObjects        atomic.Int64
 	lostRecords           atomic.Int64

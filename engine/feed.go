@@ -10,51 +10,42 @@ import (
 // same one, which keeps its order.
 const feedWorkers = 2
 
-// feed hands visible batches to live subscribers and groups, off the WAL's sync
-// goroutine.
+// feed hands visible batches to groups, tells their publishers, and hands them to
+// live subscribers, off the WAL's sync goroutine. Groups come first, so that a
+// publisher that was told finds its message in the queue.
 type feed struct {
-	sink    func(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Origin)
-	wanted  func(t *shard.Topic) bool
+	groups  func(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Origin)
+	live    func(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Origin)
 	workers [feedWorkers]feedWorker
 	wg      sync.WaitGroup
 }
 
-type feedItem struct {
-	topic  *shard.Topic
-	index  uint32
-	batch  *shard.Batch
-	origin shard.Origin
-}
 
 type feedWorker struct {
 	mu     sync.Mutex
 	cond   sync.Cond
-	queue  []feedItem
+	queue  []*pending
 	closed bool
-	busy   bool
 }
 
 func (f *feed) start() {
 	for i := range f.workers {
 		w := &f.workers[i]
 		w.cond.L = &w.mu
-		f.wg.Go(func() { w.run(f.sink) })
+		f.wg.Go(func() { w.run(f) })
 	}
 }
 
-func (f *feed) push(id shard.ID, t *shard.Topic, b *shard.Batch, origin shard.Origin) {
-	if t.Internal {
-		return
-	}
-	w := &f.workers[hashID(id)%feedWorkers]
+func (f *feed) push(p *pending) {
+	w := &f.workers[hashID(p.s.id)%feedWorkers]
 	w.mu.Lock()
-	w.queue = append(w.queue, feedItem{t, id.Index, b, origin})
+	w.queue = append(w.queue, p)
 	w.mu.Unlock()
 	w.cond.Signal()
 }
 
-func (w *feedWorker) run(sink func(*shard.Topic, uint32, *shard.Batch, shard.Origin)) {
-	var items []feedItem
+func (w *feedWorker) run(f *feed) {
+	var items []*pending
 	for {
 		w.mu.Lock()
 		for len(w.queue) == 0 && !w.closed {
@@ -66,11 +57,15 @@ func (w *feedWorker) run(sink func(*shard.Topic, uint32, *shard.Batch, shard.Ori
 		}
 		items, w.queue = w.queue, items[:0]
 		w.mu.Unlock()
-		for i := range items {
-			it := &items[i]
-			sink(it.topic, it.index, it.batch, it.origin)
-			it.batch.Forget()
-			*it = feedItem{}
+		for i, p := range items {
+			index := p.s.id.Index
+			f.groups(p.topic, index, p.batch, p.origin)
+			if p.done != nil {
+				p.done.Appended(p.result)
+			}
+			f.live(p.topic, index, p.batch, p.origin)
+			p.batch.Forget()
+			items[i] = nil
 		}
 	}
 }

@@ -120,6 +120,9 @@ func (f *flusher) report(err error) {
 	was := f.mu.failing
 	f.mu.failing = err
 	f.mu.Unlock()
+	if err != nil {
+		f.e.counters.flushFailures.Add(1)
+	}
 	switch {
 	case err != nil && was == nil && !errors.Is(err, context.Canceled):
 		f.e.log.Warn("flush failed; the write-ahead log keeps everything", "error", err)
@@ -189,6 +192,9 @@ func (f *flusher) restore(dirty []*shardLog, bytes int64, oldest time.Time, obje
 	f.mu.object = f.mu.object || object
 }
 
+// maxSegmentShards bounds a segment's row in the catalog.
+const maxSegmentShards = 20_000
+
 // write makes segments of all entries up to cut, each at most SegmentBytes.
 func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos) error {
 	var runs []flushRun
@@ -204,7 +210,7 @@ func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos) err
 	for _, s := range dirty {
 		r := flushRun{s: s}
 		for _, p := range s.unflushed(cut) {
-			if size+int64(p.size) > f.e.opts.SegmentBytes && size > 0 {
+			if size > 0 && (size+int64(p.size) > f.e.opts.SegmentBytes || len(runs) >= maxSegmentShards) {
 				if len(r.pieces) > 0 {
 					runs = append(runs, r)
 				}

@@ -58,10 +58,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	}
 	e.live = live.NewHub(e.log, opts.Now)
 	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: opts.Now})
-	e.feed.sink = func(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Origin) {
-		e.live.Durable(t, index, b, origin)
-		e.groups.Durable(t, index, b)
-	}
+	e.feed.groups, e.feed.live = e.groups.Durable, e.live.Durable
 	e.feed.start()
 	if err = e.groups.Load(ctx); err != nil {
 		return nil, err
@@ -203,7 +200,7 @@ func (e *Engine) abandon() {
 			e.log.Warn("close write-ahead log", "error", err)
 		}
 	}
-	if e.feed.sink != nil {
+	if e.feed.groups != nil {
 		e.feed.close()
 	}
 	if e.reader != nil {

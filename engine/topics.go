@@ -22,7 +22,6 @@ const maxShards = 100_000
 type topics struct {
 	e      *Engine
 	flight singleflight.Group
-	warned bool
 }
 
 func (t *topics) set() *catalog.TopicSet { return t.e.cat.Topics() }
@@ -164,6 +163,7 @@ func (t *topics) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	t.e.forgetTopic(x)
+	t.e.groups.TopicDeleted(x.Num)
 	return nil
 }
 

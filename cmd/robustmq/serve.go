@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
+	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,7 +69,6 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	begun := time.Now()
 	if _, err := memlimit.Set(memlimit.WithRatio(0.9), memlimit.WithProvider(memlimit.FromCgroup)); err != nil {
 		log.Debug("no memory limit found", "error", err)
 	}
@@ -89,59 +89,47 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	ctx := cmd.Context()
-	st, err := openStorage(ctx, &cfg, log, addresses)
+	for {
+		err := serveOnce(cmd.Context(), &cfg, log, all, own, addresses, tlsConfig)
+		if !errors.Is(err, errSessionLost) {
+			return err
+		}
+		log.Warn("starting over", "error", err)
+	}
+}
+
+// errSessionLost ends an incarnation: it has to stop acknowledging and start over.
+var errSessionLost = errors.New("the catalog session is lost: ownership is given up")
+
+// serveOnce runs one incarnation until ctx ends or its session is lost.
+func serveOnce(ctx context.Context, cfg *Config, log *slog.Logger, all []endpoint, own map[string]map[string]any,
+	addresses map[string]string, tlsConfig *tls.Config) error {
+	begun := time.Now()
+	st, err := openStorage(ctx, cfg, log, addresses)
 	if err != nil {
 		return err
 	}
-	s := &server{cfg: &cfg, log: log, storage: st, servers: map[string]gateway.Server{}, stats: map[string]*gateway.Stats{}}
+	s := &server{cfg: cfg, log: log, storage: st, servers: map[string]gateway.Server{}, stats: map[string]*gateway.Stats{}}
 	defer s.stop()
 	defaultPassword, err := ensureAdmin(ctx, st.engine.Broker().Users)
 	if err != nil {
 		return err
 	}
-	if err := cfg.checkExposure(all, defaultPassword); err != nil {
+	if err := cfg.checkExposure(slices.Concat(all, cfg.adminEndpoints()), defaultPassword); err != nil {
 		return err
 	}
 	if err := s.startGateways(context.WithoutCancel(ctx), all, own, tlsConfig); err != nil {
 		return err
 	}
-	closeAdmin, err := s.startAdmin()
-	if err != nil {
+	if err := s.startAdmin(tlsConfig); err != nil {
 		return err
 	}
-	defer closeAdmin()
 	log.Info("ready", "after", time.Since(begun).Round(time.Millisecond).String(), "data_dir", cfg.DataDir, "store", cfg.Store.Kind)
 	select {
 	case <-ctx.Done():
 		log.Info("stopping")
 	case <-st.engine.Lost():
-		return errors.New("the catalog session was lost: this gateway gave up ownership; start it again")
+		return errSessionLost
 	}
 	return nil
-}
-
-// startAdmin opens the admin HTTP listener.
-func (s *server) startAdmin() (func(), error) {
-	if s.cfg.Admin.Listen == "off" {
-		return func() {}, nil
-	}
-	ln, err := net.Listen("tcp", s.cfg.Admin.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("listen for admin: %w", err)
-	}
-	mux := http.NewServeMux()
-	health := func(w http.ResponseWriter, _ *http.Request) {
-		if err := s.storage.engine.Health(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = fmt.Fprintln(w, "ok")
-	}
-	mux.HandleFunc("GET /healthz", health)
-	mux.HandleFunc("GET /readyz", health)
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = srv.Serve(ln) }()
-	s.log.Info("listening", "protocol", "admin", "address", ln.Addr().String())
-	return func() { _ = srv.Close() }, nil
 }

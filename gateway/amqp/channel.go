@@ -115,6 +115,7 @@ func (ch *channel) release() {
 	for _, k := range ch.getters {
 		k.detach()
 	}
+	ch.c.readers -= len(ch.consumers) + len(ch.getters)
 	ch.consumers, ch.getters = nil, nil
 	if ch.c.reply != nil {
 		ch.c.reply.drop(ch)
@@ -139,8 +140,10 @@ func (ch *channel) method(m frame.Method) error {
 	case 20:
 		return ch.channelMethod(m)
 	case 40:
+		ch.c.settleAppends()
 		return ch.exchangeMethod(m)
 	case 50:
+		ch.c.settleAppends()
 		return ch.queueMethod(m)
 	case 60:
 		return ch.basicMethod(m)

@@ -57,6 +57,7 @@ type conn struct {
 
 	channels map[uint16]*channel
 	partial  int // bytes of unfinished bodies
+	readers  int // consumers and getters of all channels
 	batches  batches
 	acks     ackBatch
 	inflight inflight
@@ -87,19 +88,17 @@ func newConn(ctx context.Context, s *server, nc *gateway.Conn) *conn {
 	}
 	c.inflight.init(s.env.Limits.MaxInflightBytes)
 	c.pause.consumers = make(map[*consumer]struct{})
-	c.out.full = func() { go c.pauseConsumers(true) }
-	c.out.idle = func() { c.pauseConsumers(false) }
+	c.out.full = func() { go c.pauseConsumers() }
+	c.out.idle = func() { c.pauseConsumers() }
 	return c
 }
 
-// pauseConsumers follows the state of the output, which may have changed
-// meanwhile.
-func (c *conn) pauseConsumers(bool) {
+// pauseConsumers follows the state of the output, which may have changed since
+// it was called for.
+func (c *conn) pauseConsumers() {
 	c.pause.Lock()
 	defer c.pause.Unlock()
-	c.out.mu.Lock()
-	on := c.out.mu.over
-	c.out.mu.Unlock()
+	on := c.out.excess()
 	if on == c.pause.on {
 		return
 	}
@@ -137,9 +136,10 @@ const readChunk = 64 << 10
 // brought is flushed together.
 func (c *conn) read() error {
 	buf := make([]byte, 0, 4<<10)
+	full := false
 	for {
-		if len(buf) == cap(buf) {
-			buf = append(make([]byte, 0, min(max(2*cap(buf), 4<<10), max(c.frameMax, readChunk)+frame.Overhead)), buf...)
+		if len(buf) == cap(buf) || full && cap(buf) < readChunk {
+			buf = append(make([]byte, 0, min(2*cap(buf), max(c.frameMax, readChunk)+frame.Overhead)), buf...)
 		}
 		if err := c.deadline(); err != nil {
 			return err
@@ -147,6 +147,7 @@ func (c *conn) read() error {
 		n, err := c.nc.Read(buf[len(buf):cap(buf)])
 		c.s.env.Stats.BytesIn.Add(int64(n))
 		buf = buf[:len(buf)+n]
+		full = len(buf) == cap(buf)
 		used, herr := c.consume(buf)
 		c.flush()
 		buf = append(buf[:0], buf[used:]...)
@@ -156,7 +157,7 @@ func (c *conn) read() error {
 		if err != nil {
 			return fmt.Errorf("read from client: %w", err)
 		}
-		if !c.inflight.wait(c.ctx) {
+		if !c.inflight.wait(c.ctx) || !c.out.room(c.ctx) {
 			return context.Cause(c.ctx)
 		}
 	}
@@ -318,6 +319,17 @@ func (c *conn) closeChannels() {
 func (c *conn) flush() {
 	c.acks.flush()
 	c.batches.flush(c)
+}
+
+// settlePatience bounds how long a method waits for earlier publishes.
+const settlePatience = time.Second
+
+// settleAppends waits until what the connection published is in the queues, so
+// that a get, a purge or a bind after a publish finds it where RabbitMQ has it.
+func (c *conn) settleAppends() {
+	ctx, cancel := context.WithTimeout(c.ctx, settlePatience)
+	defer cancel()
+	c.inflight.waitBelow(ctx, 0)
 }
 
 // cleanup gives back all that the connection held.

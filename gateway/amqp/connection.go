@@ -3,6 +3,7 @@ package amqp
 import (
 	"bytes"
 	"errors"
+	"runtime/debug"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
@@ -29,13 +30,21 @@ func (c *conn) start() {
 			{Name: "capabilities", Value: frame.Nested(caps)},
 			{Name: "cluster_name", Value: frame.String(c.clusterName())},
 			{Name: "product", Value: frame.String("RobustMQ")},
-			{Name: "version", Value: frame.String("4.0.0")},
+			{Name: "version", Value: frame.String(version())},
 			{Name: "platform", Value: frame.String("Go")},
 			{Name: "information", Value: frame.String("https://github.com/robustmq/robustmq-go")},
 		},
 		Mechanisms: []byte(mechanisms),
 		Locales:    []byte("en_US"),
 	})
+}
+
+// version is the program's, as it was built.
+func version() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return b.Main.Version
+	}
+	return "(devel)"
 }
 
 func (c *conn) clusterName() string {
@@ -68,6 +77,7 @@ func (c *conn) connectionMethod(m frame.Method) error {
 		}
 	case *frame.ConnectionClose:
 		c.flush()
+		c.inflight.waitBelow(c.ctx, 0) // what was published without confirms, too
 		c.closeChannels()
 		c.out.method(0, &frame.ConnectionCloseOk{})
 		return errDone

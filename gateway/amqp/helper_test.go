@@ -45,11 +45,7 @@ func startServer(t testing.TB, o testOptions) *testServer {
 	o.mem.Users = append(o.mem.Users, admin, bob)
 	mem := shardmem.New(o.mem)
 	t.Cleanup(mem.Close)
-	b := mem.Broker()
-	if b.Groups == nil {
-		b.Groups = newMemGroups(b)
-	}
-	return serveOn(t, o, mem, b)
+	return serveOn(t, o, mem, mem.Broker())
 }
 
 // serveOn starts a gateway over a broker that is there.

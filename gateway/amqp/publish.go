@@ -97,6 +97,11 @@ func (ch *channel) complete(body []byte) error {
 		return f
 	}
 	if ch.tx != nil {
+		if ch.c.vh.exchange(p.method.Exchange) == nil {
+			f := refuse(codeNotFound, "no exchange '%s' in vhost '%s'", p.method.Exchange, ch.c.vh.name)
+			f.method = frame.IDBasicPublish
+			return f
+		}
 		p.body = bytes.Clone(p.body)
 		return ch.tx.add(ch.c, &p)
 	}

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 
+	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -63,16 +64,16 @@ func row(key, from, to int16, shape string, serve func(*conn, *request)) api {
 	return a
 }
 
-func (a api) large() api { a.maxBytes = maxFrame; return a }
+func (a api) upTo(n int) api { a.maxBytes = n; return a }
 
 func (a api) beforeLogin() api { a.early = true; return a }
 
 func (a api) shownFrom(v int16) api { a.shownMin = v; return a }
 
 // newTable is THE table. Shapes are explained at type shape.
-func newTable() apiTable {
-	t := apiTable{rows: []api{
-		row(0, 3, 13, "s3+ h i [s0-12 u13+ [i y]]", serveProduce).large().shownFrom(0),
+func newTable() *apiTable {
+	t := &apiTable{rows: []api{
+		row(0, 3, 13, "s3+ h i [s0-12 u13+ [i y]]", serveProduce).upTo(maxFrame).shownFrom(0),
 		row(1, 4, 18, "i0-14 i i i3+ b4+ i7+ i7+ [s0-12 u13+ [i i9+ q i12+ q5+ i]] [s0-12 u13+ (i)]7+ s11+", serveFetch),
 		row(2, 1, 11, "i b2+ [s [i i4+ q i0]] i10+", on(listOffsets)),
 		row(3, 0, 13, "[u10+ s] b4+ b8-10 b8+", on(metadata)),
@@ -82,9 +83,32 @@ func newTable() apiTable {
 		row(11, 2, 9, "s i i1+ s s5+ s [s y] s8+", on(joinGroup)),
 		row(12, 0, 4, "s i s s3+", on(heartbeat)),
 		row(13, 0, 5, "s s0-2 [s s s5+]3+", on(leaveGroup)),
-		row(14, 0, 5, "s i s s3+ s5+ s5+ [s y]", on(syncGroup)).large(),
+		row(14, 0, 5, "s i s s3+ s5+ s5+ [s y]", on(syncGroup)).upTo(shard.MaxStateValue),
+		row(15, 0, 6, "(s) b3+", on(describeGroups)),
+		row(16, 0, 5, "(s)4+ (s)5+", on(listGroups)),
+		row(17, 1, 1, "s", on(saslHandshake)).beforeLogin(),
 		row(18, 0, 5, "s3+ s3+ s5+ i5+", serveAPIVersions).beforeLogin(),
+		row(19, 2, 7, "[s i h [i (i)] [s s]] i b", on(createTopics)),
+		row(20, 1, 6, "(s)0-5 [s u]6+ i", on(deleteTopics)),
+		row(21, 0, 2, "[s [i q]] i", on(deleteRecords)),
 		row(22, 0, 5, "s i q3+ h3+", on(initProducerID)),
+		row(23, 2, 4, "i3+ [s [i i i]]", on(offsetForLeaderEpoch)),
+		row(29, 1, 3, "b s b s s b b", on(describeACLs)),
+		row(30, 1, 3, "[b s b s s b b]", on(createACLs)),
+		row(31, 1, 3, "[b s b s s b b]", on(deleteACLs)),
+		row(32, 1, 4, "[b s (s)] b b3+", on(describeConfigs)),
+		row(33, 0, 2, "[b s [s s]] b", on(alterConfigs)),
+		row(35, 1, 4, "[s (i)]", on(describeLogDirs)),
+		row(36, 0, 2, "y", serveSASLAuthenticate).beforeLogin(),
+		row(37, 0, 3, "[s i [(i)]] i b", on(createPartitions)),
+		row(42, 0, 3, "(s)", on(deleteGroups)),
+		row(44, 0, 1, "[b s [s b s]] b", on(incrementalAlterConfigs)),
+		row(46, 0, 0, "i [s (i)]", on(listPartitionReassignments)),
+		row(47, 0, 0, "s [s [i]]", on(offsetDelete)),
+		row(50, 0, 0, "[s]", on(describeSCRAM)),
+		row(51, 0, 0, "[s b] [s b i y y]", on(alterSCRAM)),
+		row(60, 0, 2, "b b1+ b2+", on(describeCluster)),
+		row(75, 0, 0, "[s] i ?[s i]", on(describeTopicPartitions)),
 	}}
 	for i := range t.rows {
 		t.byKey[t.rows[i].key] = &t.rows[i]

@@ -67,15 +67,28 @@ const (
 	codeDuplicateResource          int16 = 92
 	codeUnacceptableCredential     int16 = 93
 	codeUnknownTopicID             int16 = 100
+	codeMismatchedEndpointType     int16 = 114
+	codeUnsupportedEndpointType    int16 = 115
 	codeRebootstrapRequired        int16 = 129
 )
+
+// coded is an error that says which code it is.
+type coded struct {
+	code int16
+	text string
+}
+
+func (e *coded) Error() string { return e.text }
 
 // errorCode translates an error to the code that makes a client do what the
 // kind asks for. It is the only place that does.
 func errorCode(err error) int16 {
+	var c *coded
 	switch {
 	case err == nil:
 		return codeNone
+	case errors.As(err, &c):
+		return c.code
 	case errors.Is(err, shard.ErrTopicNotFound):
 		return codeUnknownTopicOrPartition
 	case errors.Is(err, shard.ErrTopicExists):
@@ -142,7 +155,8 @@ func message(err error) *string {
 	if err == nil {
 		return nil
 	}
-	if shard.KindOf(err) == shard.KindInternal {
+	var c *coded
+	if shard.KindOf(err) == shard.KindInternal && !errors.As(err, &c) {
 		return ptr("internal error")
 	}
 	return ptr(err.Error())

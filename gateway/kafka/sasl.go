@@ -1,9 +1,115 @@
 package kafka
 
-// saslState is how far a client's login is.
+import (
+	"context"
+	"strings"
+
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/xdg-go/scram"
+)
+
+// The SASL mechanisms.
+const (
+	mechanismPlain    = "PLAIN"
+	mechanismScram256 = "SCRAM-SHA-256"
+	mechanismScram512 = "SCRAM-SHA-512"
+)
+
+var mechanisms = []string{mechanismPlain, mechanismScram256, mechanismScram512}
+
+// saslState is how far a client's login is. The processor alone uses it.
 type saslState struct {
-	mechanism string
-	broken    bool
+	mechanism string // chosen and not finished; "" otherwise
+	scram     *scram.ServerConversation
+	user      string // who logged in before: a new login must be the same
+	broken    bool   // failed: nothing more is served
 }
 
 func (s *saslState) idle() bool { return s.mechanism == "" }
+
+// errSASL does not say which part was wrong.
+var errSASL = gateway.ErrBadCredentials
+
+// start begins a login.
+func (c *conn) startSASL(mechanism string) bool {
+	s := &c.sasl
+	s.scram = nil
+	var gen scram.HashGeneratorFcn
+	switch mechanism {
+	case mechanismPlain:
+		s.mechanism = mechanism
+		return true
+	case mechanismScram256:
+		gen = scram.SHA256
+	case mechanismScram512:
+		gen = scram.SHA512
+	default:
+		return false
+	}
+	srv, err := gen.NewServer(func(name string) (scram.StoredCredentials, error) {
+		return c.credential(mechanism, name)
+	})
+	if err != nil {
+		c.log.Error("SCRAM cannot be started", "error", err)
+		return false
+	}
+	s.mechanism, s.scram = mechanism, srv.NewConversation()
+	return true
+}
+
+func (c *conn) credential(mechanism, name string) (scram.StoredCredentials, error) {
+	u, ok := c.srv.env.Auth.User(name)
+	if !ok {
+		return scram.StoredCredentials{}, errSASL
+	}
+	cred := u.SCRAM256
+	if mechanism == mechanismScram512 {
+		cred = u.SCRAM512
+	}
+	if cred == nil {
+		return scram.StoredCredentials{}, errSASL
+	}
+	return scram.StoredCredentials{
+		KeyFactors: scram.KeyFactors{Salt: string(cred.Salt), Iters: cred.Iterations},
+		StoredKey:  cred.StoredKey, ServerKey: cred.ServerKey,
+	}, nil
+}
+
+// stepSASL takes the client's next token. done tells whether p has logged in.
+func (c *conn) stepSASL(ctx context.Context, token []byte) (answer []byte, p gateway.Principal, done bool, err error) {
+	s := &c.sasl
+	auth := c.srv.env.Auth
+	if s.mechanism == mechanismPlain { // RFC 4616: [authzid] NUL authcid NUL passwd
+		parts := strings.Split(string(token), "\x00")
+		if len(parts) != 3 || parts[0] != "" && parts[0] != parts[1] {
+			return nil, p, false, errSASL
+		}
+		p, err = auth.Password(ctx, c.nc.RemoteAddr(), parts[1], parts[2])
+		return nil, p, err == nil, err
+	}
+	text, err := s.scram.Step(string(token))
+	if err != nil {
+		return nil, p, false, errSASL
+	}
+	if !s.scram.Done() {
+		return []byte(text), p, false, nil
+	}
+	u, ok := auth.User(s.scram.Username())
+	if !ok || !s.scram.Valid() || s.scram.AuthzID() != "" && s.scram.AuthzID() != u.Name {
+		return nil, p, false, errSASL
+	}
+	p, err = auth.Admit(c.nc.RemoteAddr(), u)
+	return []byte(text), p, err == nil, err
+}
+
+// finishSASL lets a client in that has proved who it is.
+func (c *conn) finishSASL(p gateway.Principal, clientID string) error {
+	s := &c.sasl
+	if s.user != "" && s.user != p.Name { // KIP-368
+		return shard.Errorf(shard.KindDenied, "a connection cannot change its user")
+	}
+	s.user, s.mechanism, s.scram = p.Name, "", nil
+	c.login(p, clientID)
+	return nil
+}

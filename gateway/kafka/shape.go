@@ -14,7 +14,8 @@ import (
 // that are there.
 //
 // It is written as fields in order: b (1 byte), h (2), i (4), q (8), u (a UUID),
-// s (string), y (bytes), [...] (array of structs), (x) (array of x); each
+// s (string), y (bytes), [...] (array of structs), (x) (array of x), ?[...] (a
+// struct or null, with a byte that tells which); each
 // followed by the versions that have it: "3+", "0-7", "2", or nothing for all.
 type shape struct {
 	fields   []field
@@ -63,6 +64,9 @@ func (p *shapeParser) fields(end byte) []field {
 		f := field{kind: p.rest[0]}
 		p.rest = p.rest[1:]
 		switch f.kind {
+		case '?':
+			p.rest = p.rest[1:]
+			f.elem = p.fields(']')
 		case '[':
 			f.elem = p.fields(']')
 		case '(':
@@ -115,6 +119,8 @@ func (p *shapeParser) least(f *field) int {
 		return n
 	case p.flexible:
 		return 1
+	case f.kind == '?':
+		return 1
 	case f.kind == 's':
 		return 2
 	case f.kind == 'y', f.kind == '[', f.kind == '(':
@@ -142,6 +148,10 @@ func (s *shape) walk(r *kbin.Reader, fs []field) bool {
 			}
 		case '[', '(':
 			if !s.array(r, f) {
+				return false
+			}
+		case '?':
+			if r.Int8() >= 0 && !(s.walk(r, f.elem) && (!s.flexible || skipTags(r, -1))) {
 				return false
 			}
 		default:

@@ -45,6 +45,8 @@ func codeFor(t packet.Type, err error) packet.Code {
 		return packet.TopicFilterInvalid
 	case c == packet.PacketTooLarge && packet.QuotaExceeded.Allowed(t):
 		return packet.QuotaExceeded
+	case c == packet.ServerShuttingDown && packet.ServerUnavailable.Allowed(t):
+		return packet.ServerUnavailable
 	case (c == packet.UseAnotherServer || c == packet.ServerShuttingDown) && packet.ImplementationSpecific.Allowed(t):
 		return packet.ImplementationSpecific
 	}

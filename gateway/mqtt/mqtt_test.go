@@ -8,11 +8,13 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
+	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/shard/shardmem"
 )
 
@@ -22,8 +24,35 @@ type bed struct {
 	mem    *shardmem.Broker
 	srv    *Server
 	stats  *gateway.Stats
+	state  *mortal
+	conns  []net.Conn // the server's sides
 	cancel context.CancelFunc
 	ctx    context.Context
+}
+
+// mortal is a State that changes no more once its process is dead.
+type mortal struct {
+	shard.State
+	dead atomic.Bool
+}
+
+func (m *mortal) Apply(ctx context.Context, owner string, ops []shard.StateOp, done func(error)) {
+	if m.dead.Load() {
+		done(shard.ErrClosed)
+		return
+	}
+	m.State.Apply(ctx, owner, ops, done)
+}
+
+// crash ends the server as kill -9 does: what is durable stays as it is.
+func (b *bed) crash() {
+	b.t.Helper()
+	b.state.dead.Store(true)
+	b.mem.Close()
+	for _, c := range b.conns {
+		c.Close()
+	}
+	b.stop()
 }
 
 type bedOptions struct {
@@ -31,6 +60,7 @@ type bedOptions struct {
 	config func(*Config)
 	limits func(*gateway.Limits)
 	auth   gateway.AuthConfig
+	broker func(*shard.Broker)
 }
 
 func newBed(t testing.TB, o bedOptions) *bed {
@@ -42,6 +72,11 @@ func startBed(t testing.TB, mem *shardmem.Broker, o bedOptions) *bed {
 	t.Helper()
 	b := &bed{t: t, mem: mem, stats: &gateway.Stats{}}
 	broker := mem.Broker()
+	b.state = &mortal{State: broker.State}
+	broker.State = b.state
+	if o.broker != nil {
+		o.broker(&broker)
+	}
 	level := slog.LevelWarn
 	if os.Getenv("MQTT_TEST_DEBUG") != "" {
 		level = slog.LevelDebug
@@ -79,6 +114,7 @@ func (b *bed) stop() {
 	defer cancel()
 	b.srv.Drain(ctx)
 	b.cancel()
+	b.mem.Close()
 }
 
 // restart ends the server without warning its clients and starts another over
@@ -104,6 +140,7 @@ type peer struct {
 func (b *bed) dial(v packet.Version) *peer {
 	b.t.Helper()
 	cl, sv := net.Pipe()
+	b.conns = append(b.conns, sv)
 	p := &peer{t: b.t, b: b, nc: cl, v: v, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
@@ -296,6 +333,9 @@ func show(k packet.Packet) string {
 func showProps(p packet.Props) string {
 	var b strings.Builder
 	for v, rest, ok := p.Next(); ok; v, rest, ok = rest.Next() {
+		if v.ID == packet.PropReasonString {
+			continue
+		}
 		fmt.Fprintf(&b, " %d:", v.ID)
 		switch {
 		case v.ID == packet.PropUser:
@@ -316,4 +356,3 @@ func eachVersion(t *testing.T, fn func(t *testing.T, v packet.Version)) {
 		t.Run(fmt.Sprintf("v%d", v), func(t *testing.T) { fn(t, v) })
 	}
 }
-

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/robustmq/robustmq-go/engine/group"
 	"github.com/robustmq/robustmq-go/engine/live"
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -32,6 +33,8 @@ type Options struct {
 	FailAppend func(id shard.ID, b *shard.Batch, opts shard.AppendOptions) error
 	// FailState, if it gives an error, refuses changes of an owner with it.
 	FailState func(owner string) error
+	// Groups sets the bounds of package group; what it needs is filled in.
+	Groups group.Options
 	// Now tells the time (time.Now).
 	Now    func() time.Time
 	Logger *slog.Logger
@@ -46,6 +49,7 @@ type Broker struct {
 	acls   *acls
 	node   *cluster
 	hub    *live.Hub
+	groups *group.Manager
 	budget *semaphore.Weighted
 
 	logs struct {
@@ -96,17 +100,25 @@ func (b *Broker) start() {
 	b.hub = live.NewHub(b.opts.Logger, b.opts.Now)
 	b.budget = semaphore.NewWeighted(b.opts.AppendBudget)
 	b.queue.wake.L = &b.queue.Mutex
+	o := b.opts.Groups
+	o.Log, o.State, o.Topics, o.Logger, o.Now = b, b.state, b.topics, b.opts.Logger, b.opts.Now
+	b.groups = group.NewManager(o)
 	b.done.Go(b.complete)
 }
 
 // Broker gives the interfaces.
 func (b *Broker) Broker() shard.Broker {
-	return shard.Broker{Topics: b.topics, Log: b, Live: b.hub, State: b.state,
+	return shard.Broker{Topics: b.topics, Log: b, Live: b.hub, State: b.state, Groups: b.groups,
 		Cluster: b.node, Users: b.users, ACLs: b.acls}
 }
 
 // Close completes what is queued and stops.
 func (b *Broker) Close() {
+	b.groups.Close()
+	b.stop()
+}
+
+func (b *Broker) stop() {
 	b.queue.Lock()
 	b.queue.closed = true
 	b.queue.wake.Broadcast()
@@ -123,6 +135,20 @@ func (b *Broker) Close() {
 // users and rules, but with no subscriber.
 func (b *Broker) Reopen() *Broker {
 	b.Close()
+	return b.reopen()
+}
+
+// Crash is Reopen without the time to write anything down.
+func (b *Broker) Crash() *Broker {
+	b.stop()
+	b.groups.Close()
+	return b.reopen()
+}
+
+// Groups is the manager of groups, for what is not part of shard.Groups.
+func (b *Broker) Groups() *group.Manager { return b.groups }
+
+func (b *Broker) reopen() *Broker {
 	n := &Broker{opts: b.opts, topics: b.topics, state: b.state, users: b.users, acls: b.acls, node: b.node}
 	n.topics.b, n.state.b, n.node.b = n, n, n
 	n.logs.m = make(map[shard.ID]*shardLog)
@@ -130,6 +156,9 @@ func (b *Broker) Reopen() *Broker {
 		n.logs.m[id] = l.reopen()
 	}
 	n.start()
+	if err := n.groups.Load(context.Background()); err != nil {
+		n.opts.Logger.Error("groups are not restored", "err", err)
+	}
 	return n
 }
 

@@ -239,6 +239,7 @@ func (b *Broker) durable(p *pending) {
 		return
 	}
 	b.hub.Durable(p.topic, p.index, p.batch, p.origin)
+	b.groups.Durable(p.topic, p.index, p.batch, p.origin)
 }
 
 func (l *shardLog) show(batch *shard.Batch) {

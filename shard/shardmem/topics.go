@@ -204,5 +204,6 @@ func (t *topics) Delete(_ context.Context, name string) error {
 	t.notify()
 	t.mu.Unlock()
 	t.b.dropLogs(x)
+	t.b.groups.TopicDeleted(x.Num)
 	return nil
 }

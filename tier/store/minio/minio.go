@@ -44,8 +44,8 @@ func New(o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open minio store: endpoint: %w", err)
 	}
-	if o.Bucket == "" || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" {
-		return nil, fmt.Errorf("open minio store: endpoint %q, bucket %q: want http(s)://host[:port] and a name", o.Endpoint, o.Bucket)
+	if len(o.Bucket) < 3 || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.Path != "" && u.Path != "/" {
+		return nil, fmt.Errorf("open minio store: endpoint %q, bucket %q: want http(s)://host[:port] and 3 characters or more", o.Endpoint, o.Bucket)
 	}
 	if o.Region == "" {
 		o.Region = "us-east-1"

@@ -1,0 +1,54 @@
+// Package group is the consumer-group machine: cursors with individual
+// acknowledgement that competing consumers share. AMQP queues, MQTT sessions and
+// shared subscriptions are groups; the contract is that of shard.Groups.
+//
+// # For the log's owner (kept stable)
+//
+//	m := group.NewManager(group.Options{Log, State, Topics, Logger, Now})
+//	m.Load(ctx)                             // once, before feeding: restores durable groups
+//	m.Durable(topic, index, batch, origin)  // in shard order, after the batch became visible
+//	m.TopicDeleted(num)                     // its cursors are dropped
+//	m.Pinned(id)                            // lowest offset that a durable group needs
+//	m.Close()                               // writes what is left to write
+//
+// Durable should run before the publisher is told, or a group may not have yet
+// what the publisher knows to be there. It calls no Receiver and waits for no
+// disk.
+//
+// # Nouns
+//
+//   - Feed: one shard as seen here: its fed end, and the cursors on it.
+//   - Cursor: a group's place in a shard: what is outstanding (queued, delayed or
+//     delivered), and from where on it reads. Below the floor all is done.
+//   - Live, catching up: a live cursor is fed from memory. One whose group is
+//     full, or that was restored, reads the log instead and rejoins under the
+//     feed's lock, where nothing is lost, repeated or reordered.
+//   - Binding: a filter with a start, and once removed an end, in each shard that
+//     held anything at the time. A shard that did not starts (and ends) at 0.
+//   - Rewind: a cursor goes back to read again what it no longer holds in memory.
+//
+// # Invariants
+//
+//	floor <= offset of each outstanding entry < position
+//	live: position = max(next, feed end); else position = next
+//	each offset in [floor, position) is outstanding, acknowledged or not the group's
+//
+// # Locking
+//
+// Feed before group; no other lock is held while a group's is taken. Receivers
+// are called by a few workers with no lock held, one group by one worker at a
+// time. Windows are acquired under the group's lock and released outside it.
+//
+// # State
+//
+// Owner "group/" + name; part of the format, never change. Each value begins with
+// a version byte (1); integers are varints, strings have a length before them.
+//
+//	g               ack timeout ns, max deliver, expire after ns, idle since ms (0: in use), data
+//	b/<serial>      id, filter, start, not-from, data, headers, starts, removed byte, ends
+//	c/<topic>/<index>  floor, delivered high mark, runs done above the floor (gap, length)
+//
+// One write per group is under way at a time; what changes meanwhile goes in the
+// next. An acknowledgement is thus durable within one write of an idle group. A
+// crash may bring back what was acknowledged just before it, as redelivered.
+package group

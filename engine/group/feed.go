@@ -1,0 +1,149 @@
+package group
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/robustmq/robustmq-go/engine/live"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// maxPooled bounds the run that a feed keeps for reuse, in messages.
+const maxPooled = 256
+
+// feed is one shard as seen here.
+type feed struct {
+	id shard.ID
+	mu sync.Mutex
+	// end is the offset after the last batch that was fed; written under mu.
+	end     atomic.Int64
+	cursors map[*cursor]struct{} // under mu
+	run     []shard.Message      // under mu; kept for reuse
+	badOnce sync.Once
+}
+
+// match is what one name matches, made once for all messages under it.
+type match struct{ groups []groupMatch }
+
+// groupMatch is a group with its bindings that match. All but the first two
+// fields is under the group's lock.
+type groupMatch struct {
+	g        *group
+	bindings []*binding
+	// public are the bindings as they are handed out, made at revision rev.
+	public []*shard.Binding
+	rev    uint64
+	plain  bool
+}
+
+func buildMatch(bs []*binding) *match {
+	m := &match{}
+	at := make(map[*group]int, len(bs))
+	for _, b := range bs {
+		i, ok := at[b.g]
+		if !ok {
+			i = len(m.groups)
+			at[b.g] = i
+			m.groups = append(m.groups, groupMatch{g: b.g})
+		}
+		m.groups[i].bindings = append(m.groups[i].bindings, b)
+	}
+	for i := range m.groups {
+		slices.SortFunc(m.groups[i].bindings, func(a, b *binding) int { return int(a.serial) - int(b.serial) })
+	}
+	return m
+}
+
+func (m *Manager) feed(id shard.ID) *feed {
+	m.feeds.RLock()
+	defer m.feeds.RUnlock()
+	return m.feeds.m[id]
+}
+
+// makeFeed gives the feed of a shard; a new one has that end.
+func (m *Manager) makeFeed(id shard.ID, end int64) *feed {
+	if f := m.feed(id); f != nil {
+		return f
+	}
+	m.feeds.Lock()
+	defer m.feeds.Unlock()
+	f := m.feeds.m[id]
+	if f == nil {
+		f = &feed{id: id, cursors: make(map[*cursor]struct{})}
+		f.end.Store(end)
+		m.feeds.m[id] = f
+	}
+	return f
+}
+
+// Durable feeds a batch that became visible. The log's owner calls it in the
+// shard's order, one batch at a time per shard.
+func (m *Manager) Durable(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Origin) {
+	if t.Internal {
+		return
+	}
+	id := t.Shard(index)
+	f := m.feed(id)
+	can := m.index.CanMatch(t)
+	if f == nil {
+		if !can {
+			return
+		}
+		f = m.makeFeed(id, b.BaseOffset())
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	// A binding may have come before the lock: look again.
+	if m.index.CanMatch(t) && !b.Control() {
+		m.fanOut(f, t, index, b, origin)
+	}
+	f.end.Store(max(f.end.Load(), b.LastOffset()+1))
+}
+
+// fanOut pushes runs of records with one match to each of its groups.
+func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, origin shard.Origin) {
+	recs, err := b.Records()
+	if err != nil {
+		f.badOnce.Do(func() {
+			m.opts.Logger.Error("groups skip a batch that cannot be decoded", "shard", f.id.String(), "offset", b.BaseOffset(), "err", err)
+		})
+		return
+	}
+	run := f.run[:0]
+	var cur *match
+	var now time.Time
+	flush := func() {
+		for i := range cur.groups {
+			cur.groups[i].g.push(f, &cur.groups[i], t, run, b.Size())
+		}
+		run = run[:0]
+	}
+	for i := range recs {
+		r := &recs[i]
+		if _, has := r.Expires(); has {
+			if now.IsZero() {
+				now = m.opts.Now()
+			}
+			if r.Expired(now) {
+				continue
+			}
+		}
+		subject := live.Subject(t, r)
+		next := m.index.Match(subject, r)
+		if next != cur && len(run) > 0 {
+			flush()
+		}
+		if cur = next; cur != nil {
+			run = append(run, shard.Message{Topic: t, Shard: index, Subject: subject, Record: r, Origin: origin})
+		}
+	}
+	if len(run) > 0 {
+		flush()
+	}
+	if f.run = run; cap(run) > maxPooled {
+		f.run = nil
+	}
+	clear(f.run[:cap(f.run)])
+}

@@ -1,0 +1,240 @@
+package group
+
+import (
+	"context"
+	"time"
+
+	"github.com/robustmq/robustmq-go/engine/live"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+const (
+	fillBytes   = 512 << 10
+	fillRetry   = time.Second
+	fillTimeout = 30 * time.Second
+)
+
+// behindCursor gives a cursor that is catching up and may read, nil when there
+// is none or no room.
+func (g *group) behindCursor() *cursor {
+	if g.over || g.pending > 0 || !g.room() {
+		return nil
+	}
+	for _, c := range g.cursors { // in random order, so all get on
+		if !c.live {
+			return c
+		}
+	}
+	return nil
+}
+
+// startFill has the group read on where it has consumers, runs low and is
+// behind. The group is locked.
+func (g *group) startFill() {
+	if g.filling || g.consumers == 0 || g.readyN > g.m.opts.ReadyMessages/2 || g.readyBytes > g.m.opts.ReadyBytes/2 ||
+		!g.fillAt.IsZero() && g.m.opts.Now().Before(g.fillAt) || g.behindCursor() == nil {
+		return
+	}
+	g.filling = true
+	g.fillAt = time.Time{}
+	g.m.wg.Go(func() { // from a worker, so Close still waits
+		select {
+		case g.m.fills <- struct{}{}:
+			g.fill()
+			<-g.m.fills
+		case <-g.m.ctx.Done():
+		}
+		g.mu.Lock()
+		g.filling = false
+		g.cond.Broadcast()
+		g.mu.Unlock()
+		g.kick()
+	})
+}
+
+// fill reads until there is no room, or all cursors are live.
+func (g *group) fill() {
+	for g.m.ctx.Err() == nil {
+		g.mu.Lock()
+		c := g.behindCursor()
+		if c == nil {
+			g.mu.Unlock()
+			return
+		}
+		from, gen := c.next, c.gen
+		g.mu.Unlock()
+		if !g.step(c, from, gen) {
+			g.mu.Lock()
+			g.fillAt = g.m.opts.Now().Add(fillRetry)
+			g.wakeAtLocked(g.fillAt)
+			g.mu.Unlock()
+			return
+		}
+		g.kick()
+	}
+}
+
+// readMore is for Get: it reads a bit and tells whether to look again. The
+// group is locked, but not while it reads.
+func (g *group) readMore() bool {
+	if g.filling {
+		g.cond.Wait()
+		return true
+	}
+	c := g.behindCursor()
+	if c == nil {
+		return false
+	}
+	g.filling = true
+	from, gen := c.next, c.gen
+	g.mu.Unlock()
+	ok := g.step(c, from, gen)
+	g.mu.Lock()
+	g.filling = false
+	g.cond.Broadcast()
+	return ok
+}
+
+// step reads once for a cursor that is catching up. It gives false when that
+// has to be tried again later.
+func (g *group) step(c *cursor, from int64, gen uint64) bool {
+	ctx, cancel := context.WithTimeout(g.m.ctx, fillTimeout)
+	defer cancel()
+	res, err := g.m.opts.Log.Read(ctx, c.id, from, shard.ReadOptions{MaxBytes: fillBytes})
+	switch {
+	case err == nil && len(res.Batches) == 0:
+		return g.rejoin(c, gen, res.Bounds)
+	case err == nil:
+		return g.read(c, gen, res.Batches)
+	}
+	switch shard.KindOf(err) {
+	case shard.KindOutOfRange:
+		return g.jump(c, gen, res.Bounds)
+	case shard.KindNotFound:
+		g.dropCursor(c)
+		return true
+	}
+	g.mu.Lock()
+	said := c.bad
+	c.bad = true
+	g.mu.Unlock()
+	if !said && g.m.ctx.Err() == nil {
+		g.m.opts.Logger.Warn("a group cannot read its shard; it is tried again", "group", g.name, "shard", c.id.String(), "offset", from, "err", err)
+	}
+	return false
+}
+
+// rejoin makes a cursor live that has read everything which was fed.
+func (g *group) rejoin(c *cursor, gen uint64, b shard.Bounds) bool {
+	c.f.mu.Lock()
+	defer c.f.mu.Unlock()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.gone || c.live || c.gen != gen || g.pending > 0 {
+		return true
+	}
+	if c.next < c.f.end.Load() {
+		return b.End > c.next // else the log knows less than was fed: later
+	}
+	c.live, c.behind, c.counted, c.bad = true, 0, 0, false
+	c.gen++
+	c.advance()
+	g.prune()
+	return true
+}
+
+// jump follows a shard whose bounds moved past the cursor.
+func (g *group) jump(c *cursor, gen uint64, b shard.Bounds) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.gone || c.live || c.gen != gen {
+		return true
+	}
+	switch {
+	case c.next < b.Start:
+		g.m.opts.Logger.Warn("a group lost messages that were freed before it had them",
+			"group", g.name, "shard", c.id.String(), "from", c.next, "to", b.Start)
+		c.next = b.Start
+	case c.next > b.End:
+		c.next = b.End
+	default:
+		return false
+	}
+	c.gen++
+	c.advance()
+	g.dirtyLocked(c)
+	g.markLocked()
+	return true
+}
+
+// read queues the group's messages of some batches, as far as there is room.
+func (g *group) read(c *cursor, gen uint64, bs []*shard.Batch) bool {
+	now := g.m.opts.Now()
+	for _, b := range bs {
+		recs, err := b.Records()
+		g.mu.Lock()
+		if c.gone || c.live || c.gen != gen || g.pending > 0 || g.over {
+			g.mu.Unlock()
+			return true
+		}
+		c.bad = false
+		if err != nil {
+			g.m.opts.Logger.Error("a group skips a batch that cannot be decoded",
+				"group", g.name, "shard", c.id.String(), "offset", b.BaseOffset(), "err", err)
+		}
+		share := int64(b.Size() / max(len(recs), 1))
+		full := false
+		for i := range recs {
+			if full = !g.readRecord(c, &recs[i], share, now); full {
+				break
+			}
+		}
+		if !full {
+			c.next = max(c.next, b.LastOffset()+1)
+		}
+		c.advance()
+		g.cond.Broadcast()
+		g.mu.Unlock()
+		if full {
+			return true
+		}
+	}
+	return true
+}
+
+// readRecord queues a record if it is the group's; it gives false when there is
+// no room for it.
+func (g *group) readRecord(c *cursor, r *shard.Record, share int64, now time.Time) bool {
+	if r.Offset < c.next {
+		return true
+	}
+	c.scanned++
+	if e, _ := c.find(r.Offset); e != nil && e.state != forgotten {
+		if e.state == delivered || e.state == delayed { // it returns to its place
+			g.seq++
+			e.seq = g.seq
+		}
+		c.next = r.Offset + 1
+		return true
+	}
+	if c.acked.has(r.Offset) {
+		c.next = r.Offset + 1
+		return true
+	}
+	subject := live.Subject(c.top, r)
+	pub := g.match(c, subject, r)
+	if len(pub) > 0 {
+		if !g.room() {
+			c.scanned--
+			return false
+		}
+		c.matched++
+		c.behindBy(r.Offset, -1)
+		if !r.Expired(now) {
+			g.enqueue(c, &entry{msg: shard.Message{Topic: c.top, Shard: c.id.Index, Subject: subject, Record: r},
+				bindings: pub, offset: r.Offset}, share)
+		}
+	}
+	c.next = r.Offset + 1
+	return true
+}

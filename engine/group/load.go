@@ -1,0 +1,202 @@
+package group
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// Load restores the durable groups that the state holds. What of them cannot be
+// read is logged and left as it is. Call it once, before batches are fed.
+func (m *Manager) Load(ctx context.Context) error {
+	owners, err := m.opts.State.Owners(ctx, "group/")
+	if err != nil {
+		return fmt.Errorf("load groups: %w", err)
+	}
+	for _, o := range owners {
+		g, err := m.load(ctx, strings.TrimPrefix(o, "group/"))
+		if err != nil {
+			return fmt.Errorf("load group %q: %w", o, err)
+		}
+		if g == nil {
+			continue
+		}
+		m.mu.Lock()
+		if m.mu.groups[g.name] == nil {
+			m.mu.groups[g.name] = g
+			close(g.ready)
+		}
+		m.mu.Unlock()
+		g.mu.Lock()
+		if g.configDirty {
+			g.markLocked()
+		}
+		g.rescheduleLocked()
+		g.mu.Unlock()
+	}
+	return nil
+}
+
+// load restores one group; nil if it has no readable config.
+func (m *Manager) load(ctx context.Context, name string) (*group, error) {
+	v, ok, err := m.opts.State.Get(ctx, owner(name), "g")
+	if err != nil || !ok {
+		return nil, err
+	}
+	cfg, idleMs, err := decodeConfig(v.Data)
+	if err != nil {
+		m.opts.Logger.Error("a group is not restored", "group", name, "err", err)
+		return nil, nil
+	}
+	cfg.Name = name
+	g := newGroup(m, cfg)
+	g.idleSince = time.UnixMilli(idleMs)
+	if idleMs == 0 {
+		g.idleSince, g.configDirty = m.opts.Now(), true
+	}
+	saved := make(map[shard.ID][]byte)
+	err = m.opts.State.Range(ctx, owner(name), "", func(key string, v shard.StateValue) bool {
+		g.restore(key, v.Data, saved)
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range g.all {
+		if !b.removed {
+			m.index.Add(b.filter, b)
+		}
+	}
+	if err := g.restoreCursors(ctx, saved); err != nil {
+		for _, b := range g.all {
+			m.index.Remove(b.filter, b)
+		}
+		return nil, err
+	}
+	return g, nil
+}
+
+// restore takes one value of a group that nobody else knows yet.
+func (g *group) restore(key string, data []byte, saved map[shard.ID][]byte) {
+	bad := func(err error) {
+		g.m.opts.Logger.Error("a part of a group is not restored", "group", g.name, "key", key, "err", err)
+	}
+	switch {
+	case strings.HasPrefix(key, "b/"):
+		serial, err := strconv.ParseUint(key[2:], 10, 63)
+		if err != nil {
+			bad(err)
+			return
+		}
+		b, err := decodeBinding(data)
+		if err != nil {
+			bad(err)
+			return
+		}
+		b.g, b.serial = g, serial
+		g.serial = max(g.serial, serial)
+		g.all = append(g.all, b)
+		if !b.removed {
+			g.bound[b.pub.ID] = b
+		}
+	case strings.HasPrefix(key, "c/"):
+		topic, index, _ := strings.Cut(key[2:], "/")
+		n, err1 := strconv.ParseUint(topic, 10, 64)
+		i, err2 := strconv.ParseUint(index, 10, 32)
+		if err1 != nil || err2 != nil {
+			bad(corrupt())
+			return
+		}
+		saved[shard.ID{Topic: shard.TopicNum(n), Index: uint32(i)}] = data
+	}
+}
+
+// restoreCursors makes the cursors that were saved, and those of shards that a
+// binding covers and no message of which was acknowledged yet.
+func (g *group) restoreCursors(ctx context.Context, saved map[shard.ID][]byte) error {
+	for id, data := range saved {
+		t, ok := g.m.opts.Topics.ByNum(id.Topic)
+		if !ok {
+			g.dropKeys = append(g.dropKeys, cursorKey(id))
+			continue
+		}
+		floor, high, rs, err := decodeCursor(data)
+		if err != nil {
+			g.m.opts.Logger.Error("a group's cursor is not restored; it begins again", "group", g.name, "shard", id.String(), "err", err)
+			continue
+		}
+		if err := g.restoreCursor(ctx, t, id, floor, high, rs); err != nil {
+			return err
+		}
+	}
+	var err error
+	for _, b := range g.all {
+		if b.removed {
+			for id, end := range b.ends {
+				if t, ok := g.m.opts.Topics.ByNum(id.Topic); ok && err == nil && b.starts[id] < end {
+					err = g.restoreCursor(ctx, t, id, g.lowestStart(id), 0, nil)
+				}
+			}
+			continue
+		}
+		g.m.opts.Topics.Overlapping(b.filter, func(t *shard.Topic) {
+			for i := range t.Shards {
+				if id := t.Shard(i); err == nil && !t.Internal {
+					err = g.restoreCursor(ctx, t, id, g.lowestStart(id), 0, nil)
+				}
+			}
+		})
+	}
+	return err
+}
+
+// lowestStart is where the first binding begins in a shard.
+func (g *group) lowestStart(id shard.ID) int64 {
+	low := int64(-1)
+	for _, b := range g.all {
+		if s := b.starts[id]; low < 0 || s < low {
+			low = s
+		}
+	}
+	return max(low, 0)
+}
+
+func (g *group) restoreCursor(ctx context.Context, t *shard.Topic, id shard.ID, floor, high int64, rs runs) error {
+	if g.cursors[id] != nil {
+		return nil
+	}
+	var end int64
+	f := g.m.feed(id)
+	if f == nil {
+		b, err := g.m.opts.Log.Bounds(ctx, id)
+		if shard.KindOf(err) == shard.KindNotFound && err != nil {
+			return nil
+		}
+		if err != nil {
+			return shard.At(err, "restore cursor", id, floor)
+		}
+		if b.End == 0 && floor == 0 {
+			return nil
+		}
+		end = b.End
+		f = g.m.makeFeed(id, end)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	end = f.end.Load()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cursors[id] != nil { // fed meanwhile
+		return nil
+	}
+	c := g.cursorLocked(f, t, floor)
+	c.high, c.redelivered, c.acked, c.saved = high, high, rs, floor
+	c.counted = end
+	c.live = floor >= end
+	c.advance()
+	return nil
+}

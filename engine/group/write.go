@@ -1,0 +1,202 @@
+package group
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// writes is what a durable group has to write; under the group's lock.
+type writes struct {
+	configDirty  bool
+	dirtyCursors []*cursor
+	dropKeys     []string
+	// marked rises with each change that is to be written, done follows it.
+	marked, wrote uint64
+	writing       bool
+	waiters       []waiter
+}
+
+type waiter struct {
+	upTo uint64
+	ch   chan error
+}
+
+// writeRetry is how long a write that failed rests.
+const writeRetry = time.Second
+
+func cursorKey(id shard.ID) string {
+	return "c/" + strconv.FormatUint(uint64(id.Topic), 10) + "/" + strconv.FormatUint(uint64(id.Index), 10)
+}
+
+func bindingKey(serial uint64) string { return "b/" + strconv.FormatUint(serial, 10) }
+
+func owner(name string) string { return "group/" + name }
+
+// dirtyLocked notes that a cursor has to be written sometime; markLocked soon.
+func (g *group) dirtyLocked(c *cursor) {
+	if g.durable && !c.dirty {
+		c.dirty = true
+		g.dirtyCursors = append(g.dirtyCursors, c)
+	}
+}
+
+// markLocked has what is dirty written, and gives what written waits for.
+func (g *group) markLocked() uint64 {
+	if !g.durable {
+		return 0
+	}
+	g.marked++
+	if !g.writing {
+		g.kick()
+	}
+	return g.marked
+}
+
+// sweepBehind is how many records an idle cursor may be ahead of what is
+// written of it.
+const sweepBehind = 10_000
+
+// touch has cursors written that moved by at least so much, and what else there
+// is to write.
+func (g *group) touch(least int64) uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.durable || g.over {
+		return 0
+	}
+	for _, c := range g.cursors {
+		if c.floor()-c.saved >= least {
+			g.dirtyLocked(c)
+		}
+	}
+	if len(g.dirtyCursors) == 0 && g.wrote == g.marked {
+		return 0
+	}
+	return g.markLocked()
+}
+
+// written waits until everything marked up to then is durable.
+func (g *group) written(ctx context.Context, upTo uint64) error {
+	g.mu.Lock()
+	if g.wrote >= upTo {
+		g.mu.Unlock()
+		return nil
+	}
+	if g.over {
+		g.mu.Unlock()
+		return shard.ErrGroupNotFound
+	}
+	w := waiter{upTo, make(chan error, 1)}
+	g.waiters = append(g.waiters, w)
+	g.mu.Unlock()
+	select {
+	case err := <-w.ch:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// write begins a write if there is something and none is under way. The group
+// is locked.
+func (g *group) write(now time.Time) {
+	if g.writing || g.wrote == g.marked || g.over || !g.writeAt.IsZero() && now.Before(g.writeAt) {
+		return
+	}
+	g.prune()
+	upTo := g.marked
+	var ops []shard.StateOp
+	put := func(key string, value []byte) { ops = append(ops, shard.StateOp{Key: key, Value: value}) }
+	config, cursors, drops := g.configDirty, g.dirtyCursors, g.dropKeys
+	for _, key := range drops {
+		put(key, nil)
+	}
+	if config {
+		put("g", encodeConfig(&g.cfg, g.idleSince))
+	}
+	var bs []*binding
+	for _, b := range g.all {
+		if b.dirty && !b.adding {
+			b.dirty = false
+			bs = append(bs, b)
+			put(bindingKey(b.serial), encodeBinding(b))
+		}
+	}
+	for _, c := range cursors {
+		c.dirty = false
+		if !c.gone {
+			c.saved = c.floor()
+			put(cursorKey(c.id), encodeCursor(c.saved, c.high, c.savedRuns()))
+		}
+	}
+	g.configDirty, g.dirtyCursors, g.dropKeys, g.lazyAt, g.writeAt = false, nil, nil, time.Time{}, time.Time{}
+	g.writing = true
+	finish := func(err error) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.writing = false
+		if err != nil {
+			g.configDirty = g.configDirty || config
+			g.dropKeys = append(g.dropKeys, drops...)
+			for _, b := range bs {
+				b.dirty = true
+			}
+			for _, c := range cursors {
+				g.dirtyLocked(c)
+			}
+			g.writeAt = g.m.opts.Now().Add(writeRetry)
+			g.wakeAtLocked(g.writeAt)
+		} else {
+			g.wrote = upTo
+		}
+		g.answer(upTo, err)
+		g.cond.Broadcast()
+		if g.wrote < g.marked {
+			g.kick()
+		}
+	}
+	if len(ops) == 0 {
+		go finish(nil)
+		return
+	}
+	go g.m.opts.State.Apply(g.m.ctx, owner(g.name), ops, finish)
+}
+
+// answer tells those who wait for writes up to upTo.
+func (g *group) answer(upTo uint64, err error) {
+	kept := g.waiters[:0]
+	for _, w := range g.waiters {
+		if w.upTo <= upTo {
+			w.ch <- err
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	clear(g.waiters[len(kept):])
+	g.waiters = kept
+}
+
+// erase deletes all that is written of a group that ended.
+func (g *group) erase(ctx context.Context) error {
+	g.mu.Lock()
+	for g.writing {
+		g.cond.Wait()
+	}
+	g.answer(g.marked, shard.ErrGroupNotFound)
+	g.mu.Unlock()
+	if !g.durable {
+		return nil
+	}
+	var ops []shard.StateOp
+	err := g.m.opts.State.Range(ctx, owner(g.name), "", func(key string, _ shard.StateValue) bool {
+		ops = append(ops, shard.StateOp{Key: key})
+		return true
+	})
+	if err != nil || len(ops) == 0 {
+		return err
+	}
+	return shard.ApplyWait(ctx, g.m.opts.State, owner(g.name), ops...)
+}

@@ -1,0 +1,66 @@
+package kafka
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// IncrementalAlterConfigs (44): v0-1. Append and subtract are for lists.
+func incrementalAlterConfigs(ctx context.Context, c *conn, q *kmsg.IncrementalAlterConfigsRequest) kmsg.Response {
+	resp := q.ResponseKind().(*kmsg.IncrementalAlterConfigsResponse)
+	for i := range q.Resources {
+		from := &q.Resources[i]
+		out := kmsg.IncrementalAlterConfigsResponseResource{ResourceType: from.ResourceType, ResourceName: from.ResourceName}
+		err := c.alterTopic(ctx, from.ResourceType, from.ResourceName, q.ValidateOnly, func(t *shard.Topic) error {
+			for j := range from.Configs {
+				if err := c.srv.alterOne(t, &from.Configs[j]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		out.ErrorCode, out.ErrorMessage = errorCode(err), message(err)
+		resp.Resources = append(resp.Resources, out)
+	}
+	return resp
+}
+
+func (s *Server) alterOne(t *shard.Topic, x *kmsg.IncrementalAlterConfigsRequestResourceConfig) error {
+	st, err := s.setting(x.Name)
+	if err != nil {
+		return err
+	}
+	switch x.Op {
+	case kmsg.IncrementalAlterConfigOpSet:
+		return s.setConfig(t, x.Name, x.Value)
+	case kmsg.IncrementalAlterConfigOpDelete:
+		st.reset(t)
+		return nil
+	case kmsg.IncrementalAlterConfigOpAppend, kmsg.IncrementalAlterConfigOpSubtract:
+	default:
+		return &coded{codeInvalidRequest, "unknown operation " + strconv.Itoa(int(x.Op))}
+	}
+	if st.kind != kmsg.ConfigTypeList || x.Value == nil {
+		return &coded{codeInvalidConfig, "append and subtract are for lists"}
+	}
+	now, _ := st.value(t)
+	var items []string
+	if now != "" {
+		items = strings.Split(now, ",")
+	}
+	for v := range strings.SplitSeq(*x.Value, ",") {
+		at := slices.Index(items, v)
+		switch {
+		case x.Op == kmsg.IncrementalAlterConfigOpAppend && at < 0:
+			items = append(items, v)
+		case x.Op == kmsg.IncrementalAlterConfigOpSubtract && at >= 0:
+			items = slices.Delete(items, at, at+1)
+		}
+	}
+	return st.set(t, strings.Join(items, ","))
+}

@@ -1,0 +1,124 @@
+package kafka
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha512"
+	"hash"
+
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Bounds of what a SCRAM credential may ask for (Kafka's own).
+const (
+	minIterations = 4096
+	maxIterations = 16384
+)
+
+// AlterUserScramCredentials (51): v0. The client sends the salted password; what
+// is kept of it is derived here (RFC 5802, 3). Who has no credential left and
+// nothing else to log in with is deleted.
+func alterSCRAM(ctx context.Context, c *conn, q *kmsg.AlterUserSCRAMCredentialsRequest) kmsg.Response {
+	resp := q.ResponseKind().(*kmsg.AlterUserSCRAMCredentialsResponse)
+	var order []string
+	changes := make(map[string][]func(*shard.User) error)
+	note := func(name string, f func(*shard.User) error) {
+		if changes[name] == nil {
+			order = append(order, name)
+		}
+		changes[name] = append(changes[name], f)
+	}
+	for i := range q.Deletions {
+		d := &q.Deletions[i]
+		note(d.Name, func(u *shard.User) error { return dropCredential(u, d.Mechanism) })
+	}
+	for i := range q.Upsertions {
+		x := &q.Upsertions[i]
+		note(x.Name, func(u *shard.User) error { return putCredential(u, x) })
+	}
+	admin := c.mayCluster(shard.OpAdmin)
+	for _, name := range order {
+		err := error(&coded{codeClusterAuthorizationFailed, "not authorised to alter users"})
+		if admin {
+			err = c.alterUser(ctx, name, changes[name])
+		}
+		resp.Results = append(resp.Results, kmsg.AlterUserSCRAMCredentialsResponseResult{User: name, ErrorCode: errorCode(err), ErrorMessage: message(err)})
+	}
+	return resp
+}
+
+func (c *conn) alterUser(ctx context.Context, name string, changes []func(*shard.User) error) error {
+	users := c.srv.broker.Users
+	u := shard.User{Name: name}
+	if old, ok := users.User(name); ok {
+		u = *old
+	}
+	if name == "" || len(name) > 256 {
+		return &coded{codeUnacceptableCredential, "the user's name is empty or too long"}
+	}
+	for _, f := range changes {
+		if err := f(&u); err != nil {
+			return err
+		}
+	}
+	if u.SCRAM256 == nil && u.SCRAM512 == nil && u.NKey == "" && u.TokenHash == "" {
+		return users.Delete(ctx, name)
+	}
+	u.DefaultPassword = false
+	return users.Put(ctx, u)
+}
+
+func dropCredential(u *shard.User, mechanism int8) error {
+	at := credentialOf(u, mechanism)
+	if at == nil {
+		return &coded{codeUnsupportedSASLMechanism, "unknown mechanism"}
+	}
+	if *at == nil {
+		return &coded{codeResourceNotFound, "the user has no such credential"}
+	}
+	*at = nil
+	return nil
+}
+
+func credentialOf(u *shard.User, mechanism int8) **shard.Credential {
+	switch mechanism {
+	case scramSHA256:
+		return &u.SCRAM256
+	case scramSHA512:
+		return &u.SCRAM512
+	}
+	return nil
+}
+
+func putCredential(u *shard.User, x *kmsg.AlterUserSCRAMCredentialsRequestUpsertion) error {
+	at := credentialOf(u, x.Mechanism)
+	size, h := sha256.Size, sha256.New
+	if x.Mechanism == scramSHA512 {
+		size, h = sha512.Size, sha512.New
+	}
+	switch {
+	case at == nil:
+		return &coded{codeUnsupportedSASLMechanism, "unknown mechanism"}
+	case x.Iterations < minIterations || x.Iterations > maxIterations:
+		return &coded{codeUnacceptableCredential, "iterations must be between 4096 and 16384"}
+	case len(x.Salt) == 0 || len(x.Salt) > 1024 || len(x.SaltedPassword) != size:
+		return &coded{codeUnacceptableCredential, "salt or salted password has the wrong length"}
+	}
+	client := keyed(h, x.SaltedPassword, "Client Key")
+	stored := h()
+	stored.Write(client)
+	*at = &shard.Credential{
+		Salt: bytes.Clone(x.Salt), Iterations: int(x.Iterations),
+		StoredKey: stored.Sum(nil), ServerKey: keyed(h, x.SaltedPassword, "Server Key"),
+	}
+	return nil
+}
+
+func keyed(h func() hash.Hash, key []byte, text string) []byte {
+	m := hmac.New(h, key)
+	m.Write([]byte(text))
+	return m.Sum(nil)
+}
