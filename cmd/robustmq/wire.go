@@ -307,7 +307,10 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 	for _, e := range es {
 		ln := &gateway.Listener{Protocol: e.protocol.Name, Addr: e.addr, Subprotocols: e.spec.Subprotocols,
 			Server: s.servers[e.protocol.Name], Log: s.log, Stats: s.stats[e.protocol.Name],
-			MaxConnections: l.MaxConnections, LoginTimeout: l.LoginTimeout}
+			MaxConnections: l.MaxConnections, LoginTimeout: l.LoginTimeout, OwnTLS: e.spec.OwnTLS}
+		if hs, ok := ln.Server.(gateway.HTTPServer); ok && e.spec.HTTP {
+			ln.HTTP = hs.HTTPHandler(e.spec.Key)
+		}
 		if e.tls {
 			if tlsConfig == nil {
 				return errors.New("configuration: a tls listener needs tls.cert_file and tls.key_file")

@@ -16,7 +16,7 @@ func Protocol() gateway.Protocol {
 		Name: "mqtt",
 		Listeners: []gateway.ListenerSpec{
 			{Key: "listen", Port: 1883},
-			{Key: "ws_listen", Port: 8083, Subprotocols: []string{"mqtt"}},
+			{Key: "ws_listen", Port: 8083, Subprotocols: []string{"mqtt", "mqttv3.1"}},
 		},
 		New: New,
 	}
