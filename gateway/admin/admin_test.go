@@ -80,7 +80,7 @@ func newRig(t *testing.T) *rig {
 		return u
 	}
 	r := &rig{t: t, engine: &fakeEngine{}, proto: &fakeProtocol{}}
-	r.broker = shardmem.New(shardmem.Options{Users: []shard.User{user("root", "root-password", true), user("ann", "ann-password", false)}})
+	r.broker = shardmem.New(shardmem.Options{Users: []shard.User{user("boss", "boss-password", true), user("ann", "ann-password", false)}})
 	t.Cleanup(r.broker.Close)
 	r.b = r.broker.Broker()
 	stats := &gateway.Stats{}
@@ -198,7 +198,7 @@ func TestWhoMayCall(t *testing.T) {
 	r.want(401, "POST", "/api/v1/topics", "", body())
 	r.want(401, "POST", "/api/v1/flush", "", "")
 	r.want(401, "GET", "/api/v1/topics", "", "", header("Authorization", "Bearer x"))
-	w := r.do("GET", "/api/v1/users", "root", "", func(q *http.Request) { q.SetBasicAuth("root", "wrong") })
+	w := r.do("GET", "/api/v1/users", "boss", "", func(q *http.Request) { q.SetBasicAuth("boss", "wrong") })
 	if w.Code != 401 || !strings.HasPrefix(w.Header().Get("WWW-Authenticate"), "Basic ") {
 		t.Errorf("wrong password: %d %v", w.Code, w.Header())
 	}
@@ -206,13 +206,13 @@ func TestWhoMayCall(t *testing.T) {
 	r.want(200, "GET", "/api/v1/topics", "ann", "")
 	r.want(403, "GET", "/api/v1/topics", "ann", "", from("10.0.0.1:99"))
 	r.want(403, "POST", "/api/v1/topics", "ann", body()) // no rule: superusers only
-	r.want(201, "POST", "/api/v1/topics", "root", body())
-	r.want(201, "POST", "/api/v1/topics", "root", body(), from("10.0.0.1:99"), host("broker.example"))
-	r.want(403, "POST", "/api/v1/topics", "root", body(), header("Sec-Fetch-Site", "cross-site"))
-	r.want(204, "POST", "/api/v1/acls", "root", `{"rules":[{"principal":"ann","resource":"cluster","filter":"cluster","operation":"admin"}]}`)
+	r.want(201, "POST", "/api/v1/topics", "boss", body())
+	r.want(201, "POST", "/api/v1/topics", "boss", body(), from("10.0.0.1:99"), host("broker.example"))
+	r.want(403, "POST", "/api/v1/topics", "boss", body(), header("Sec-Fetch-Site", "cross-site"))
+	r.want(204, "POST", "/api/v1/acls", "boss", `{"rules":[{"principal":"ann","resource":"cluster","filter":"cluster","operation":"admin"}]}`)
 	r.want(201, "POST", "/api/v1/topics", "ann", body())
 	r.want(200, "GET", "/api/v1/users", "ann", "", from("10.0.0.1:99"))
-	r.want(204, "POST", "/api/v1/acls/delete", "root", `{"rules":[{"principal":"ann","resource":"cluster","filter":"cluster","operation":"admin"}]}`)
+	r.want(204, "POST", "/api/v1/acls/delete", "boss", `{"rules":[{"principal":"ann","resource":"cluster","filter":"cluster","operation":"admin"}]}`)
 	r.want(403, "POST", "/api/v1/topics", "ann", body())
 }
 
@@ -221,47 +221,47 @@ func TestAnonymousOff(t *testing.T) {
 	r.srv.env.Auth = gateway.NewAuth(r.b.Users, r.b.ACLs, gateway.AuthConfig{AnonymousOff: true})
 	r.want(401, "GET", "/api/v1/topics", "", "")
 	r.want(403, "GET", "/api/v1/topics", "ann", "")
-	r.want(200, "GET", "/api/v1/topics", "root", "")
+	r.want(200, "GET", "/api/v1/topics", "boss", "")
 	r.srv.env.Auth = gateway.NewAuth(r.b.Users, r.b.ACLs, gateway.AuthConfig{AnonymousRemotely: true})
 	r.want(401, "GET", "/api/v1/topics", "", "", func(q *http.Request) { q.RemoteAddr = "10.0.0.1:1" })
 }
 
 func TestTopics(t *testing.T) {
 	r := newRig(t)
-	made := decode[Topic](t, r.want(201, "POST", "/api/v1/topics", "root",
+	made := decode[Topic](t, r.want(201, "POST", "/api/v1/topics", "boss",
 		`{"name":"a/b.c","shards":3,"captures":["sensors.>"],"config":{"retention_ms":1000,"durability":"object","extra":{"k":"v"}}}`))
 	if made.Shards != 3 || *made.Config.RetentionMs != 1000 || *made.Config.Durability != "object" || *made.Config.Extra["k"] != "v" {
 		t.Errorf("created %+v", made)
 	}
-	r.want(409, "POST", "/api/v1/topics", "root", `{"name":"a/b.c","config":{}}`)
+	r.want(409, "POST", "/api/v1/topics", "boss", `{"name":"a/b.c","config":{}}`)
 	got := decode[Topic](t, r.want(200, "GET", "/api/v1/topics/a%2Fb.c", "", ""))
 	if got.Name != "a/b.c" {
 		t.Errorf("got %+v", got)
 	}
-	up := decode[Topic](t, r.want(200, "PATCH", "/api/v1/topics/a%2Fb.c", "root", `{"shards":5,"config":{"compact":true,"extra":{"k":null}}}`))
+	up := decode[Topic](t, r.want(200, "PATCH", "/api/v1/topics/a%2Fb.c", "boss", `{"shards":5,"config":{"compact":true,"extra":{"k":null}}}`))
 	if up.Shards != 5 || !*up.Config.Compact || *up.Config.RetentionMs != 1000 || len(up.Config.Extra) != 0 {
 		t.Errorf("updated %+v", up)
 	}
 	for status, body := range map[string]string{
-		`{"shards":1}`:  "grow",
-		`{"shard":9}`:   "unknown field",
-		`{} {}`:         "more than one",
-		`{"shards":-1}`: "decode body",
+		`{"shards":1}`:                            "grow",
+		`{"shard":9}`:                             "unknown field",
+		`{} {}`:                                   "more than one",
+		`{"shards":-1}`:                           "decode body",
 		`{"config":{"durability":"maybe"}}`:       "durability",
 		`{"config":{"max_message_bytes":-5}}`:     "max_message_bytes",
 		`{"captures":["a..b"]}`:                   "",
 		`{"config":{"retention_ms":-2}}`:          "retention",
 		`{"config":{"retention_ms":"yesterday"}}`: "decode body",
 	} {
-		if b := r.want(400, "PATCH", "/api/v1/topics/a%2Fb.c", "root", status); !strings.Contains(string(b), body) {
+		if b := r.want(400, "PATCH", "/api/v1/topics/a%2Fb.c", "boss", status); !strings.Contains(string(b), body) {
 			t.Errorf("%s: answer %s does not say %q", status, b, body)
 		}
 	}
-	r.want(400, "POST", "/api/v1/topics", "root", `{"name":"y","config":{}}`, func(q *http.Request) { q.Header.Set("Content-Type", "text/plain") })
-	r.want(413, "POST", "/api/v1/topics", "root", `{"name":"`+strings.Repeat("x", maxBodyBytes)+`"}`)
+	r.want(400, "POST", "/api/v1/topics", "boss", `{"name":"y","config":{}}`, func(q *http.Request) { q.Header.Set("Content-Type", "text/plain") })
+	r.want(413, "POST", "/api/v1/topics", "boss", `{"name":"`+strings.Repeat("x", maxBodyBytes)+`"}`)
 	r.want(404, "GET", "/api/v1/topics/nope", "", "")
-	r.want(404, "PATCH", "/api/v1/topics/nope", "root", `{}`)
-	r.want(404, "DELETE", "/api/v1/topics/nope", "root", "")
+	r.want(404, "PATCH", "/api/v1/topics/nope", "boss", `{}`)
+	r.want(404, "DELETE", "/api/v1/topics/nope", "boss", "")
 	r.want(404, "GET", "/api/v1/topics/a%2Fb.c/shards/5", "", "")
 	r.want(404, "GET", "/api/v1/topics/a%2Fb.c/shards/x", "", "")
 
@@ -285,14 +285,14 @@ func TestTopics(t *testing.T) {
 	if len(segs.Items) != 1 || segs.Items[0].Base != 10 {
 		t.Errorf("segments %+v", segs)
 	}
-	r.want(204, "DELETE", "/api/v1/topics/a%2Fb.c", "root", "")
+	r.want(204, "DELETE", "/api/v1/topics/a%2Fb.c", "boss", "")
 	r.want(404, "GET", "/api/v1/topics/a%2Fb.c", "", "")
 }
 
 func TestPages(t *testing.T) {
 	r := newRig(t)
 	for i := range 25 {
-		r.want(201, "POST", "/api/v1/topics", "root", fmt.Sprintf(`{"name":"p%02d","config":{}}`, i))
+		r.want(201, "POST", "/api/v1/topics", "boss", fmt.Sprintf(`{"name":"p%02d","config":{}}`, i))
 	}
 	var names []string
 	for after := ""; ; {
@@ -314,17 +314,17 @@ func TestPages(t *testing.T) {
 
 func TestUsers(t *testing.T) {
 	r := newRig(t)
-	r.want(201, "POST", "/api/v1/users", "root", `{"name":"bob","password":"bob-password","max_connections":3}`)
-	r.want(409, "POST", "/api/v1/users", "root", `{"name":"bob","password":"other-password"}`)
-	r.want(400, "POST", "/api/v1/users", "root", `{"name":"eve","password":"short"}`)
-	r.want(400, "POST", "/api/v1/users", "root", `{"name":"eve"}`)
-	r.want(400, "POST", "/api/v1/users", "root", `{"name":"anonymous","password":"long-enough"}`)
+	r.want(201, "POST", "/api/v1/users", "boss", `{"name":"bob","password":"bob-password","max_connections":3}`)
+	r.want(409, "POST", "/api/v1/users", "boss", `{"name":"bob","password":"other-password"}`)
+	r.want(400, "POST", "/api/v1/users", "boss", `{"name":"eve","password":"short"}`)
+	r.want(400, "POST", "/api/v1/users", "boss", `{"name":"eve"}`)
+	r.want(400, "POST", "/api/v1/users", "boss", `{"name":"anonymous","password":"long-enough"}`)
 	u, _ := r.b.Users.User("bob")
 	if u.SCRAM256 == nil || u.SCRAM512 == nil {
 		t.Fatal("bob has no credentials")
 	}
 	for _, path := range []string{"/api/v1/users", "/api/v1/users/bob"} {
-		b := string(r.want(200, "GET", path, "root", ""))
+		b := string(r.want(200, "GET", path, "boss", ""))
 		for _, secret := range []string{"alt", "tored", "crypt", "erver_key", "ServerKey", "bob-password"} {
 			if strings.Contains(b, secret) {
 				t.Errorf("GET %s holds %q: %s", path, secret, b)
@@ -332,27 +332,27 @@ func TestUsers(t *testing.T) {
 		}
 	}
 	r.want(403, "POST", "/api/v1/flush", "bob", "")
-	r.want(204, "PUT", "/api/v1/users/bob/password", "root", `{"password":"new-password"}`)
+	r.want(204, "PUT", "/api/v1/users/bob/password", "boss", `{"password":"new-password"}`)
 	r.want(401, "GET", "/api/v1/topics", "bob", "")
-	r.want(404, "PUT", "/api/v1/users/eve/password", "root", `{"password":"new-password"}`)
-	r.want(204, "DELETE", "/api/v1/users/bob", "root", "")
-	r.want(404, "DELETE", "/api/v1/users/bob", "root", "")
-	if b := r.want(409, "DELETE", "/api/v1/users/root", "root", ""); !strings.Contains(string(b), "last superuser") {
+	r.want(404, "PUT", "/api/v1/users/eve/password", "boss", `{"password":"new-password"}`)
+	r.want(204, "DELETE", "/api/v1/users/bob", "boss", "")
+	r.want(404, "DELETE", "/api/v1/users/bob", "boss", "")
+	if b := r.want(409, "DELETE", "/api/v1/users/boss", "boss", ""); !strings.Contains(string(b), "last superuser") {
 		t.Errorf("answer %s", b)
 	}
 }
 
 func TestPasswordChangeEndsDefault(t *testing.T) {
 	r := newRig(t)
-	u, _ := r.b.Users.User("root")
+	u, _ := r.b.Users.User("boss")
 	d := *u
 	d.DefaultPassword = true
 	if err := r.b.Users.Put(context.Background(), d); err != nil {
 		t.Fatal(err)
 	}
-	r.want(403, "GET", "/api/v1/users", "root", "", func(q *http.Request) { q.RemoteAddr = "10.0.0.1:1" })
-	r.want(204, "PUT", "/api/v1/users/root/password", "root", `{"password":"root-password"}`)
-	r.want(200, "GET", "/api/v1/users", "root", "", func(q *http.Request) { q.RemoteAddr = "10.0.0.1:1" })
+	r.want(403, "GET", "/api/v1/users", "boss", "", func(q *http.Request) { q.RemoteAddr = "10.0.0.1:1" })
+	r.want(204, "PUT", "/api/v1/users/boss/password", "boss", `{"password":"boss-password"}`)
+	r.want(200, "GET", "/api/v1/users", "boss", "", func(q *http.Request) { q.RemoteAddr = "10.0.0.1:1" })
 }
 
 func TestACLs(t *testing.T) {
@@ -365,16 +365,16 @@ func TestACLs(t *testing.T) {
 		`{"rules":[{"principal":"a","resource":"subject","filter":"","operation":"publish"}]}`,
 		`{"rules":[{"principal":"a","resource":"subject","filter":"a..b","operation":"publish"}]}`,
 	} {
-		r.want(400, "POST", "/api/v1/acls", "root", bad)
+		r.want(400, "POST", "/api/v1/acls", "boss", bad)
 	}
 	rule := `{"rules":[{"principal":"ann","resource":"subject","filter":"a.>","operation":"publish","deny":true}]}`
-	r.want(204, "POST", "/api/v1/acls", "root", rule)
-	got := decode[page[ACL]](t, r.want(200, "GET", "/api/v1/acls?principal=ann", "root", ""))
+	r.want(204, "POST", "/api/v1/acls", "boss", rule)
+	got := decode[page[ACL]](t, r.want(200, "GET", "/api/v1/acls?principal=ann", "boss", ""))
 	if len(got.Items) != 1 || !got.Items[0].Deny || got.Items[0].Filter != "a.>" {
 		t.Errorf("rules %+v", got)
 	}
-	r.want(204, "POST", "/api/v1/acls/delete", "root", rule)
-	r.want(404, "POST", "/api/v1/acls/delete", "root", rule)
+	r.want(204, "POST", "/api/v1/acls/delete", "boss", rule)
+	r.want(404, "POST", "/api/v1/acls/delete", "boss", rule)
 }
 
 func TestGroupsOfAllProtocols(t *testing.T) {
@@ -456,13 +456,13 @@ func TestConnectionsAndSessions(t *testing.T) {
 	}
 	path := fmt.Sprintf("/api/v1/connections/%d", got.Items[0].ID)
 	r.want(401, "DELETE", path, "", "")
-	r.want(204, "DELETE", path, "root", "")
+	r.want(204, "DELETE", path, "boss", "")
 	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("read of a closed connection: %v", err)
 	}
-	r.want(404, "DELETE", "/api/v1/connections/99999999", "root", "")
-	r.want(400, "DELETE", "/api/v1/connections/x", "root", "")
+	r.want(404, "DELETE", "/api/v1/connections/99999999", "boss", "")
+	r.want(400, "DELETE", "/api/v1/connections/x", "boss", "")
 	ss := decode[page[Session]](t, r.want(200, "GET", "/api/v1/sessions", "", ""))
 	if len(ss.Items) != 2 || !ss.Items[0].Connected || ss.Items[0].Left != nil || !ss.Items[1].Expires.Equal(time.Unix(200, 0)) {
 		t.Errorf("sessions %+v", ss)
@@ -484,11 +484,11 @@ func TestHealthAndOperations(t *testing.T) {
 		t.Errorf("cluster %+v", c)
 	}
 	r.engine.health.Store(nil)
-	r.want(204, "POST", "/api/v1/flush", "root", "")
+	r.want(204, "POST", "/api/v1/flush", "boss", "")
 	if r.engine.flushes.Load() != 1 {
 		t.Error("flush did not flush")
 	}
-	r.want(204, "POST", "/api/v1/drain", "root", "")
+	r.want(204, "POST", "/api/v1/drain", "boss", "")
 	if r.drains.Load() != 1 {
 		t.Error("drain did not drain")
 	}
