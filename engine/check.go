@@ -357,18 +357,13 @@ func (c *checker) damages(src wal.Source, ds []wal.Damage) ([]Finding, error) {
 			}
 		}
 		problem := "the entry fails its checksum"
-		if last, _, ok := c.lastFlushed(d.Shard); ok && to != OpenEnd && to <= last {
+		if _, last, ok := c.cat.Bounds(d.Shard); ok && to != OpenEnd && to <= last {
 			problem += "; its records are in object storage already, nothing is lost"
 		}
 		c.findAt("wal", d.From.String(), d.Shard, d.BaseOffset, to, "%s", problem)
 		named = append(named, Finding{Shard: &d.Shard, From: d.BaseOffset, To: to})
 	}
 	return named, nil
-}
-
-func (c *checker) lastFlushed(id shard.ID) (last, base int64, ok bool) {
-	base, last, ok = c.cat.Bounds(id)
-	return last, base, ok
 }
 
 // Orphans is Engine.Orphans for a cluster whose engine does not run here.

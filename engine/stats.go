@@ -52,3 +52,10 @@ func (e *Engine) Stats() Stats {
 	}
 	return s
 }
+
+// DefaultOptions gives what zero values of Options stand for.
+func DefaultOptions() Options {
+	var o Options
+	o.setDefaults()
+	return o
+}

@@ -191,9 +191,7 @@ func (g *group) skip(ctx context.Context, c *cursor) (int64, error) {
 	}
 	n := g.purgeLocked(c) + c.waiting()
 	end := max(b.End, c.f.end.Load(), c.next)
-	if c.head < len(c.out) && end > c.next {
-		c.acked = c.acked.add(c.next, end-1)
-	}
+	c.drop(end)
 	c.next, c.live, c.behind, c.counted = end, true, 0, 0
 	c.gen++
 	c.advance()

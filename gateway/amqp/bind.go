@@ -374,8 +374,12 @@ func intersect(a, b []shard.Token) (ps [][]shard.Token, ok bool) {
 type intersection struct {
 	a, b []shard.Token
 	memo map[[2]int][][]shard.Token
+	work int // tokens looked at or copied
 	over bool
 }
+
+// maxWork bounds the time that an intersection may take.
+const maxWork = 1 << 20
 
 // at intersects a from i on with b from j on.
 func (in *intersection) at(i, j int) [][]shard.Token {
@@ -402,44 +406,47 @@ func (in *intersection) step(a, b []shard.Token, i, j int) [][]shard.Token {
 	case manyB && len(b) == 1:
 		return [][]shard.Token{a}
 	case manyA && manyB: // one of them ends first
-		return prepend(a[0], in.union(in.at(i+1, j), in.at(i, j+1)))
+		return in.prepend(a[0], in.union(in.at(i+1, j), in.at(i, j+1)))
 	case manyA && len(b) == 0:
 		return in.at(i+1, j)
 	case manyB && len(a) == 0:
 		return in.at(i, j+1)
 	case manyA: // takes nothing, or the next word of b
-		return in.union(in.at(i+1, j), prepend(b[0], in.at(i, j+1)))
+		return in.union(in.at(i+1, j), in.prepend(b[0], in.at(i, j+1)))
 	case manyB:
-		return in.union(in.at(i, j+1), prepend(a[0], in.at(i+1, j)))
+		return in.union(in.at(i, j+1), in.prepend(a[0], in.at(i+1, j)))
 	case len(a) == 0 || len(b) == 0:
 		return nil
 	case a[0].Kind == shard.TokenOne:
-		return prepend(b[0], in.at(i+1, j+1))
+		return in.prepend(b[0], in.at(i+1, j+1))
 	case b[0].Kind == shard.TokenOne || a[0].Text == b[0].Text:
-		return prepend(a[0], in.at(i+1, j+1))
+		return in.prepend(a[0], in.at(i+1, j+1))
 	}
 	return nil
 }
 
-func prepend(t shard.Token, tails [][]shard.Token) [][]shard.Token {
+func (in *intersection) prepend(t shard.Token, tails [][]shard.Token) [][]shard.Token {
 	out := make([][]shard.Token, 0, len(tails))
 	for _, tail := range tails {
 		if t.Kind == shard.TokenMany && len(tail) > 0 && tail[0].Kind == shard.TokenMany {
 			out = append(out, tail)
 			continue
 		}
+		in.work += len(tail) + 1
 		out = append(out, append([]shard.Token{t}, tail...))
 	}
+	in.over = in.over || in.work > maxWork
 	return out
 }
 
 func (in *intersection) union(a, b [][]shard.Token) [][]shard.Token {
 	a = slices.Clip(a)
 	for _, ts := range b {
+		in.work += len(a) * len(ts)
 		if !slices.ContainsFunc(a, func(o []shard.Token) bool { return slices.Equal(o, ts) }) {
 			a = append(a, ts)
 		}
 	}
-	in.over = in.over || len(a) > maxPatterns
+	in.over = in.over || len(a) > maxPatterns || in.work > maxWork
 	return a
 }

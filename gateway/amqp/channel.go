@@ -115,6 +115,7 @@ func (ch *channel) release() {
 	for _, k := range ch.getters {
 		k.detach()
 	}
+	ch.c.readers -= len(ch.consumers) + len(ch.getters)
 	ch.consumers, ch.getters = nil, nil
 	if ch.c.reply != nil {
 		ch.c.reply.drop(ch)

@@ -192,8 +192,21 @@ func (q *queue) gone(vh *vhost) bool {
 	return shard.KindOf(err) == shard.KindNotFound && err != nil
 }
 
+// full refuses a queue over the vhost's bound.
+func (vh *vhost) full(queue string) error {
+	vh.mu.RLock()
+	defer vh.mu.RUnlock()
+	if limit := vh.s.cfg.MaxQueues; len(vh.mu.queues) >= limit {
+		return refuse(codePreconditionFailed, "cannot declare queue '%s': queue limit in vhost '%s' (%d) is reached", queue, vh.name, limit)
+	}
+	return nil
+}
+
 // createGroup makes the group of a new queue, bound to the subject of its name.
 func (vh *vhost) createGroup(ctx context.Context, q *queue, start shard.Start) error {
+	if err := vh.full(q.name); err != nil {
+		return err
+	}
 	groups := vh.s.env.Broker.Groups
 	name := vh.groupName(q.name)
 	if _, err := groups.Get(name); err == nil {

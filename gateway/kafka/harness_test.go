@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,7 +63,7 @@ func (s *stand) start() {
 	s.t.Helper()
 	b := s.mem.Broker()
 	env := gateway.Env{
-		Broker: b, Log: slog.New(slog.DiscardHandler), Limits: s.lim, Stats: new(gateway.Stats),
+		Broker: b, Log: slog.New(noPanics{}), Limits: s.lim, Stats: new(gateway.Stats),
 		Auth: gateway.NewAuth(b.Users, b.ACLs, s.auth),
 	}
 	var err error
@@ -86,6 +87,20 @@ func (s *stand) stop() {
 	defer cancel()
 	s.srv.Drain(ctx)
 	s.ln.Close()
+}
+
+// noPanics is a log that lets nothing pass that was a fault of the program.
+type noPanics struct{ slog.Handler }
+
+func (noPanics) Enabled(context.Context, slog.Level) bool { return true }
+func (h noPanics) WithAttrs([]slog.Attr) slog.Handler     { return h }
+func (h noPanics) WithGroup(string) slog.Handler          { return h }
+func (noPanics) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "panicked") {
+		r.Attrs(func(a slog.Attr) bool { println(a.String()); return true })
+		panic(r.Message)
+	}
+	return nil
 }
 
 // restart is a restart of the gateway over the same data.

@@ -27,6 +27,7 @@ type ackSlot struct {
 	qos   uint8
 	waits uint8 // completions to come
 	code  packet.Code
+	why   string // of a failure
 }
 
 // incoming is a QoS 2 message that was received and not yet released.
@@ -70,7 +71,7 @@ func (c *client) completedSlots(slots []uint64, n int, err error) {
 		slot := &f.q[s-f.base]
 		slot.waits--
 		if err != nil && slot.code == packet.Success {
-			slot.code = codeFor(packet.PUBACK, err)
+			slot.code, slot.why = codeFor(packet.PUBACK, err), err.Error()
 		}
 	}
 	c.answerHead()
@@ -104,7 +105,7 @@ func (c *client) answerHead() {
 				delete(f.incoming, s.id)
 			}
 		}
-		c.control(&packet.Ack{Kind: kind, ID: s.id, Code: s.code})
+		c.acknowledge(kind, s.id, s.code, s.why)
 	}
 	f.base += uint64(n)
 	if f.q = f.q[n:]; len(f.q) == 0 {
@@ -137,13 +138,13 @@ func (c *client) released(id uint16) {
 		f.unfinished--
 	}
 	f.mu.Unlock()
-	comp := &packet.Ack{Kind: packet.PUBCOMP, ID: id}
+	code := packet.Success
 	if !ok && c.v >= packet.V5 {
-		comp.Code = packet.PacketIDNotFound
+		code = packet.PacketIDNotFound
 	}
 	if in == nil || in.dedupe == "" {
-		c.control(comp)
+		c.acknowledge(packet.PUBCOMP, id, code, "")
 		return
 	}
-	c.forgetIncoming(id, func() { c.control(comp) })
+	c.forgetIncoming(id, func() { c.acknowledge(packet.PUBCOMP, id, code, "") })
 }

@@ -158,6 +158,9 @@ func (r *receiver) Deliver(ds []shard.Delivery) {
 	}
 	if len(items) > 0 {
 		c.push(items...)
+		if !c.room() {
+			go c.pauseGroups() // not from here: the group calls us
+		}
 	}
 	if len(ops) > 0 {
 		c.apply(ops, func(err error) {
@@ -264,4 +267,52 @@ func subOfBinding(b *shard.Binding) *sub {
 		sb.id = binary.BigEndian.Uint32(b.Data[1:])
 	}
 	return sb
+}
+
+// pauseGroups holds deliveries of the groups back while more than the bound is
+// queued for the client.
+func (c *client) pauseGroups() { c.setPaused(true) }
+
+// resumeGroups lets them go on once it is written.
+func (c *client) resumeGroups() {
+	c.out.mu.Lock()
+	paused := c.out.paused
+	c.out.mu.Unlock()
+	if paused {
+		c.setPaused(false)
+	}
+}
+
+func (c *client) setPaused(pause bool) {
+	c.pausing.Lock()
+	defer c.pausing.Unlock()
+	c.out.mu.Lock()
+	over := c.out.bytes >= c.srv.env.Limits.MaxOutboundBytes
+	if pause != over || pause == c.out.paused {
+		c.out.mu.Unlock()
+		return
+	}
+	c.out.paused = pause
+	c.out.mu.Unlock()
+	for _, r := range c.receivers() {
+		<-r.ready
+		if r.cons != nil {
+			r.cons.Pause(pause)
+		}
+	}
+}
+
+func (c *client) receivers() []*receiver {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	var rs []*receiver
+	if c.session.group != nil {
+		rs = append(rs, c.session.group)
+	}
+	for _, sb := range c.session.subs {
+		if sb.member != nil {
+			rs = append(rs, sb.member)
+		}
+	}
+	return rs
 }

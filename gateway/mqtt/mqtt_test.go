@@ -60,6 +60,7 @@ type bedOptions struct {
 	config func(*Config)
 	limits func(*gateway.Limits)
 	auth   gateway.AuthConfig
+	broker func(*shard.Broker)
 }
 
 func newBed(t testing.TB, o bedOptions) *bed {
@@ -73,6 +74,9 @@ func startBed(t testing.TB, mem *shardmem.Broker, o bedOptions) *bed {
 	broker := mem.Broker()
 	b.state = &mortal{State: broker.State}
 	broker.State = b.state
+	if o.broker != nil {
+		o.broker(&broker)
+	}
 	level := slog.LevelWarn
 	if os.Getenv("MQTT_TEST_DEBUG") != "" {
 		level = slog.LevelDebug
@@ -329,6 +333,9 @@ func show(k packet.Packet) string {
 func showProps(p packet.Props) string {
 	var b strings.Builder
 	for v, rest, ok := p.Next(); ok; v, rest, ok = rest.Next() {
+		if v.ID == packet.PropReasonString {
+			continue
+		}
 		fmt.Fprintf(&b, " %d:", v.ID)
 		switch {
 		case v.ID == packet.PropUser:

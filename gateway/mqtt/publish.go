@@ -142,19 +142,22 @@ func (c *client) admitPublish(p *packet.Publish) (dup bool, in *incoming, err er
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if p.QoS == 2 {
-		if old := f.incoming[p.ID]; old != nil && !old.resumed { // [MQTT-4.3.3-10]
+		old := f.incoming[p.ID]
+		if old != nil && !old.resumed { // [MQTT-4.3.3-10]
 			if old.answered {
-				c.control(&packet.Ack{Kind: packet.PUBREC, ID: p.ID})
+				c.acknowledge(packet.PUBREC, p.ID, packet.Success, "")
 			}
 			return true, nil, nil
-		} else if old != nil && p.Dup {
+		}
+		if old != nil { // counted when the session was loaded
+			f.unfinished--
+		}
+		if old != nil && p.Dup {
 			in = old
 			old.resumed = false
 		}
 	}
-	if in == nil {
-		f.unfinished++
-	}
+	f.unfinished++
 	if c.v >= packet.V5 && f.unfinished > c.srv.cfg.ReceiveMaximum { // [MQTT-3.3.4-7]
 		return false, nil, protocolError(packet.ReceiveMaximumExceeded, "more PUBLISHes than the receive maximum")
 	}

@@ -188,11 +188,11 @@ func (c *client) received(id uint16, code packet.Code) {
 	e := ss.out.byID[id]
 	if e == nil || e.qos != 2 {
 		ss.mu.Unlock()
-		rel := &packet.Ack{Kind: packet.PUBREL, ID: id}
+		unknown := packet.Success
 		if c.v >= packet.V5 {
-			rel.Code = packet.PacketIDNotFound
+			unknown = packet.PacketIDNotFound
 		}
-		c.control(rel)
+		c.acknowledge(packet.PUBREL, id, unknown, "")
 		return
 	}
 	if code.Failed() { // 4.3.3: the identifier is free again
@@ -213,9 +213,8 @@ func (c *client) received(id uint16, code packet.Code) {
 	if from != nil {
 		from.ack(tag)
 	}
-	rel := &packet.Ack{Kind: packet.PUBREL, ID: id}
 	if len(ops) == 0 {
-		c.control(rel)
+		c.acknowledge(packet.PUBREL, id, packet.Success, "")
 		return
 	}
 	c.apply(ops, func(err error) {
@@ -223,7 +222,7 @@ func (c *client) received(id uint16, code packet.Code) {
 			c.finish(nil)
 			return
 		}
-		c.control(rel)
+		c.acknowledge(packet.PUBREL, id, packet.Success, "")
 	})
 }
 
@@ -287,7 +286,7 @@ func (c *client) resendReleases() {
 	}
 	ss.mu.Unlock()
 	for _, id := range rels {
-		c.control(&packet.Ack{Kind: packet.PUBREL, ID: id})
+		c.acknowledge(packet.PUBREL, id, packet.Success, "")
 	}
 	c.pump()
 }

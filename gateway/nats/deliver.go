@@ -2,16 +2,18 @@ package nats
 
 import (
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
 
-// headerStatus carries the code of a status message that the gateway itself
-// relays ("503": nobody answers requests on that subject).
-const headerStatus = shard.ReservedPrefix + "nats-status"
-
-const headerLine = "NATS/1.0"
+// runState is scratch for delivering, guarded by the outbox's mutex.
+type runState struct {
+	head    []byte // "MSG subject sid ", behind a byte for the H of HMSG
+	block   []byte // a header block
+	subject string
+	fresh   bool // head is of another subscription
+}
 
 // Deliver implements shard.Subscriber: MSG or HMSG lines go to the outbox.
 func (c *conn) Deliver(ms []shard.Message, matched []shard.SubID) {
@@ -22,134 +24,119 @@ func (c *conn) Deliver(ms []shard.Message, matched []shard.SubID) {
 	n, size := 0, len(buf)
 	var ended []*subscription
 	for _, id := range matched {
-		c.subs.Lock()
 		s := c.subs.byID[id]
-		c.subs.Unlock()
 		if s == nil {
 			continue
 		}
-		for i := range ms {
-			most := s.max.Load()
-			d := s.delivered.Add(1)
-			if most > 0 && d > most {
-				break
-			}
-			buf = appendMessage(buf, &ms[i], s.sid, c.opts.Headers)
-			n++
-			if most > 0 && d == most {
-				ended = append(ended, s)
-				break
-			}
+		k := s.take(len(ms))
+		buf = c.appendRun(buf, ms[:k], s.sid)
+		n += k
+		if s.over() {
+			c.dropLocked(s)
+			ended = append(ended, s)
 		}
 	}
-	c.s.env.Stats.MessagesOut.Add(int64(n))
-	c.s.env.Stats.BytesOut.Add(int64(len(buf) - size))
-	c.out.unlock(buf)
+	size = len(buf) - size
+	congested := c.out.unlock(buf)
+	c.sent(n, size)
+	if congested {
+		c.s.stallPublisher(ms[0].Origin, c.out)
+	}
 	for _, s := range ended {
-		c.drop(s)
-		c.s.env.Stats.Subscriptions.Add(-1)
 		go c.live.Remove(s.id) // not from within Deliver
 	}
 }
 
-// appendMessage writes MSG subject sid [reply] size, or HMSG with headers.
-func appendMessage(buf []byte, m *shard.Message, sid string, headers bool) []byte {
-	r := m.Record
-	var block []byte
-	if headers && len(r.Headers) > 0 {
-		block = appendHeaders(nil, r.Headers)
+func (c *conn) sent(n, size int) {
+	if n == 0 {
+		return
 	}
-	if block != nil {
-		buf = append(buf, 'H')
-	}
-	buf = append(buf, "MSG "...)
-	buf = appendSubject(buf, m.Subject)
-	buf = append(buf, ' ')
-	buf = append(buf, sid...)
-	buf = append(buf, ' ')
-	if reply, ok := r.Header(shard.HeaderReplySubject); ok && len(reply) > 0 {
-		buf = append(buf, reply...)
-		buf = append(buf, ' ')
-	}
-	if block != nil {
-		buf = strconv.AppendInt(buf, int64(len(block)), 10)
-		buf = append(buf, ' ')
-	}
-	buf = strconv.AppendInt(buf, int64(len(block)+len(r.Value)), 10)
-	buf = append(buf, "\r\n"...)
-	buf = append(buf, block...)
-	buf = append(buf, r.Value...)
-	return append(buf, "\r\n"...)
+	st := c.s.env.Stats
+	st.MessagesOut.Add(int64(n))
+	st.BytesOut.Add(int64(size))
+	c.stats.msgsOut.Add(int64(n))
+	c.stats.bytesOut.Add(int64(size))
 }
 
-// appendSubject writes a subject; blanks, which the protocol cannot spell, are
-// percent-encoded.
-func appendSubject(buf []byte, s string) []byte {
-	if strings.IndexByte(s, ' ') < 0 && !strings.ContainsAny(s, "\t\r\n\f") {
-		return append(buf, s...)
-	}
-	const hex = "0123456789ABCDEF"
-	for i := range len(s) {
-		switch c := s[i]; c {
-		case ' ', '\t', '\r', '\n', '\f':
-			buf = append(buf, '%', hex[c>>4], hex[c&15])
-		default:
-			buf = append(buf, c)
-		}
+// appendRun writes messages for one subscription. out.mu is locked.
+func (c *conn) appendRun(buf []byte, ms []shard.Message, sid string) []byte {
+	r := &c.subs.run
+	headers := c.headers.Load()
+	r.fresh = true
+	for i := range ms {
+		buf = r.appendMessage(buf, &ms[i], sid, headers)
 	}
 	return buf
 }
 
-// appendHeaders writes a header block (NATS ADR-4), nil when no header can be
-// shown: reserved ones are not, nor those the block cannot hold.
-func appendHeaders(b []byte, hs []shard.Header) []byte {
-	code := ""
-	any := false
-	for i := range hs {
-		if hs[i].Name == headerStatus {
-			code = string(hs[i].Value)
-		}
+// appendMessage writes MSG subject sid [reply] size, or HMSG with headers.
+func (r *runState) appendMessage(buf []byte, m *shard.Message, sid string, headers bool) []byte {
+	if r.fresh || m.Subject != r.subject {
+		r.head = appendSubject(append(r.head[:0], "HMSG "...), m.Subject)
+		r.head = append(append(append(r.head, ' '), sid...), ' ')
+		r.subject, r.fresh = m.Subject, false
 	}
-	b = append(b, headerLine...)
-	if code != "" {
-		b = append(append(b, ' '), code...)
-		any = true
+	var k known
+	if len(m.Record.Headers) > 0 {
+		k = sortHeaders(m.Record.Headers)
 	}
-	b = append(b, "\r\n"...)
-	for i := range hs {
-		h := &hs[i]
-		if shard.Reserved(h.Name) || !headerName(h.Name) || !headerValue(h.Value) {
+	value := m.Record.Value
+	if headers && (k.shown || len(k.status) > 0) {
+		r.block = appendHeaders(r.block[:0], m.Record.Headers, k.status)
+		buf = append(buf, r.head...)
+		buf = appendReply(buf, k.reply)
+		buf = strconv.AppendInt(buf, int64(len(r.block)), 10)
+		buf = append(buf, ' ')
+		buf = strconv.AppendInt(buf, int64(len(r.block)+len(value)), 10)
+		buf = append(buf, "\r\n"...)
+		buf = append(buf, r.block...)
+	} else {
+		buf = append(buf, r.head[1:]...)
+		buf = appendReply(buf, k.reply)
+		buf = strconv.AppendInt(buf, int64(len(value)), 10)
+		buf = append(buf, "\r\n"...)
+	}
+	buf = append(buf, value...)
+	return append(buf, "\r\n"...)
+}
+
+func appendReply(buf, reply []byte) []byte {
+	if len(reply) == 0 {
+		return buf
+	}
+	return append(append(buf, reply...), ' ')
+}
+
+// sendStatus hands the client itself a status message on a reply subject, as the
+// answer to a request that nobody takes or that failed. Others who listen to that
+// subject get nothing: whoever asks may not be allowed to publish there.
+func (c *conn) sendStatus(reply, code string) {
+	m := shard.Message{Subject: reply, Record: &shard.Record{Timestamp: time.Now().UnixMilli(), Value: []byte{},
+		Headers: []shard.Header{{Name: headerStatus, Value: []byte(code)}}}}
+	buf, ok := c.out.lock()
+	if !ok {
+		return
+	}
+	n, size := 0, len(buf)
+	var ended []*subscription
+	for _, s := range c.subs.byID {
+		if !s.filter.Match(reply) || s.take(1) == 0 {
 			continue
 		}
-		any = true
-		b = append(b, h.Name...)
-		b = append(b, ": "...)
-		b = append(b, h.Value...)
-		b = append(b, "\r\n"...)
-	}
-	if !any {
-		return nil
-	}
-	return append(b, "\r\n"...)
-}
-
-func headerName(s string) bool {
-	if s == "" {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] == ':' || s[i] >= 0x7f {
-			return false
+		buf = c.appendRun(buf, []shard.Message{m}, s.sid)
+		n++
+		if s.over() {
+			ended = append(ended, s)
 		}
 	}
-	return true
-}
-
-func headerValue(v []byte) bool {
-	for _, c := range v {
-		if c == '\r' || c == '\n' {
-			return false
-		}
+	for _, s := range ended {
+		c.dropLocked(s)
 	}
-	return true
+	size = len(buf) - size
+	c.out.replies += size
+	c.out.unlock(buf)
+	c.sent(n, size)
+	for _, s := range ended {
+		c.live.Remove(s.id)
+	}
 }
