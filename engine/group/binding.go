@@ -40,11 +40,7 @@ func newBinding(g *group, serial uint64, pub *shard.Binding) *binding {
 // covers tells whether an offset lies between the binding's start and end.
 func (b *binding) covers(id shard.ID, offset int64) bool {
 	s, ok := b.starts[id]
-	if !ok && b.adding {
-		b.starts[id] = offset + 1
-		return false
-	}
-	if offset < s {
+	if offset < s || !ok && b.adding {
 		return false
 	}
 	if !b.removing && !b.removed {
@@ -239,13 +235,6 @@ func (g *group) settle(n, old *binding, err error) (wait uint64) {
 	if n != nil {
 		n.adding, n.dirty = false, true
 		g.bound[n.pub.ID] = n
-		if old != nil { // a shard that was new meanwhile changes hands where n began
-			for id, s := range n.starts {
-				if _, ok := old.ends[id]; !ok {
-					old.ends[id] = s
-				}
-			}
-		}
 	}
 	return g.markLocked()
 }
@@ -319,6 +308,7 @@ func (g *group) cutShard(ctx context.Context, t *shard.Topic, id shard.ID, n, ol
 	cut := max(b.End, f.end.Load())
 	if old != nil {
 		old.ends[id] = cut
+		g.readUpTo(f, t, cut)
 	}
 	switch {
 	case n == nil:
@@ -332,6 +322,20 @@ func (g *group) cutShard(ctx context.Context, t *shard.Topic, id shard.ID, n, ol
 		}
 	}
 	return nil
+}
+
+// readUpTo has the group read what is visible and not yet fed, for a binding
+// that ends and will not be known when it is fed.
+func (g *group) readUpTo(f *feed, t *shard.Topic, end int64) {
+	fed := f.end.Load()
+	if fed >= end {
+		return
+	}
+	c := g.cursorLocked(f, t, fed)
+	if c.live {
+		c.live, c.next, c.counted, c.behind = false, max(c.next, fed), end, 0
+		c.gen++
+	}
 }
 
 // startAt has the group read a shard from an offset for a new binding. For the

@@ -261,11 +261,12 @@ func (g *group) unlink(e *entry) {
 // place, at once or at a time. The caller frees the windows.
 func (g *group) giveBack(es []*entry, until time.Time) {
 	lost := make(map[*cursor]int64)
+	var spent []*entry
 	for _, e := range es {
 		g.unlink(e)
 		switch {
 		case g.cfg.MaxDeliver > 0 && int(e.count) >= g.cfg.MaxDeliver:
-			g.done(e)
+			spent = append(spent, e)
 		case e.msg.Record == nil: // read it again
 			c := e.cur
 			c.remember(e)
@@ -285,6 +286,9 @@ func (g *group) giveBack(es []*entry, until time.Time) {
 	}
 	for c, offset := range lost {
 		c.rewind(offset)
+	}
+	for _, e := range spent {
+		g.done(e)
 	}
 }
 

@@ -131,9 +131,13 @@ func (c *cursor) finish(e *entry) {
 	delete(c.counts, e.offset)
 }
 
-// advance lets go of done entries at the head.
+// advance lets go of done entries at the head. Those that would be read again
+// become runs.
 func (c *cursor) advance() {
 	for c.head < len(c.out) && c.out[c.head].state == done {
+		if at := c.out[c.head].offset; !c.live && at >= c.next {
+			c.acked = c.acked.add(at, at)
+		}
 		c.out[c.head] = nil
 		c.head++
 		c.doneOut--
