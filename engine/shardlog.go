@@ -58,6 +58,7 @@ type tailEntry struct {
 	batch      *shard.Batch
 	pos        wal.Pos
 	synced     bool
+	evicted    bool // before it was synced: batch goes when it is
 }
 
 // find gives the index of the first tail entry that ends at or past offset.
