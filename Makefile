@@ -41,8 +41,8 @@ lint: ## golangci-lint, both modules (the rules of the tree are tests in interna
 fuzz: ## every fuzz target for FUZZTIME (10s) each (PKG=./wal/... narrows)
 	FUZZTIME=$(FUZZTIME) test/tools/fuzz.sh $(PKG)
 
-crash: ## kill -9 and restart, counting what was acknowledged
-	cd test && go test -count=1 -timeout 20m ./crash/...
+crash: ## 200 times kill -9 and restart, counting what was acknowledged (20 times in make e2e)
+	cd test && go test -v -count=1 -timeout 60m ./crash -kills=200
 
 e2e: tools ## end-to-end tests: a real broker, real clients, real MinIO and etcd
 	cd test && go test -count=1 -timeout 20m ./...

@@ -2,11 +2,13 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
 	"sync/atomic"
+	"syscall"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
@@ -42,7 +44,22 @@ func startEmbedded(ctx context.Context, dir string, log *slog.Logger) (*embedded
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("start embedded etcd: %w", err)
 	}
-	loopback := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
+	var em *embedded
+	var err error
+	// A busy machine may have no free port left on one address.
+	for _, host := range []string{"127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"} {
+		if em, err = startEmbeddedAt(ctx, dir, host, log); !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return em, v3client.New(em.server.Server), nil
+}
+
+func startEmbeddedAt(ctx context.Context, dir, host string, log *slog.Logger) (*embedded, error) {
+	loopback := url.URL{Scheme: "http", Host: host}
 	cfg := embed.NewConfig()
 	cfg.Name, cfg.Dir = "robustmq", dir
 	cfg.TickMs, cfg.ElectionMs = embedTickMs, embedElectionMs
@@ -57,19 +74,19 @@ func startEmbedded(ctx context.Context, dir string, log *slog.Logger) (*embedded
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.New(&slogCore{log: log.With("component", "etcd"), closed: closed}))
 	e, err := embed.StartEtcd(cfg)
 	if err != nil {
-		return nil, nil, fmt.Errorf("start embedded etcd in %s: %w", dir, err)
+		return nil, fmt.Errorf("start embedded etcd in %s: %w", dir, err)
 	}
 	em := &embedded{server: e, closed: closed}
 	select {
 	case <-e.Server.ReadyNotify():
 	case <-e.Server.StopNotify():
 		em.close()
-		return nil, nil, fmt.Errorf("start embedded etcd in %s: it stopped", dir)
+		return nil, fmt.Errorf("start embedded etcd in %s: it stopped", dir)
 	case <-ctx.Done():
 		em.close()
-		return nil, nil, fmt.Errorf("start embedded etcd in %s: %w", dir, ctx.Err())
+		return nil, fmt.Errorf("start embedded etcd in %s: %w", dir, ctx.Err())
 	}
-	return em, v3client.New(e.Server), nil
+	return em, nil
 }
 
 func (e *embedded) close() {

@@ -2,34 +2,36 @@ package engine
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/robustmq/robustmq-go/shard/shardtest"
 )
 
-// TestShard runs the suite of package shard; its crash is a stop without a flush.
-func TestShard(t *testing.T) {
+// TestConformance runs the suite over an engine with an embedded catalog.
+func TestConformance(t *testing.T) {
 	shardtest.Run(t, func(t *testing.T) shardtest.Instance {
-		r := newRig(t, Options{AutoTopics: 20, CatchAllShards: 4, ObjectFlushInterval: 5 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
-		return r.instance()
+		r := newRig(t, Options{FlushInterval: time.Hour, AutoTopics: 100, CatchAllShards: 2})
+		return instance(t, r, 100)
 	})
 }
 
-func (r *rig) instance() shardtest.Instance {
+func instance(t *testing.T, r *rig, auto int) shardtest.Instance {
 	return shardtest.Instance{
-		Broker: r.Broker(), AutoTopics: 20,
+		Broker:     r.Engine.Broker(),
+		AutoTopics: auto,
 		Reopen: func(t *testing.T) shardtest.Instance {
-			if err := r.Close(context.Background()); err != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			if err := r.Engine.Close(ctx); err != nil {
 				t.Fatal(err)
 			}
 			r.open()
-			return r.instance()
+			return instance(t, r, 0)
 		},
-		Crash: func(*testing.T) shardtest.Instance {
+		Crash: func(t *testing.T) shardtest.Instance {
 			r.crash()
-			return r.instance()
+			return instance(t, r, 0)
 		},
 	}
 }

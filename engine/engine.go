@@ -74,6 +74,7 @@ type hooks struct {
 
 type counters struct {
 	flushes, flushedBytes atomic.Int64
+	flushFailures         atomic.Int64
 	merges, mergedBytes   atomic.Int64
 	unmergeable           atomic.Int64
 	deletedObjects        atomic.Int64

@@ -132,6 +132,9 @@ func (f *flusher) report(err error) {
 		f.mu.since = f.e.opts.Now()
 	}
 	f.mu.Unlock()
+	if err != nil {
+		f.e.counters.flushFailures.Add(1)
+	}
 	switch {
 	case err != nil && was == nil && !errors.Is(err, context.Canceled):
 		f.e.log.Warn("flush failed; the write-ahead log keeps everything", "error", err)

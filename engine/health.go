@@ -10,47 +10,6 @@ import (
 // walAlarm is the share of Options.WALMaxBytes from which on health is red.
 const walAlarm = 0.8
 
-// Stats are figures of an engine: gauges of now, and counters since it was opened.
-type Stats struct {
-	// WALBytes are not flushed yet; at WALMaxBytes appends are refused.
-	WALBytes, WALMaxBytes int64
-	// FlushFailing is the last flush's error, nil when it went well; FailingSince
-	// is when that began.
-	FlushFailing error
-	FailingSince time.Time
-	Flushes      int64
-	FlushedBytes int64
-	Merges       int64
-	MergedBytes  int64
-	// Unmergeable segments are damaged and left out of merging.
-	Unmergeable    int64
-	DeletedObjects int64
-	// LostRecords were acknowledged and cannot be had any more.
-	LostRecords int64
-	// Shards are those in memory.
-	Shards int
-}
-
-// Stats gives the figures.
-func (e *Engine) Stats() Stats {
-	f, c := &e.flusher, &e.counters
-	s := Stats{WALBytes: e.wal.Stats().LiveBytes, WALMaxBytes: e.opts.WALMaxBytes, Flushes: c.flushes.Load(),
-		FlushedBytes: c.flushedBytes.Load(), Merges: c.merges.Load(), MergedBytes: c.mergedBytes.Load(),
-		Unmergeable: c.unmergeable.Load(), DeletedObjects: c.deletedObjects.Load(), LostRecords: c.lostRecords.Load()}
-	f.mu.Lock()
-	if s.FlushFailing = f.mu.failing; s.FlushFailing != nil {
-		s.FailingSince = f.mu.since
-	}
-	f.mu.Unlock()
-	for i := range e.shards {
-		st := &e.shards[i]
-		st.RLock()
-		s.Shards += len(st.m)
-		st.RUnlock()
-	}
-	return s
-}
-
 // Health tells all that is wrong, nil when nothing is.
 func (e *Engine) Health() error {
 	errs := []error{e.down()}

@@ -22,7 +22,6 @@ const maxShards = 100_000
 type topics struct {
 	e      *Engine
 	flight singleflight.Group
-	warned bool
 }
 
 func (t *topics) set() *catalog.TopicSet { return t.e.cat.Topics() }

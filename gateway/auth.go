@@ -180,7 +180,7 @@ func (a *Auth) Allowed(p Principal, remote net.Addr, op shard.Operation, resourc
 	for i := range rules {
 		r := &rules[i]
 		if r.Operation != op && r.Operation != shard.OpAll || r.Resource != resource && r.Resource != "*" ||
-			r.Principal != p.Name && r.Principal != "*" || !hostMatches(r.Host, remote) || !nameMatches(r, name) {
+			r.Principal != p.Name && r.Principal != "*" || !hostMatches(r.Host, remote) || !ruleMatches(r, op, name) {
 			continue
 		}
 		if r.Deny {
@@ -200,6 +200,45 @@ func hostMatches(host string, remote net.Addr) bool {
 	}
 	h, _, err := net.SplitHostPort(remote.String())
 	return err == nil && h == host
+}
+
+// ruleMatches tells whether a rule is about a name. A subscription to many
+// subjects is allowed by a rule that covers all of them, and denied by one that
+// holds any of them.
+func ruleMatches(r *shard.ACL, op shard.Operation, name string) bool {
+	if op != shard.OpSubscribe || r.Resource != ResourceSubject || !strings.ContainsAny(name, "*>") {
+		return nameMatches(r, name)
+	}
+	want, err := shard.ParseSubjectFilter(name)
+	rule, err2 := shard.ParseSubjectFilter(r.Filter)
+	switch {
+	case r.Filter == "*" || r.Filter == ">":
+		return true
+	case err2 != nil:
+		return false
+	case err != nil:
+		return r.Deny
+	case r.Deny:
+		return rule.Overlaps(want)
+	}
+	return covers(rule.Tokens, want.Tokens)
+}
+
+// covers tells whether every subject that inner matches is matched by outer.
+func covers(outer, inner []shard.Token) bool {
+	for i, o := range outer {
+		switch {
+		case i >= len(inner):
+			return false
+		case o.Kind == shard.TokenRest:
+			return true
+		case inner[i].Kind == shard.TokenRest:
+			return false
+		case o.Kind == shard.TokenLiteral && (inner[i].Kind != shard.TokenLiteral || inner[i].Text != o.Text):
+			return false
+		}
+	}
+	return len(outer) == len(inner)
 }
 
 func nameMatches(r *shard.ACL, name string) bool {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"sync"
@@ -22,6 +23,8 @@ type Conn struct {
 	// WebSocket tells whether it came by WebSocket.
 	WebSocket bool
 
+	raw           net.Conn    // as accepted, below TLS
+	tls           *tls.Config // of StartTLS
 	authenticated atomic.Bool
 	info          struct {
 		sync.Mutex
@@ -42,12 +45,79 @@ var origins atomic.Uint64
 
 // NewConn wraps a network connection; listeners and tests call it.
 func NewConn(c net.Conn, protocol string) *Conn {
-	n := &Conn{Conn: c, Origin: shard.Origin(origins.Add(1)), Since: time.Now()}
+	n := &Conn{Conn: c, raw: c, Origin: shard.Origin(origins.Add(1)), Since: time.Now()}
 	n.info.ConnInfo = ConnInfo{Protocol: protocol, Since: n.Since}
 	if a := c.RemoteAddr(); a != nil {
 		n.info.Remote = a.String()
 	}
 	return n
+}
+
+// OfferTLS lets the protocol call StartTLS; listeners and tests call it before
+// the connection is served.
+func (c *Conn) OfferTLS(cfg *tls.Config) { c.tls = cfg }
+
+// TLSOffered tells whether StartTLS may be called: the listener has a
+// certificate and the protocol does the upgrade itself (ListenerSpec.OwnTLS).
+func (c *Conn) TLSOffered() bool { return c.tls != nil && c.TLS == nil }
+
+// TLSVerify tells whether the offered TLS asks for a client's certificate.
+func (c *Conn) TLSVerify() bool {
+	if c.tls == nil {
+		return false
+	}
+	cfg := c.tls
+	if f := cfg.GetConfigForClient; f != nil {
+		if now, err := f(&tls.ClientHelloInfo{}); err == nil && now != nil {
+			cfg = now
+		}
+	}
+	return cfg.ClientAuth >= tls.VerifyClientCertIfGiven
+}
+
+// StartTLS does the server's handshake; read is what was read of it already.
+// Only the goroutine that serves the connection may call it, while nobody else
+// reads or writes.
+func (c *Conn) StartTLS(ctx context.Context, read []byte) error {
+	if !c.TLSOffered() {
+		return shard.Errorf(shard.KindInvalid, "start TLS: not offered")
+	}
+	under := c.Conn
+	if len(read) > 0 {
+		under = &prefixConn{Conn: under, read: append([]byte(nil), read...)}
+	}
+	tc := tls.Server(under, c.tls)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		return shard.Errorf(shard.KindInvalid, "start TLS: %w", err)
+	}
+	st := tc.ConnectionState()
+	c.Conn, c.TLS = tc, &st
+	return nil
+}
+
+// prefixConn reads some bytes again.
+type prefixConn struct {
+	net.Conn
+	read []byte
+}
+
+func (c *prefixConn) Read(b []byte) (int, error) {
+	if len(c.read) > 0 {
+		n := copy(b, c.read)
+		c.read = c.read[n:]
+		return n, nil
+	}
+	return c.Conn.Read(b)
+}
+
+// Abort ends the connection at once and without a farewell, even while a write
+// is stuck. Any goroutine may call it.
+func (c *Conn) Abort() {
+	if a, ok := c.raw.(interface{ abort() }); ok {
+		a.abort()
+		return
+	}
+	_ = c.raw.Close()
 }
 
 // Authenticated says who it is; the deadline for logging in is off from then on.

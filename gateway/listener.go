@@ -21,6 +21,8 @@ type Listener struct {
 	Addr         string
 	Subprotocols []string // WebSocket when not empty
 	TLS          *tls.Config
+	OwnTLS       bool         // as ListenerSpec
+	HTTP         http.Handler // serves HTTP by it instead of connections
 	Server       Server
 	Log          *slog.Logger
 	Stats        *Stats
@@ -51,8 +53,12 @@ func (l *Listener) Start(ctx context.Context) error {
 	l.conns.open = make(map[*Conn]struct{})
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	l.ln = ln
-	if len(l.Subprotocols) > 0 {
-		l.startWebSocket()
+	switch {
+	case l.HTTP != nil:
+		l.startHTTP(l.HTTP)
+		return nil
+	case len(l.Subprotocols) > 0:
+		l.startHTTP(http.HandlerFunc(l.upgrade))
 		return nil
 	}
 	l.wg.Go(l.accept)
@@ -88,7 +94,10 @@ func (l *Listener) serveTCP(c net.Conn) {
 		return
 	}
 	defer l.leave(conn)
-	if l.TLS != nil {
+	switch {
+	case l.TLS != nil && l.OwnTLS:
+		conn.OfferTLS(l.TLS)
+	case l.TLS != nil:
 		tc := tls.Server(c, l.TLS)
 		ctx, cancel := context.WithTimeout(l.ctx, l.LoginTimeout)
 		err := tc.HandshakeContext(ctx)
@@ -104,10 +113,11 @@ func (l *Listener) serveTCP(c net.Conn) {
 	l.serve(conn)
 }
 
-func (l *Listener) startWebSocket() {
+func (l *Listener) startHTTP(h http.Handler) {
 	l.http = &http.Server{
-		Handler:           http.HandlerFunc(l.upgrade),
+		Handler:           h,
 		ReadHeaderTimeout: l.LoginTimeout,
+		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(l.Log.Handler(), slog.LevelDebug),
 	}
@@ -117,7 +127,7 @@ func (l *Listener) startWebSocket() {
 	}
 	l.wg.Go(func() {
 		if err := l.http.Serve(ln); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
-			l.Log.Warn("WebSocket listener ended", "protocol", l.Protocol, "error", err)
+			l.Log.Warn("HTTP listener ended", "protocol", l.Protocol, "error", err)
 		}
 	})
 }
@@ -134,7 +144,7 @@ func (l *Listener) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.SetReadLimit(-1) // the protocol's own frame cap holds; frames are streamed
 	nc := websocket.NetConn(l.ctx, ws, websocket.MessageBinary)
-	conn := NewConn(wsConn{nc, r.RemoteAddr}, l.Protocol)
+	conn := NewConn(wsConn{nc, r.RemoteAddr, ws}, l.Protocol)
 	conn.WebSocket, conn.TLS = true, r.TLS
 	if !l.admit(conn) {
 		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
@@ -150,7 +160,11 @@ func (l *Listener) upgrade(w http.ResponseWriter, r *http.Request) {
 type wsConn struct {
 	net.Conn
 	remote string
+	ws     *websocket.Conn
 }
+
+// abort skips the closing handshake, which waits for the peer.
+func (c wsConn) abort() { _ = c.ws.CloseNow() }
 
 func (c wsConn) RemoteAddr() net.Addr {
 	if a, err := net.ResolveTCPAddr("tcp", c.remote); err == nil {
@@ -186,7 +200,7 @@ func (l *Listener) serve(c *Conn) {
 	login := time.AfterFunc(l.LoginTimeout, func() {
 		if !c.authenticated.Load() {
 			l.Stats.Refused.Add(1)
-			_ = c.Close()
+			c.Abort()
 		}
 	})
 	defer login.Stop()
@@ -220,7 +234,7 @@ func (l *Listener) Close() {
 		_ = l.http.Close()
 	}
 	for _, c := range l.Conns() {
-		_ = c.Close()
+		c.Abort()
 	}
 	l.wg.Wait()
 }

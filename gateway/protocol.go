@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"net/http"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -24,6 +25,17 @@ type ListenerSpec struct {
 	Port int
 	// Subprotocols makes it a WebSocket listener that speaks one of these.
 	Subprotocols []string
+	// OwnTLS leaves the handshake to the protocol: its connections offer
+	// Conn.StartTLS where the listener has TLS. Not for WebSocket.
+	OwnTLS bool
+	// HTTP serves plain HTTP by the Server's HTTPHandler.
+	HTTP bool
+}
+
+// HTTPServer is a Server with listeners whose spec says HTTP.
+type HTTPServer interface {
+	// HTTPHandler gives the handler of the listener with that key.
+	HTTPHandler(key string) http.Handler
 }
 
 // Server is a protocol gateway.

@@ -365,7 +365,6 @@ type dirty struct {
 	vfs.FS
 	mu      sync.Mutex
 	pending map[string]int
-	worst   int
 }
 
 func (d *dirty) inject(op vfs.Op) error {

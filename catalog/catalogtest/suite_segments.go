@@ -2,6 +2,7 @@ package catalogtest
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 
@@ -82,7 +83,7 @@ func testBigCommit(t *testing.T, cfg catalog.Config) {
 	if n := len(Open(t, cfg).Deletions()); n != 1 {
 		t.Fatalf("%d deletions", n)
 	}
-	huge := Segment(0, 9, append(ids, ids...)...)
+	huge := Segment(0, 9, slices.Concat(ids, ids)...)
 	for i := range huge.Extents {
 		huge.Extents[i].Shard.Index = uint32(i)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,92 +13,104 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/spf13/viper"
 
+	"github.com/robustmq/robustmq-go/engine"
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
-// Config is everything that is not one protocol's own. Sizes are in bytes.
+// Config is everything that is not one protocol's own. Sizes are in bytes. The
+// doc tags are what `robustmq config` prints.
 type Config struct {
-	DataDir string `mapstructure:"data_dir"`
+	DataDir string `mapstructure:"data_dir" doc:"directory of WAL, embedded etcd and the directory store"`
 	Log     struct {
-		Level  string `mapstructure:"level"`
-		Format string `mapstructure:"format"`
+		Level  string `mapstructure:"level" doc:"debug, info, warn or error"`
+		Format string `mapstructure:"format" doc:"text or json"`
 	} `mapstructure:"log"`
 	Node struct {
-		ID   string `mapstructure:"id"`
-		Zone string `mapstructure:"zone"`
-		// AdvertisedHost is what clients are told to connect to.
-		AdvertisedHost string `mapstructure:"advertised_host"`
+		ID             string `mapstructure:"id" doc:"name of this gateway, unique in the cluster; empty: robustmq-1"`
+		Zone           string `mapstructure:"zone" doc:"availability zone"`
+		AdvertisedHost string `mapstructure:"advertised_host" doc:"host that clients are told to connect to; empty: that of the listener"`
 	} `mapstructure:"node"`
 	Etcd struct {
-		Endpoints []string      `mapstructure:"endpoints"`
-		Prefix    string        `mapstructure:"prefix"`
-		Username  string        `mapstructure:"username"`
-		Password  string        `mapstructure:"password"`
-		LeaseTTL  time.Duration `mapstructure:"lease_ttl"`
+		Endpoints []string      `mapstructure:"endpoints" doc:"etcd cluster, comma-separated; empty: etcd runs inside this process"`
+		Prefix    string        `mapstructure:"prefix" doc:"of all keys; clusters that share an etcd differ in it; empty: /robustmq/"`
+		Username  string        `mapstructure:"username" doc:"of etcd's own authentication"`
+		Password  string        `mapstructure:"password" secret:"true" doc:"of etcd's own authentication"`
+		LeaseTTL  time.Duration `mapstructure:"lease_ttl" doc:"how long a gateway is believed to live without a sign of life"`
 	} `mapstructure:"etcd"`
-	Store struct {
-		Kind      string `mapstructure:"kind"`
-		Dir       string `mapstructure:"dir"`
-		Endpoint  string `mapstructure:"endpoint"`
-		Bucket    string `mapstructure:"bucket"`
-		Prefix    string `mapstructure:"prefix"`
-		Region    string `mapstructure:"region"`
-		AccessKey string `mapstructure:"access_key"`
-		SecretKey string `mapstructure:"secret_key"`
-		PathStyle bool   `mapstructure:"path_style"`
-	} `mapstructure:"store"`
-	WAL struct {
-		Dir       string `mapstructure:"dir"`
-		MaxBytes  int64  `mapstructure:"max_bytes"`
-		FileBytes int64  `mapstructure:"file_bytes"`
+	Store StoreConfig `mapstructure:"store"`
+	WAL   struct {
+		Dir       string `mapstructure:"dir" doc:"directory of the write-ahead log; empty: wal below data_dir"`
+		MaxBytes  int64  `mapstructure:"max_bytes" doc:"log not yet in object storage, past which publishers are refused"`
+		FileBytes int64  `mapstructure:"file_bytes" doc:"size of one file of the log"`
 	} `mapstructure:"wal"`
 	Flush struct {
-		Bytes          int64         `mapstructure:"bytes"`
-		Interval       time.Duration `mapstructure:"interval"`
-		ObjectInterval time.Duration `mapstructure:"object_interval"`
-		SegmentBytes   int64         `mapstructure:"segment_bytes"`
+		Bytes          int64         `mapstructure:"bytes" doc:"a segment is written at this size"`
+		Interval       time.Duration `mapstructure:"interval" doc:"and at this age"`
+		ObjectInterval time.Duration `mapstructure:"object_interval" doc:"age while somebody waits for durability object"`
+		SegmentBytes   int64         `mapstructure:"segment_bytes" doc:"bound of one segment object"`
 	} `mapstructure:"flush"`
 	Memory struct {
-		TailBytes   int64 `mapstructure:"tail_bytes"`
-		AppendBytes int64 `mapstructure:"append_bytes"`
-		CacheBytes  int64 `mapstructure:"cache_bytes"`
+		TailBytes   int64 `mapstructure:"tail_bytes" doc:"newest batches, kept for readers at the end"`
+		AppendBytes int64 `mapstructure:"append_bytes" doc:"appends that are not complete"`
+		CacheBytes  int64 `mapstructure:"cache_bytes" doc:"blocks of segments, kept for readers that catch up"`
 	} `mapstructure:"memory"`
 	Topics struct {
-		Durability      string        `mapstructure:"durability"`
-		Retention       time.Duration `mapstructure:"retention"`
-		RetentionBytes  int64         `mapstructure:"retention_bytes"`
-		MaxMessageBytes int32         `mapstructure:"max_message_bytes"`
+		Durability      string        `mapstructure:"durability" doc:"what an acknowledgement means unless the topic says so: wal, object or memory"`
+		Retention       time.Duration `mapstructure:"retention" doc:"age past which records are freed; negative: never"`
+		RetentionBytes  int64         `mapstructure:"retention_bytes" doc:"bound of each shard; -1: none"`
+		MaxMessageBytes int32         `mapstructure:"max_message_bytes" doc:"bound of a record batch"`
 		AutoCreate      struct {
-			Shards uint32 `mapstructure:"shards"`
-			Max    int    `mapstructure:"max"`
+			Shards uint32 `mapstructure:"shards" doc:"of topics made by the first use of their subject"`
+			Max    int    `mapstructure:"max" doc:"how many of them; further subjects go to the catch-all topic"`
 		} `mapstructure:"auto_create"`
 	} `mapstructure:"topics"`
 	Background struct {
-		RetentionInterval time.Duration `mapstructure:"retention_interval"`
-		MergeInterval     time.Duration `mapstructure:"merge_interval"`
-		MergeSegments     int           `mapstructure:"merge_segments"`
-		DeleteGrace       time.Duration `mapstructure:"delete_grace"`
+		RetentionInterval time.Duration `mapstructure:"retention_interval" doc:"time between retention passes"`
+		MergeInterval     time.Duration `mapstructure:"merge_interval" doc:"time between looks for segments to merge"`
+		MergeSegments     int           `mapstructure:"merge_segments" doc:"segments of one level merged into one of the next"`
+		DeleteGrace       time.Duration `mapstructure:"delete_grace" doc:"how long an object outlives its last reference"`
 	} `mapstructure:"background"`
 	Security struct {
-		AllowAnonymousRemotely       bool `mapstructure:"allow_anonymous_remotely"`
-		AllowDefaultPasswordRemotely bool `mapstructure:"allow_default_password_remotely"`
-		Anonymous                    bool `mapstructure:"anonymous"`
+		AllowAnonymousRemotely       bool `mapstructure:"allow_anonymous_remotely" doc:"let clients without a login in from beyond loopback"`
+		AllowDefaultPasswordRemotely bool `mapstructure:"allow_default_password_remotely" doc:"let user admin in with the default password from beyond loopback"`
+		Anonymous                    bool `mapstructure:"anonymous" doc:"let clients without a login in from loopback"`
 	} `mapstructure:"security"`
 	Limits struct {
-		MaxMessageBytes  int           `mapstructure:"max_message_bytes"`
-		MaxConnections   int           `mapstructure:"max_connections"`
-		MaxSubscriptions int           `mapstructure:"max_subscriptions"`
-		MaxInflightBytes int           `mapstructure:"max_inflight_bytes"`
-		MaxOutboundBytes int           `mapstructure:"max_outbound_bytes"`
-		LoginTimeout     time.Duration `mapstructure:"login_timeout"`
+		MaxMessageBytes  int           `mapstructure:"max_message_bytes" doc:"a message's payload with its headers"`
+		MaxConnections   int           `mapstructure:"max_connections" doc:"of one protocol"`
+		MaxSubscriptions int           `mapstructure:"max_subscriptions" doc:"of one connection"`
+		MaxInflightBytes int           `mapstructure:"max_inflight_bytes" doc:"published by one connection and not acknowledged; reading stops there"`
+		MaxOutboundBytes int           `mapstructure:"max_outbound_bytes" doc:"queued for one connection"`
+		LoginTimeout     time.Duration `mapstructure:"login_timeout" doc:"a connection that has not logged in by then is closed"`
 	} `mapstructure:"limits"`
 	TLS   TLSConfig `mapstructure:"tls"`
 	Admin struct {
-		Listen string `mapstructure:"listen"`
+		Listen    string `mapstructure:"listen" doc:"address of the admin HTTP listener; off: none"`
+		TLSListen string `mapstructure:"tls_listen" doc:"address of the admin HTTPS listener; empty: none"`
 	} `mapstructure:"admin"`
 
 	protocols map[string]any // each protocol's own part, raw
+}
+
+// StoreConfig says which object store, as whom, and how hard it is worked.
+type StoreConfig struct {
+	Kind      string `mapstructure:"kind" doc:"dir, s3, minio or mem (which keeps nothing)"`
+	Dir       string `mapstructure:"dir" doc:"dir: the directory; empty: objects below data_dir"`
+	Endpoint  string `mapstructure:"endpoint" doc:"minio: URL; s3: empty for Amazon's"`
+	Bucket    string `mapstructure:"bucket" doc:"s3, minio: the bucket, which has to exist"`
+	Prefix    string `mapstructure:"prefix" doc:"folder of all objects"`
+	Region    string `mapstructure:"region" doc:"s3, minio: region of the bucket"`
+	AccessKey string `mapstructure:"access_key" doc:"s3, minio; empty: the provider's own chain"`
+	SecretKey string `mapstructure:"secret_key" secret:"true" doc:"s3, minio"`
+	PathStyle bool   `mapstructure:"path_style" doc:"s3: the bucket in the path, not in the host name; always so with an endpoint"`
+
+	Tries          int           `mapstructure:"tries" doc:"of a request that failed for a time, in all"`
+	RetryBase      time.Duration `mapstructure:"retry_base" doc:"longest first pause between tries; doubled each time"`
+	RetryMax       time.Duration `mapstructure:"retry_max" doc:"longest pause between tries"`
+	Timeout        time.Duration `mapstructure:"timeout" doc:"of one try"`
+	Concurrency    int           `mapstructure:"concurrency" doc:"requests under way; 0: no bound"`
+	BytesPerSecond int64         `mapstructure:"bytes_per_second" doc:"of reads and writes together; 0: no bound"`
 }
 
 func defaults() Config {
@@ -106,7 +119,10 @@ func defaults() Config {
 	c.Log.Level, c.Log.Format = "info", "text"
 	c.Store.Kind = "dir"
 	c.Store.Region = "us-east-1"
+	c.Store.Tries, c.Store.RetryBase, c.Store.RetryMax = 5, 50*time.Millisecond, 5*time.Second
+	c.Store.Timeout, c.Store.Concurrency = 30*time.Second, 128
 	c.Etcd.LeaseTTL = 5 * time.Second
+	c.engineDefaults()
 	c.Topics.Durability = "wal"
 	c.Topics.Retention = 7 * 24 * time.Hour
 	c.Topics.RetentionBytes = -1
@@ -117,6 +133,17 @@ func defaults() Config {
 	c.Limits.MaxOutboundBytes, c.Limits.LoginTimeout = l.MaxOutboundBytes, 10*time.Second
 	c.Admin.Listen = "127.0.0.1:8080"
 	return c
+}
+
+// engineDefaults shows what the engine takes where nothing is set.
+func (c *Config) engineDefaults() {
+	o := engine.DefaultOptions()
+	c.WAL.MaxBytes, c.WAL.FileBytes = o.WALMaxBytes, o.WALFileBytes
+	c.Flush.Bytes, c.Flush.Interval, c.Flush.ObjectInterval, c.Flush.SegmentBytes = o.FlushBytes, o.FlushInterval, o.ObjectFlushInterval, o.SegmentBytes
+	c.Memory.TailBytes, c.Memory.AppendBytes, c.Memory.CacheBytes = o.TailBytes, o.AppendBytes, o.CacheBytes
+	c.Topics.MaxMessageBytes, c.Topics.AutoCreate.Shards, c.Topics.AutoCreate.Max = o.MaxMessageBytes, o.AutoShards, o.AutoTopics
+	c.Background.RetentionInterval, c.Background.MergeInterval = o.RetentionInterval, o.MergeInterval
+	c.Background.MergeSegments, c.Background.DeleteGrace = o.MergeSegments, o.DeleteGrace
 }
 
 // loadConfig reads, each overriding the one before: defaults, the file,
@@ -134,7 +161,7 @@ func loadConfig(fs *pflag.FlagSet) (Config, error) {
 	}
 	for _, kv := range os.Environ() {
 		name, value, _ := strings.Cut(kv, "=")
-		if key, ok := strings.CutPrefix(name, "ROBUSTMQ_"); ok {
+		if key, ok := strings.CutPrefix(name, "ROBUSTMQ_"); ok && !notSettings(key) {
 			if err := setEnv(v, key, value); err != nil {
 				return c, err
 			}
@@ -153,6 +180,12 @@ func loadConfig(fs *pflag.FlagSet) (Config, error) {
 		v.Set(strings.ReplaceAll(k, "-", "_"), val)
 	}
 	return c, c.decode(v.AllSettings())
+}
+
+// notSettings tells whether a variable (without its ROBUSTMQ_) belongs to
+// somebody else: to tests and tools, or to the verbs that call the admin API.
+func notSettings(key string) bool {
+	return slices.Contains([]string{"TOOLS", "BIN", "SERVER", "USER", "PASSWORD"}, key) || strings.HasPrefix(key, "TEST_")
 }
 
 // setEnv maps ROBUSTMQ_STORE_ACCESS_KEY to store.access_key: the first word is
@@ -190,7 +223,7 @@ func (c *Config) decode(all map[string]any) error {
 		}
 	}
 	if err := strictDecode(all, c); err != nil {
-		return fmt.Errorf("configuration: %w", err)
+		return fmt.Errorf("configuration: %w (`robustmq config` lists all keys)", err)
 	}
 	return c.check()
 }
@@ -228,6 +261,12 @@ func (c *Config) check() error {
 	case "dir", "s3", "minio", "mem":
 	default:
 		errs = append(errs, fmt.Errorf("store.kind %q is none of dir, s3, minio, mem", c.Store.Kind))
+	}
+	if c.Store.Tries < 1 || c.Store.RetryBase <= 0 || c.Store.RetryMax < c.Store.RetryBase || c.Store.Timeout <= 0 {
+		errs = append(errs, errors.New("store.tries, store.retry_base and store.timeout have to be positive, store.retry_max at least store.retry_base"))
+	}
+	if c.Store.Concurrency < 0 || c.Store.BytesPerSecond < 0 {
+		errs = append(errs, errors.New("store.concurrency and store.bytes_per_second may not be negative"))
 	}
 	return errors.Join(errs...)
 }

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -26,12 +27,22 @@ func main() {
 	}
 	root.AddCommand(verbs()...)
 	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "robustmq:", err)
+		if !errors.Is(err, errSaid) {
+			fmt.Fprintln(os.Stderr, "robustmq:", err)
+		}
 		os.Exit(1)
 	}
 }
 
+// errSaid ends the process with exit code 1 when the output says why already.
+var errSaid = errors.New("see above")
+
 // verbs lists the subcommands, one file each.
 func verbs() []*cobra.Command {
-	return []*cobra.Command{serveCommand()}
+	return []*cobra.Command{
+		serveCommand(), configCommand(), healthCommand(), // run
+		topicCommand(), shardCommand(), groupCommand(), connectionCommand(), sessionCommand(), userCommand(), aclCommand(),
+		clusterCommand(), flushCommand(), drainCommand(), // administer a running gateway
+		doctorCommand(), verifyCommand(), orphansCommand(), walCommand(), segmentCommand(), catalogCommand(), // look at what is stored
+	}
 }

@@ -6,8 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,17 +115,15 @@ func serveOnce(ctx context.Context, cfg *Config, log *slog.Logger, all []endpoin
 	if err != nil {
 		return err
 	}
-	if err := cfg.checkExposure(all, defaultPassword); err != nil {
+	if err := cfg.checkExposure(slices.Concat(all, cfg.adminEndpoints()), defaultPassword); err != nil {
 		return err
 	}
 	if err := s.startGateways(context.WithoutCancel(ctx), all, own, tlsConfig); err != nil {
 		return err
 	}
-	closeAdmin, err := s.startAdmin()
-	if err != nil {
+	if err := s.startAdmin(tlsConfig); err != nil {
 		return err
 	}
-	defer closeAdmin()
 	log.Info("ready", "after", time.Since(begun).Round(time.Millisecond).String(), "data_dir", cfg.DataDir, "store", cfg.Store.Kind)
 	select {
 	case <-ctx.Done():
@@ -135,29 +132,4 @@ func serveOnce(ctx context.Context, cfg *Config, log *slog.Logger, all []endpoin
 		return errSessionLost
 	}
 	return nil
-}
-
-// startAdmin opens the admin HTTP listener.
-func (s *server) startAdmin() (func(), error) {
-	if s.cfg.Admin.Listen == "off" {
-		return func() {}, nil
-	}
-	ln, err := net.Listen("tcp", s.cfg.Admin.Listen)
-	if err != nil {
-		return nil, fmt.Errorf("listen for admin: %w", err)
-	}
-	mux := http.NewServeMux()
-	health := func(w http.ResponseWriter, _ *http.Request) {
-		if err := s.storage.engine.Health(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = fmt.Fprintln(w, "ok")
-	}
-	mux.HandleFunc("GET /healthz", health)
-	mux.HandleFunc("GET /readyz", health)
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = srv.Serve(ln) }()
-	s.log.Info("listening", "protocol", "admin", "address", ln.Addr().String())
-	return func() { _ = srv.Close() }, nil
 }

@@ -13,9 +13,9 @@ import (
 // TLSConfig is the certificate of the TLS listeners; with a client CA, clients
 // have to show a certificate of it (mTLS).
 type TLSConfig struct {
-	CertFile     string `mapstructure:"cert_file"`
-	KeyFile      string `mapstructure:"key_file"`
-	ClientCAFile string `mapstructure:"client_ca_file"`
+	CertFile     string `mapstructure:"cert_file" doc:"certificate chain of the TLS listeners, PEM; read again when it changes"`
+	KeyFile      string `mapstructure:"key_file" doc:"its private key, PEM"`
+	ClientCAFile string `mapstructure:"client_ca_file" doc:"clients have to show a certificate of this CA (mTLS); empty: they need none"`
 }
 
 // tlsConfig gives nil when no certificate is configured. The files are read

@@ -13,15 +13,21 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/engine"
 	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/gateway/admin"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier/store"
+	"github.com/robustmq/robustmq-go/tier/store/limit"
+	"github.com/robustmq/robustmq-go/tier/store/metrics"
 	"github.com/robustmq/robustmq-go/tier/store/open"
+	"github.com/robustmq/robustmq-go/tier/store/retry"
 )
 
 // storage is the part of the process below the gateways.
@@ -30,7 +36,10 @@ type storage struct {
 	cat    *catalog.Catalog
 	store  store.Store
 	closer io.Closer
-	engine *engine.Engine
+	// storeStats are of the requests that were sent, each try counted.
+	storeStats   *metrics.Store
+	storeRetries atomic.Int64
+	engine       *engine.Engine
 }
 
 // openStorage joins catalog, store and engine. The data directory is locked:
@@ -48,22 +57,32 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 	if s.lock, err = lockDir(c.DataDir); err != nil {
 		return nil, err
 	}
-	cfg := catalog.Config{Endpoints: c.Etcd.Endpoints, Prefix: c.Etcd.Prefix, Username: c.Etcd.Username,
-		Password: c.Etcd.Password, LeaseTTL: c.Etcd.LeaseTTL, Logger: log}
-	if len(cfg.Endpoints) == 0 {
-		cfg.Embedded = filepath.Join(c.DataDir, "etcd")
-		cfg.LeaseTTL = max(cfg.LeaseTTL, embeddedLeaseTTL)
-	}
-	if s.cat, err = catalog.Open(ctx, cfg); err != nil {
+	if s.cat, err = catalog.Open(ctx, c.catalogConfig(log)); err != nil {
 		return nil, fmt.Errorf("open catalog: %w", err)
 	}
-	if s.store, s.closer, err = open.Open(ctx, c.storeConfig()); err != nil {
-		return nil, fmt.Errorf("open object store: %w", err)
+	if err = s.openStore(ctx, c, c.storeConfig()); err != nil {
+		return nil, err
 	}
 	if s.engine, err = engine.Open(ctx, s.cat, s.store, c.engineOptions(log, addresses)); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// openStore opens the object store and puts counters, retries and limits around
+// it: a request that is tried again keeps its place, so that a failing store is
+// not asked by more and more callers.
+func (s *storage) openStore(ctx context.Context, c *Config, cfg open.Config) error {
+	bare, closer, err := open.Open(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("open object store: %w", err)
+	}
+	s.closer = closer
+	s.storeStats = metrics.New(bare)
+	tried := retry.New(s.storeStats, retry.Options{Tries: c.Store.Tries, Base: c.Store.RetryBase, Max: c.Store.RetryMax,
+		Timeout: c.Store.Timeout, OnRetry: func(string, string, int, error) { s.storeRetries.Add(1) }})
+	s.store = limit.New(tried, limit.Options{Concurrency: c.Store.Concurrency, BytesPerSec: c.Store.BytesPerSecond})
+	return nil
 }
 
 func (s *storage) close(ctx context.Context, log *slog.Logger) {
@@ -103,6 +122,23 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
+func (c *Config) catalogConfig(log *slog.Logger) catalog.Config {
+	cfg := catalog.Config{Endpoints: c.Etcd.Endpoints, Prefix: c.Etcd.Prefix, Username: c.Etcd.Username,
+		Password: c.Etcd.Password, LeaseTTL: c.Etcd.LeaseTTL, Logger: log}
+	if len(cfg.Endpoints) == 0 {
+		cfg.Embedded = filepath.Join(c.DataDir, "etcd")
+		cfg.LeaseTTL = max(cfg.LeaseTTL, embeddedLeaseTTL)
+	}
+	return cfg
+}
+
+func (c *Config) walDir() string {
+	if c.WAL.Dir != "" {
+		return c.WAL.Dir
+	}
+	return filepath.Join(c.DataDir, "wal")
+}
+
 func (c *Config) storeConfig() open.Config {
 	s := c.Store
 	if s.Dir == "" {
@@ -114,16 +150,12 @@ func (c *Config) storeConfig() open.Config {
 
 func (c *Config) engineOptions(log *slog.Logger, addresses map[string]string) engine.Options {
 	durability, _ := shard.ParseDurability(c.Topics.Durability) // checked when read
-	walDir := c.WAL.Dir
-	if walDir == "" {
-		walDir = filepath.Join(c.DataDir, "wal")
-	}
 	retention := c.Topics.Retention.Milliseconds()
 	if c.Topics.Retention < 0 {
 		retention = -1
 	}
 	return engine.Options{
-		WALDir: walDir, WALMaxBytes: c.WAL.MaxBytes, WALFileBytes: c.WAL.FileBytes,
+		WALDir: c.walDir(), WALMaxBytes: c.WAL.MaxBytes, WALFileBytes: c.WAL.FileBytes,
 		FlushBytes: c.Flush.Bytes, FlushInterval: c.Flush.Interval, ObjectFlushInterval: c.Flush.ObjectInterval,
 		SegmentBytes: c.Flush.SegmentBytes,
 		TailBytes:    c.Memory.TailBytes, AppendBytes: c.Memory.AppendBytes, CacheBytes: c.Memory.CacheBytes,
@@ -242,19 +274,22 @@ type server struct {
 	listeners []*gateway.Listener
 	servers   map[string]gateway.Server
 	stats     map[string]*gateway.Stats
+	auth      *gateway.Auth
+	admin     *admin.Server
+	drained   sync.Once
 }
 
 // startGateways makes every protocol's server and opens its listeners.
 func (s *server) startGateways(ctx context.Context, es []endpoint, own map[string]map[string]any, tlsConfig *tls.Config) error {
 	b := s.storage.engine.Broker()
-	auth := gateway.NewAuth(b.Users, b.ACLs, gateway.AuthConfig{
+	s.auth = gateway.NewAuth(b.Users, b.ACLs, gateway.AuthConfig{
 		AnonymousRemotely:       s.cfg.Security.AllowAnonymousRemotely,
 		DefaultPasswordRemotely: s.cfg.Security.AllowDefaultPasswordRemotely,
 		AnonymousOff:            !s.cfg.Security.Anonymous,
 	})
 	l := s.cfg.Limits
 	for _, p := range protocols() {
-		env := gateway.Env{Broker: b, Auth: auth, Log: s.log.With("protocol", p.Name), Stats: &gateway.Stats{},
+		env := gateway.Env{Broker: b, Auth: s.auth, Log: s.log.With("protocol", p.Name), Stats: &gateway.Stats{},
 			Limits: gateway.Limits{MaxMessageBytes: l.MaxMessageBytes, MaxConnections: l.MaxConnections,
 				MaxSubscriptions: l.MaxSubscriptions, MaxInflightBytes: l.MaxInflightBytes, MaxOutboundBytes: l.MaxOutboundBytes},
 			Decode: func(dst any) error {
@@ -272,7 +307,10 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 	for _, e := range es {
 		ln := &gateway.Listener{Protocol: e.protocol.Name, Addr: e.addr, Subprotocols: e.spec.Subprotocols,
 			Server: s.servers[e.protocol.Name], Log: s.log, Stats: s.stats[e.protocol.Name],
-			MaxConnections: l.MaxConnections, LoginTimeout: l.LoginTimeout}
+			MaxConnections: l.MaxConnections, LoginTimeout: l.LoginTimeout, OwnTLS: e.spec.OwnTLS}
+		if hs, ok := ln.Server.(gateway.HTTPServer); ok && e.spec.HTTP {
+			ln.HTTP = hs.HTTPHandler(e.spec.Key)
+		}
 		if e.tls {
 			if tlsConfig == nil {
 				return errors.New("configuration: a tls listener needs tls.cert_file and tls.key_file")
@@ -292,18 +330,30 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 // drainTime bounds how long clients are told to go elsewhere.
 const drainTime = 5 * time.Second
 
-// stop drains and closes everything, newest first.
+// drain stops accepting and tells all clients to go elsewhere, once.
+func (s *server) drain(ctx context.Context) {
+	s.drained.Do(func() {
+		for _, l := range s.listeners {
+			l.StopAccepting()
+		}
+		ctx, cancel := context.WithTimeout(ctx, drainTime)
+		defer cancel()
+		for _, srv := range s.servers {
+			srv.Drain(ctx)
+		}
+	})
+}
+
+// stop drains and closes everything, newest first. Health is answered until the
+// clients are gone.
 func (s *server) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	for _, l := range s.listeners {
-		l.StopAccepting()
+	if s.admin != nil {
+		s.admin.SetDraining()
+		defer s.admin.Close()
 	}
-	dctx, dcancel := context.WithTimeout(ctx, drainTime)
-	for _, srv := range s.servers {
-		srv.Drain(dctx)
-	}
-	dcancel()
+	s.drain(ctx)
 	for _, l := range s.listeners {
 		l.Close()
 	}

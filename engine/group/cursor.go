@@ -168,21 +168,41 @@ func (c *cursor) compact() {
 	c.advance()
 }
 
-// doneRuns gives what is done above the floor, as far as is known.
+// doneRuns gives what is done above the floor, as far as is known. Below the
+// position, what lies between two done entries is done or not the group's; past
+// it, it may be yet to be read again.
 func (c *cursor) doneRuns() runs {
 	rs := append(runs(nil), c.acked...)
-	out := c.out[c.head:]
+	out, read := c.out[c.head:], c.position()
 	for i := 0; i < len(out); i++ {
 		if out[i].state != done {
 			continue
 		}
 		lo := out[i].offset
-		for i+1 < len(out) && out[i+1].state == done {
+		for i+1 < len(out) && out[i+1].state == done && out[i+1].offset < read {
 			i++
 		}
 		rs = rs.add(lo, out[i].offset)
 	}
 	return rs
+}
+
+// drop counts everything from the position up to end as done, but for what is
+// outstanding.
+func (c *cursor) drop(end int64) {
+	lo := c.next
+	for _, e := range c.out[c.head:] {
+		if e.state == done || e.offset < lo {
+			continue
+		}
+		if lo < e.offset {
+			c.acked = c.acked.add(lo, e.offset-1)
+		}
+		lo = e.offset + 1
+	}
+	if lo < end {
+		c.acked = c.acked.add(lo, end-1)
+	}
 }
 
 // savedRuns are doneRuns as they are written: what lies between the last

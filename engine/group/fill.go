@@ -37,7 +37,7 @@ func (g *group) startFill() {
 	}
 	g.filling = true
 	g.fillAt = time.Time{}
-	go func() {
+	g.m.wg.Go(func() { // from a worker, so Close still waits
 		select {
 		case g.m.fills <- struct{}{}:
 			g.fill()
@@ -49,7 +49,7 @@ func (g *group) startFill() {
 		g.cond.Broadcast()
 		g.mu.Unlock()
 		g.kick()
-	}()
+	})
 }
 
 // fill reads until there is no room, or all cursors are live.

@@ -13,7 +13,7 @@ const maxCached = 1 << 16
 
 // maxOverlapChecks bounds how many filters CanMatch compares with a topic's
 // captures before it says yes.
-const maxOverlapChecks = 256
+const maxOverlapChecks = 64
 
 // Index finds the values whose filters match a message. V is one filter's value,
 // compared by identity; M is what is made of all that match, once per distinct

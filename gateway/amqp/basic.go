@@ -63,6 +63,7 @@ func (ch *channel) consume(m *frame.BasicConsume) error {
 			return refuse(codeNotAllowed, "attempt to reuse consumer tag '%s'", tag)
 		}
 		old.unregister()
+		c.readers--
 		c.vh.consumerGone(c, old.q)
 		delete(ch.consumers, tag)
 	}
@@ -72,8 +73,8 @@ func (ch *channel) consume(m *frame.BasicConsume) error {
 	if c.reply != nil && c.reply.tagged(ch, tag) {
 		return refuse(codeNotAllowed, "attempt to reuse consumer tag '%s'", tag)
 	}
-	if len(ch.consumers) >= c.s.env.Limits.MaxSubscriptions {
-		return refuse(codeNotAllowed, "channel has %d consumers", len(ch.consumers))
+	if err := c.mayRead(); err != nil {
+		return err
 	}
 	q, err := ch.queueToRead(m.Queue)
 	if err != nil {
@@ -88,6 +89,14 @@ func (ch *channel) consume(m *frame.BasicConsume) error {
 		return nil
 	}
 	k.start(&frame.BasicConsumeOk{ConsumerTag: tag})
+	return nil
+}
+
+// mayRead bounds the consumers of a connection.
+func (c *conn) mayRead() error {
+	if c.readers >= c.s.env.Limits.MaxSubscriptions {
+		return refuse(codeNotAllowed, "connection has %d consumers", c.readers)
+	}
 	return nil
 }
 
@@ -128,7 +137,7 @@ func (ch *channel) attach(k *consumer, m *frame.BasicConsume) error {
 		}
 		cfg.Priority = int(n)
 	}
-	if k.q.limits.kind == "stream" {
+	if k.q.limits.Load().kind == "stream" {
 		if err := ch.openStream(k, m); err != nil {
 			return err
 		}
@@ -149,6 +158,7 @@ func (ch *channel) attach(k *consumer, m *frame.BasicConsume) error {
 	k.sc = sc
 	k.register()
 	ch.consumers[k.tag] = k
+	c.readers++
 	c.vh.mu.Lock()
 	k.q.consumers++
 	c.vh.mu.Unlock()
@@ -160,6 +170,7 @@ func (ch *channel) cancel(m *frame.BasicCancel) error {
 	if k := ch.consumers[m.ConsumerTag]; k != nil {
 		delete(ch.consumers, m.ConsumerTag)
 		k.cancel()
+		ch.c.readers--
 		ch.c.vh.consumerGone(ch.c, k.q)
 	} else if ch.c.reply != nil {
 		ch.c.reply.cancel(ch, m.ConsumerTag)
@@ -182,11 +193,14 @@ func (ch *channel) get(m *frame.BasicGet) error {
 	if err != nil {
 		return err
 	}
-	if q.limits.kind == "stream" {
+	if q.limits.Load().kind == "stream" {
 		return refuse(codeNotImplemented, "basic.get not supported by stream queues queue '%s' in vhost '%s'", q.name, ch.c.vh.name)
 	}
 	k := ch.getters[getterKey{q, m.NoAck}]
 	if k == nil {
+		if err := ch.c.mayRead(); err != nil {
+			return err
+		}
 		k = &consumer{ch: ch, q: q, group: q.group, noAck: m.NoAck, started: true}
 		if k.sc, err = q.group.Attach(shard.ConsumerConfig{NoAck: m.NoAck, Pull: true, Origin: ch.c.nc.Origin}, k); err != nil {
 			if shard.KindOf(err) == shard.KindExists {
@@ -195,6 +209,7 @@ func (ch *channel) get(m *frame.BasicGet) error {
 			return err
 		}
 		ch.getters[getterKey{q, m.NoAck}] = k
+		ch.c.readers++
 	}
 	d, ok := k.take()
 	if !ok {
@@ -244,8 +259,7 @@ func (ch *channel) ack(m *frame.BasicAck) error {
 		if err := ch.known(m.DeliveryTag, m.Multiple); err != nil {
 			return err
 		}
-		ch.tx.acks = append(ch.tx.acks, func() error { return ch.ackNow(m) })
-		return nil
+		return ch.tx.settle(func() error { return ch.ackNow(m) })
 	}
 	return ch.ackNow(m)
 }
@@ -280,8 +294,7 @@ func (ch *channel) nack(tag uint64, multiple, requeue bool) error {
 		if err := ch.known(tag, multiple); err != nil {
 			return err
 		}
-		ch.tx.acks = append(ch.tx.acks, func() error { return ch.nackNow(tag, multiple, requeue) })
-		return nil
+		return ch.tx.settle(func() error { return ch.nackNow(tag, multiple, requeue) })
 	}
 	return ch.nackNow(tag, multiple, requeue)
 }

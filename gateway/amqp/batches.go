@@ -87,9 +87,9 @@ func (b *batch) Appended(r shard.AppendResult) {
 	case r.Err == nil:
 		b.settle(confirmed)
 	case retriable(r.Err) || shard.KindOf(r.Err) == shard.KindNotFound:
-		b.c.held.hold(b)
+		b.c.held.hold(b, true)
 	case isTooLarge(r.Err) && len(b.refs) > 1:
-		b.c.held.hold(b) // one by one
+		b.c.held.hold(b, false) // one by one
 	default:
 		b.c.log.Warn("publish refused", "topic", b.topic.Name, "messages", len(b.refs), "error", r.Err)
 		b.settle(refused)
@@ -208,8 +208,9 @@ func (h *heldBatches) push(b *batch) {
 	h.shards[b.id]++
 }
 
-// hold keeps a refused batch; called by completions.
-func (h *heldBatches) hold(b *batch) {
+// hold keeps a refused batch; called by completions. tell says that the client
+// should hear of it.
+func (h *heldBatches) hold(b *batch, tell bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.shards == nil {
@@ -217,7 +218,9 @@ func (h *heldBatches) hold(b *batch) {
 	}
 	first := len(h.queue) == 0
 	h.push(b)
-	b.c.setBlocked(h, true)
+	if tell {
+		b.c.setBlocked(h, true)
+	}
 	if first {
 		go b.c.retryHeld()
 	}
@@ -241,14 +244,14 @@ func (c *conn) setBlocked(h *heldBatches, on bool) {
 
 // retryHeld appends held batches until there are none.
 func (c *conn) retryHeld() {
-	wait := 50 * time.Millisecond
+	wait := time.Duration(0)
 	for {
 		select {
 		case <-time.After(wait):
 		case <-c.ctx.Done():
 			return
 		}
-		wait = min(2*wait, time.Second)
+		wait = min(2*wait+25*time.Millisecond, time.Second)
 		for {
 			b := c.held.first()
 			if b == nil {
@@ -263,7 +266,7 @@ func (c *conn) retryHeld() {
 			} else {
 				b.settle(confirmed)
 			}
-			wait = 50 * time.Millisecond
+			wait = 25 * time.Millisecond
 			c.held.pop(c)
 		}
 	}

@@ -151,38 +151,58 @@ func (vh *vhost) unlink(b *binding) (orphan bool) {
 }
 
 // routes gives all ways to a queue, those over bound exchanges too; mu is held.
+// ok is false when there are too many.
 func (vh *vhost) routes(q *queue) (rs []route, ok bool) {
-	w := walker{vh: vh}
+	w := walker{vh: vh, seen: make(map[string]bool)}
 	for _, b := range q.in {
-		w.walk(b, anyKey, nil, nil)
+		w.step(b, anyKey, nil)
 	}
-	return w.out, !w.over && len(w.out) <= maxEffective
+	return w.out, !w.over
 }
 
+// walker goes from a queue upstream. Each exchange is left once per different
+// condition: cycles end, since meeting a condition twice adds nothing.
 type walker struct {
 	vh   *vhost
 	out  []route
+	seen map[string]bool
 	over bool
 }
 
-// walk adds the ways that end in b and then meet tokens and headers.
-func (w *walker) walk(b *binding, tokens []shard.Token, headers []*shard.HeaderMatch, path []*binding) {
+// step adds what passes b and then meets tokens and headers.
+func (w *walker) step(b *binding, tokens []shard.Token, headers []*shard.HeaderMatch) {
 	x := w.vh.mu.exchanges[b.source]
-	if x == nil || slices.Contains(path, b) || len(w.out) > maxEffective || w.over {
+	if x == nil {
 		return
 	}
-	if x.typ == typeHeaders {
+	if x.typ == typeHeaders && !slices.Contains(headers, b.headers) {
 		headers = append(slices.Clip(headers), b.headers)
 	}
-	path = append(slices.Clip(path), b)
 	ps, ok := intersect(tokensOf(x, b), tokens)
 	w.over = w.over || !ok
 	for _, ts := range ps {
-		w.out = append(w.out, route{x, ts, headers})
+		r := route{x, ts, headers}
+		key := r.key()
+		if w.over || w.seen[key] {
+			continue
+		}
+		w.seen[key] = true
+		w.out = append(w.out, r)
+		w.over = len(w.out) > maxEffective
 		for _, up := range x.in {
-			w.walk(up, ts, headers, path)
+			w.step(up, ts, headers)
 		}
 	}
+}
+
+// key tells routes apart.
+func (r *route) key() string {
+	ids := make([]string, len(r.headers))
+	for i, m := range r.headers {
+		ids[i] = headersID(m)
+	}
+	slices.Sort(ids)
+	return strings.Join(append(ids, r.exchange.name, shard.Filter{Tokens: r.tokens}.String()), "\x00")
 }
 
 // subjects gives the filter of a route.
@@ -374,8 +394,12 @@ func intersect(a, b []shard.Token) (ps [][]shard.Token, ok bool) {
 type intersection struct {
 	a, b []shard.Token
 	memo map[[2]int][][]shard.Token
+	work int // tokens looked at or copied
 	over bool
 }
+
+// maxWork bounds the time that an intersection may take.
+const maxWork = 1 << 20
 
 // at intersects a from i on with b from j on.
 func (in *intersection) at(i, j int) [][]shard.Token {
@@ -402,44 +426,47 @@ func (in *intersection) step(a, b []shard.Token, i, j int) [][]shard.Token {
 	case manyB && len(b) == 1:
 		return [][]shard.Token{a}
 	case manyA && manyB: // one of them ends first
-		return prepend(a[0], in.union(in.at(i+1, j), in.at(i, j+1)))
+		return in.prepend(a[0], in.union(in.at(i+1, j), in.at(i, j+1)))
 	case manyA && len(b) == 0:
 		return in.at(i+1, j)
 	case manyB && len(a) == 0:
 		return in.at(i, j+1)
 	case manyA: // takes nothing, or the next word of b
-		return in.union(in.at(i+1, j), prepend(b[0], in.at(i, j+1)))
+		return in.union(in.at(i+1, j), in.prepend(b[0], in.at(i, j+1)))
 	case manyB:
-		return in.union(in.at(i, j+1), prepend(a[0], in.at(i+1, j)))
+		return in.union(in.at(i, j+1), in.prepend(a[0], in.at(i+1, j)))
 	case len(a) == 0 || len(b) == 0:
 		return nil
 	case a[0].Kind == shard.TokenOne:
-		return prepend(b[0], in.at(i+1, j+1))
+		return in.prepend(b[0], in.at(i+1, j+1))
 	case b[0].Kind == shard.TokenOne || a[0].Text == b[0].Text:
-		return prepend(a[0], in.at(i+1, j+1))
+		return in.prepend(a[0], in.at(i+1, j+1))
 	}
 	return nil
 }
 
-func prepend(t shard.Token, tails [][]shard.Token) [][]shard.Token {
+func (in *intersection) prepend(t shard.Token, tails [][]shard.Token) [][]shard.Token {
 	out := make([][]shard.Token, 0, len(tails))
 	for _, tail := range tails {
 		if t.Kind == shard.TokenMany && len(tail) > 0 && tail[0].Kind == shard.TokenMany {
 			out = append(out, tail)
 			continue
 		}
+		in.work += len(tail) + 1
 		out = append(out, append([]shard.Token{t}, tail...))
 	}
+	in.over = in.over || in.work > maxWork
 	return out
 }
 
 func (in *intersection) union(a, b [][]shard.Token) [][]shard.Token {
 	a = slices.Clip(a)
 	for _, ts := range b {
+		in.work += len(a) * len(ts)
 		if !slices.ContainsFunc(a, func(o []shard.Token) bool { return slices.Equal(o, ts) }) {
 			a = append(a, ts)
 		}
 	}
-	in.over = in.over || len(a) > maxPatterns
+	in.over = in.over || len(a) > maxPatterns || in.work > maxWork
 	return a
 }

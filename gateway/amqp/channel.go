@@ -17,7 +17,7 @@ type channel struct {
 	incoming  incoming // the publish whose content is arriving
 	confirm   bool
 	tx        *transaction
-	txRefs    int // records stored on behalf of transactions
+	txRefs    int    // records stored on behalf of transactions
 	published uint64 // sequence number of the last publish with confirms
 	prefetch  int    // of new consumers
 	window    *shard.Window
@@ -115,6 +115,7 @@ func (ch *channel) release() {
 	for _, k := range ch.getters {
 		k.detach()
 	}
+	ch.c.readers -= len(ch.consumers) + len(ch.getters)
 	ch.consumers, ch.getters = nil, nil
 	if ch.c.reply != nil {
 		ch.c.reply.drop(ch)

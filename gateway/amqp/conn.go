@@ -57,6 +57,7 @@ type conn struct {
 
 	channels map[uint16]*channel
 	partial  int // bytes of unfinished bodies
+	readers  int // consumers and getters of all channels
 	batches  batches
 	acks     ackBatch
 	inflight inflight
@@ -87,19 +88,17 @@ func newConn(ctx context.Context, s *server, nc *gateway.Conn) *conn {
 	}
 	c.inflight.init(s.env.Limits.MaxInflightBytes)
 	c.pause.consumers = make(map[*consumer]struct{})
-	c.out.full = func() { go c.pauseConsumers(true) }
-	c.out.idle = func() { c.pauseConsumers(false) }
+	c.out.full = func() { go c.pauseConsumers() }
+	c.out.idle = func() { c.pauseConsumers() }
 	return c
 }
 
-// pauseConsumers follows the state of the output, which may have changed
-// meanwhile.
-func (c *conn) pauseConsumers(bool) {
+// pauseConsumers follows the state of the output, which may have changed since
+// it was called for.
+func (c *conn) pauseConsumers() {
 	c.pause.Lock()
 	defer c.pause.Unlock()
-	c.out.mu.Lock()
-	on := c.out.mu.over
-	c.out.mu.Unlock()
+	on := c.out.excess()
 	if on == c.pause.on {
 		return
 	}
@@ -158,7 +157,7 @@ func (c *conn) read() error {
 		if err != nil {
 			return fmt.Errorf("read from client: %w", err)
 		}
-		if !c.inflight.wait(c.ctx) {
+		if !c.inflight.wait(c.ctx) || !c.out.room(c.ctx) {
 			return context.Cause(c.ctx)
 		}
 	}

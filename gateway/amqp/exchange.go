@@ -234,6 +234,12 @@ func (ch *channel) declareExchange(m *frame.ExchangeDeclare) error {
 	if err := ch.c.may(shard.OpCreate, gateway.ResourceSubject, vh.prefix+m.Exchange, "exchange '"+m.Exchange+"' in vhost '"+vh.name+"'"); err != nil {
 		return err
 	}
+	vh.mu.RLock()
+	count := len(vh.mu.exchanges)
+	vh.mu.RUnlock()
+	if limit := vh.s.cfg.MaxExchanges; count >= limit {
+		return refuse(codePreconditionFailed, "cannot declare exchange '%s': exchange limit in vhost '%s' (%d) is reached", m.Exchange, vh.name, limit)
+	}
 	x := newExchange(m.Exchange, m.Type, false)
 	x.durable, x.autoDelete, x.internal, x.args = m.Durable, m.AutoDelete, m.Internal, m.Arguments
 	x.alternate = alternateOf(m.Arguments)

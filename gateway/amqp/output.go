@@ -22,6 +22,7 @@ type output struct {
 		writing int // bytes handed to the socket
 		over    bool
 		closed  bool
+		below   chan struct{} // closed when an excess is over; nil when nobody waits
 	}
 	wake chan struct{}
 	done chan struct{} // the writer ended
@@ -146,13 +147,50 @@ func (o *output) written() bool {
 		return false
 	}
 	o.mu.over = false
+	o.release()
 	return true
+}
+
+// release wakes who waits for room; mu is held.
+func (o *output) release() {
+	if o.mu.below != nil {
+		close(o.mu.below)
+		o.mu.below = nil
+	}
+}
+
+// excess tells whether the output is over its limit.
+func (o *output) excess() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.mu.over
+}
+
+// room waits while the output is over its limit; false when ctx ended.
+func (o *output) room(ctx context.Context) bool {
+	o.mu.Lock()
+	if !o.mu.over || o.mu.closed {
+		o.mu.Unlock()
+		return true
+	}
+	if o.mu.below == nil {
+		o.mu.below = make(chan struct{})
+	}
+	below := o.mu.below
+	o.mu.Unlock()
+	select {
+	case <-below:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (o *output) fail(nc net.Conn) {
 	o.mu.Lock()
 	o.mu.closed = true
 	o.mu.buf, o.mu.writing = nil, 0
+	o.release()
 	o.mu.Unlock()
 	_ = nc.Close() // ends the reader too
 }

@@ -20,10 +20,13 @@ type Config struct {
 	// FrameMax in bytes and ChannelMax bound what is negotiated.
 	FrameMax   int `mapstructure:"frame_max"`
 	ChannelMax int `mapstructure:"channel_max"`
+	// MaxQueues and MaxExchanges bound each vhost.
+	MaxQueues    int `mapstructure:"max_queues"`
+	MaxExchanges int `mapstructure:"max_exchanges"`
 }
 
 func defaultConfig() Config {
-	return Config{Heartbeat: time.Minute, FrameMax: 128 << 10, ChannelMax: 2047}
+	return Config{Heartbeat: time.Minute, FrameMax: 128 << 10, ChannelMax: 2047, MaxQueues: 100_000, MaxExchanges: 10_000}
 }
 
 func (c *Config) check() error {
@@ -32,6 +35,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("check amqp.frame_max: %d is not between %d and 16777216", c.FrameMax, frame.MinMax)
 	case c.ChannelMax < 1 || c.ChannelMax > 65535:
 		return fmt.Errorf("check amqp.channel_max: %d is not between 1 and 65535", c.ChannelMax)
+	case c.MaxQueues < 1 || c.MaxExchanges < 1:
+		return fmt.Errorf("check amqp: max_queues and max_exchanges must be over 0")
 	case c.Heartbeat < 0 || c.Heartbeat > 65535*time.Second:
 		return fmt.Errorf("check amqp.heartbeat: %v is not between 0 and 65535s", c.Heartbeat)
 	}

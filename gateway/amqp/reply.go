@@ -121,6 +121,10 @@ func (k *replyConsumer) send(m *shard.Message) {
 	if ch.mu.gone {
 		return
 	}
+	if ch.c.out.excess() { // at most once, as replies are
+		ch.c.s.env.Stats.Dropped.Add(1)
+		return
+	}
 	d := frame.BasicDeliver{ConsumerTag: k.tag, DeliveryTag: ch.mu.unacked.skip(), RoutingKey: replyQueue + "." + k.token}
 	ch.c.out.append(func(b []byte) []byte {
 		b = frame.AppendMethod(b, ch.id, &d)

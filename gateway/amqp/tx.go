@@ -33,6 +33,18 @@ func (tx *transaction) add(c *conn, p *publish) error {
 	return nil
 }
 
+// maxTxAcks bounds the acknowledgements of one transaction.
+const maxTxAcks = 100_000
+
+// settle keeps what settles deliveries for the commit.
+func (tx *transaction) settle(fn func() error) error {
+	if len(tx.acks) >= maxTxAcks {
+		return refuse(codeResourceError, "transaction has over %d acknowledgements", maxTxAcks)
+	}
+	tx.acks = append(tx.acks, fn)
+	return nil
+}
+
 // settled counts down; called by completions.
 func (tx *transaction) settled(o outcome) {
 	tx.mu.Lock()

@@ -18,7 +18,10 @@ const maxOffsetMetadata = 4096
 func serveOffsetCommit(c *conn, r *request) {
 	q := r.body.(*kmsg.OffsetCommitRequest)
 	resp := q.ResponseKind().(*kmsg.OffsetCommitResponse)
-	code := c.mayCommit(c.ctx, q)
+	g, code := c.mayCommit(c.ctx, q)
+	if g != nil { // stays locked until the commit has its place in the state
+		defer c.srv.groups.release(g)
+	}
 	var ops []shard.StateOp
 	var slots []*int16 // of the partitions that are committed
 	for i := range q.Topics {
@@ -72,34 +75,34 @@ func commitOp(t *shard.Topic, p *kmsg.OffsetCommitRequestTopicPartition) (shard.
 	return shard.StateOp{Key: offsetKey(id), Value: c.encode()}, codeNone
 }
 
-// mayCommit tells whether the sender of a commit may commit now.
-func (c *conn) mayCommit(ctx context.Context, q *kmsg.OffsetCommitRequest) int16 {
+// mayCommit tells whether the sender of a commit may commit now. The group, if
+// there is one, is locked.
+func (c *conn) mayCommit(ctx context.Context, q *kmsg.OffsetCommitRequest) (*group, int16) {
 	if !c.mayReadGroup(q.Group) {
-		return codeGroupAuthorizationFailed
+		return nil, codeGroupAuthorizationFailed
 	}
 	g, code := c.srv.groups.acquire(ctx, q.Group, q.Generation < 0)
 	if code == codeGroupIDNotFound {
-		return codeIllegalGeneration
+		return nil, codeIllegalGeneration
 	}
 	if code != codeNone {
-		return code
+		return nil, code
 	}
-	defer c.srv.groups.release(g)
 	if q.Generation < 0 && q.MemberID == "" && q.InstanceID == nil {
 		if len(g.members) > 0 {
-			return codeUnknownMemberID
+			return g, codeUnknownMemberID
 		}
-		return codeNone
+		return g, codeNone
 	}
 	m, code := g.check(q.MemberID, q.InstanceID)
 	switch {
 	case code != codeNone:
-		return code
+		return g, code
 	case q.Generation != g.generation:
-		return codeIllegalGeneration
+		return g, codeIllegalGeneration
 	case g.state == groupCompleting:
-		return codeRebalanceInProgress
+		return g, codeRebalanceInProgress
 	}
 	m.touch()
-	return codeNone
+	return g, codeNone
 }

@@ -119,6 +119,8 @@ func (g *group) join(m *member, q *kmsg.JoinGroupRequest) (wait chan joinResult,
 	switch {
 	case !g.compatible(q.ProtocolType, m.protocols, old):
 		return fail(codeInconsistentGroupProtocol)
+	case g.full(m.size()):
+		return fail(codeGroupMaxSizeReached)
 	case q.MemberID == "" && m.instance != nil:
 		if old != nil {
 			return g.replaceStatic(old, m, q)
@@ -197,7 +199,7 @@ func (g *group) rejoin(m, again *member, q *kmsg.JoinGroupRequest) (chan joinRes
 		m.joining <- joinResult{code: codeRebalanceInProgress, memberID: m.id}
 	}
 	g.protocolType = q.ProtocolType
-	m.update(again)
+	g.update(m, again)
 	m.joining = make(chan joinResult, 1)
 	wait := m.joining
 	if g.state == groupPreparing {
@@ -208,9 +210,11 @@ func (g *group) rejoin(m, again *member, q *kmsg.JoinGroupRequest) (chan joinRes
 	return wait, joinResult{}
 }
 
-func (m *member) update(again *member) {
+func (g *group) update(m, again *member) {
+	before := m.size()
 	m.protocols, m.session, m.rebalance = again.protocols, again.session, again.rebalance
 	m.clientID, m.host = again.clientID, again.host
+	g.charge(m.size() - before)
 	m.touch()
 }
 
@@ -232,14 +236,16 @@ func (g *group) replaceStatic(old, m *member, q *kmsg.JoinGroupRequest) (chan jo
 	g.answer(old, codeFencedInstanceID)
 	wasLeader, oldID := g.leader == old.id, old.id
 	delete(g.members, old.id)
+	g.charge(-old.size())
 	old.id = newMemberID(*m.instance)
+	g.charge(old.size())
 	g.members[old.id] = old
 	g.static[*m.instance] = old.id
 	if wasLeader {
 		g.leader = old.id
 	}
 	g.protocolType = q.ProtocolType
-	old.update(m)
+	g.update(old, m)
 	g.watch(old)
 	if g.state == groupStable && g.vote() == g.protocol {
 		g.save(func(error) {})

@@ -36,10 +36,8 @@ func (c *conn) admit(r *request) bool {
 func (c *conn) login(p gateway.Principal, clientID string) {
 	c.principal = p
 	c.nc.Authenticated(p, clientID)
-	if !c.admitted {
-		c.admitted = true
-		close(c.admittedC)
-	}
+	c.admitted = true
+	c.admitOnce.Do(func() { close(c.admittedC) })
 }
 
 func (c *conn) allowed(op shard.Operation, resource, name string) bool {

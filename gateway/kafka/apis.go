@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 
+	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -19,7 +20,8 @@ type api struct {
 	// min and max are the versions that are served.
 	min, max int16
 	// shownMin is what ApiVersions shows as the least version, where that is
-	// not min (KAFKA-18659).
+	// not min: librdkafka takes features for missing where these are not
+	// shown (KAFKA-18659).
 	shownMin int16
 	// early requests are served to who is not logged in.
 	early bool
@@ -63,16 +65,16 @@ func row(key, from, to int16, shape string, serve func(*conn, *request)) api {
 	return a
 }
 
-func (a api) large() api { a.maxBytes = maxFrame; return a }
+func (a api) upTo(n int) api { a.maxBytes = n; return a }
 
 func (a api) beforeLogin() api { a.early = true; return a }
 
 func (a api) shownFrom(v int16) api { a.shownMin = v; return a }
 
 // newTable is THE table. Shapes are explained at type shape.
-func newTable() apiTable {
-	t := apiTable{rows: []api{
-		row(0, 3, 13, "s3+ h i [s0-12 u13+ [i y]]", serveProduce).large().shownFrom(0),
+func newTable() *apiTable {
+	t := &apiTable{rows: []api{
+		row(0, 3, 13, "s3+ h i [s0-12 u13+ [i y]]", serveProduce).upTo(maxFrame).shownFrom(0),
 		row(1, 4, 18, "i0-14 i i i3+ b4+ i7+ i7+ [s0-12 u13+ [i i9+ q i12+ q5+ i]] [s0-12 u13+ (i)]7+ s11+", serveFetch),
 		row(2, 1, 11, "i b2+ [s [i i4+ q i0]] i10+", on(listOffsets)),
 		row(3, 0, 13, "[u10+ s] b4+ b8-10 b8+", on(metadata)),
@@ -82,10 +84,10 @@ func newTable() apiTable {
 		row(11, 2, 9, "s i i1+ s s5+ s [s y] s8+", on(joinGroup)),
 		row(12, 0, 4, "s i s s3+", on(heartbeat)),
 		row(13, 0, 5, "s s0-2 [s s s5+]3+", on(leaveGroup)),
-		row(14, 0, 5, "s i s s3+ s5+ s5+ [s y]", on(syncGroup)).large(),
+		row(14, 0, 5, "s i s s3+ s5+ s5+ [s y]", on(syncGroup)).upTo(shard.MaxStateValue),
 		row(15, 0, 6, "(s) b3+", on(describeGroups)),
 		row(16, 0, 5, "(s)4+ (s)5+", on(listGroups)),
-		row(17, 1, 1, "s", on(saslHandshake)).beforeLogin(),
+		row(17, 1, 1, "s", on(saslHandshake)).beforeLogin().shownFrom(0),
 		row(18, 0, 5, "s3+ s3+ s5+ i5+", serveAPIVersions).beforeLogin(),
 		row(19, 2, 7, "[s i h [i (i)] [s s]] i b", on(createTopics)),
 		row(20, 1, 6, "(s)0-5 [s u]6+ i", on(deleteTopics)),
@@ -104,6 +106,7 @@ func newTable() apiTable {
 		row(44, 0, 1, "[b s [s b s]] b", on(incrementalAlterConfigs)),
 		row(46, 0, 0, "i [s (i)]", on(listPartitionReassignments)),
 		row(47, 0, 0, "s [s [i]]", on(offsetDelete)),
+		row(48, 0, 1, "[s b s] b", on(describeClientQuotas)),
 		row(50, 0, 0, "[s]", on(describeSCRAM)),
 		row(51, 0, 0, "[s b] [s b i y y]", on(alterSCRAM)),
 		row(60, 0, 2, "b b1+ b2+", on(describeCluster)),

@@ -114,7 +114,7 @@ func checkDecoded(b *shard.Batch, t *shard.Topic) *refusal {
 // checkRecords walks uncompressed records without decoding them.
 func checkRecords(body []byte, count int, needKey bool) *refusal {
 	// Without these bytes anywhere no header name can begin with them.
-	scan := bytes.Contains(body, reservedBytes)
+	scan := mentionsReserved(body)
 	w := walker{b: body}
 	for i := range count {
 		if !w.record(i, scan) {

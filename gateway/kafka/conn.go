@@ -59,7 +59,8 @@ type conn struct {
 	admitted  bool
 	sasl      saslState
 	fetches   fetchSessions
-	admittedC chan struct{} // closed when admitted: larger frames from then on
+	admittedC chan struct{} // closed when first admitted: larger frames from then on
+	admitOnce sync.Once
 }
 
 // request is one request and, in the end, its response.

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -17,6 +18,7 @@ type coordinator struct {
 		groups map[string]*group
 		closed bool
 	}
+	bytes  atomic.Int64 // that members' metadata takes, in all groups
 	ctx    context.Context
 	cancel context.CancelFunc
 }
@@ -24,6 +26,10 @@ type coordinator struct {
 const (
 	groupOwnerPrefix = "kafka/group/"
 	maxGroupID       = 1024
+	// maxGroupBytes and maxGroupsBytes bound what the members of a group, and
+	// of all groups, make the gateway remember of their metadata.
+	maxGroupBytes  = 8 << 20
+	maxGroupsBytes = 512 << 20
 	// stateTimeout bounds how long a change of a group may take to be durable.
 	stateTimeout = 30 * time.Second
 )

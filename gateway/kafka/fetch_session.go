@@ -12,7 +12,7 @@ const (
 	maxFetchSessions = 4
 	// maxSessionParts bounds the partitions of a session; larger fetches are
 	// served without one.
-	maxSessionParts = 100_000
+	maxSessionParts = 10_000
 )
 
 // fetchSessions are the fetch sessions (KIP-227) of one connection. They end

@@ -38,6 +38,7 @@ type group struct {
 	loaded bool
 	gone   bool // out of the coordinator's map: look again
 	writes int  // changes of its metadata that are not durable yet
+	bytes  int  // that its members' metadata takes
 
 	state        groupState
 	generation   int32
@@ -197,6 +198,7 @@ func (g *group) remove(m *member, code int16) {
 	g.answer(m, code)
 	m.timer.Stop()
 	delete(g.members, m.id)
+	g.charge(-m.size())
 	if m.instance != nil && g.static[*m.instance] == m.id {
 		delete(g.static, *m.instance)
 	}
@@ -256,6 +258,7 @@ func (g *group) abandon(code int16) {
 	for _, m := range g.members {
 		g.answer(m, code)
 		m.timer.Stop()
+		g.charge(-m.size())
 	}
 	for _, t := range g.pending {
 		t.Stop()
@@ -273,4 +276,26 @@ func (m *member) metadataFor(protocol string) []byte {
 
 func (m *member) supports(protocol string) bool {
 	return slices.ContainsFunc(m.protocols, func(p memberProtocol) bool { return p.name == protocol })
+}
+
+// size is what the member's metadata takes, in bytes.
+func (m *member) size() int {
+	n := len(m.id) + len(m.clientID) + 256
+	for i := range m.protocols {
+		n += len(m.protocols[i].name) + len(m.protocols[i].metadata)
+	}
+	return n
+}
+
+// charge counts memory taken by members, in the group and in all.
+func (g *group) charge(n int) {
+	g.bytes += n
+	if g.co != nil {
+		g.co.bytes.Add(int64(n))
+	}
+}
+
+// full tells whether there is no room for n bytes more of members.
+func (g *group) full(n int) bool {
+	return g.bytes+n > maxGroupBytes || g.co.bytes.Load()+int64(n) > maxGroupsBytes
 }

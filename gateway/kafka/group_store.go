@@ -85,7 +85,7 @@ func (g *group) decode(data []byte) error {
 	}
 	g.generation, g.protocolType, g.protocol, g.leader = r.Int32(), r.String(), r.String(), r.String()
 	n := r.Int32()
-	if n < 0 || int(n) > len(r.Src) || g.generation < 0 {
+	if n < 0 || int(n) > len(r.Src) || g.generation < 0 || n > 0 && g.leader == "" {
 		return errGroupState
 	}
 	for range n {
@@ -97,9 +97,12 @@ func (g *group) decode(data []byte) error {
 		if !r.Ok() || m.session < 0 || m.rebalance < 0 || g.members[m.id] != nil {
 			return errGroupState
 		}
+		if m.id == "" || m.instance != nil && g.static[*m.instance] != "" {
+			return errGroupState
+		}
 		g.add(m)
 	}
-	if r.Complete() != nil {
+	if r.Complete() != nil || len(r.Src) > 0 || len(g.members) > 0 && g.members[g.leader] == nil {
 		return errGroupState
 	}
 	if len(g.members) > 0 {
@@ -110,6 +113,7 @@ func (g *group) decode(data []byte) error {
 
 // add puts a member in.
 func (g *group) add(m *member) {
+	g.charge(m.size())
 	m.seq = g.joinSeq
 	g.joinSeq++
 	g.members[m.id] = m
@@ -156,7 +160,7 @@ func decodeCommitted(data []byte) (c committed, err error) {
 		return c, errGroupState
 	}
 	c = committed{offset: r.Int64(), epoch: r.Int32(), time: r.Int64(), metadata: r.String()}
-	if r.Complete() != nil {
+	if r.Complete() != nil || len(r.Src) > 0 {
 		return c, errGroupState
 	}
 	return c, nil

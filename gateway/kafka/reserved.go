@@ -23,10 +23,27 @@ const (
 	batchAttrsAt  = 21
 )
 
+// mentionsReserved tells whether the reserved prefix occurs anywhere. It looks
+// for its rarest letter, which is several times faster on text than bytes.Index.
+func mentionsReserved(b []byte) bool {
+	const rare = len("robustm")
+	for at := rare; at < len(b)-1; at++ {
+		i := bytes.IndexByte(b[at:], 'q')
+		if i < 0 {
+			return false
+		}
+		at += i
+		if at+1 < len(b) && b[at+1] == '-' && string(b[at-rare:at]) == "robustm" {
+			return true
+		}
+	}
+	return false
+}
+
 // shownToKafka gives the bytes of a batch as a Kafka client gets them.
 func shownToKafka(b *shard.Batch) []byte {
 	raw := b.Raw()
-	if b.Codec() != shard.CodecNone || b.Control() || !bytes.Contains(raw[shard.BatchHeaderBytes:], reservedBytes) {
+	if b.Codec() != shard.CodecNone || b.Control() || !mentionsReserved(raw[shard.BatchHeaderBytes:]) {
 		return raw
 	}
 	if out, ok := withoutReserved(raw, b.Count()); ok {

@@ -16,7 +16,7 @@ type Server struct {
 	log    *slog.Logger
 	broker shard.Broker
 
-	apis   apiTable
+	apis   *apiTable
 	ids    idPrefix
 	groups *coordinator
 	pids   producerIDs

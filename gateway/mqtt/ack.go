@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
+	"github.com/robustmq/robustmq-go/shard"
 )
 
 // ackFIFO holds the acknowledgements owed to a publisher, so that they go out in
@@ -27,17 +28,25 @@ type ackSlot struct {
 	qos   uint8
 	waits uint8 // completions to come
 	code  packet.Code
+	why   string // of a failure
 }
 
 // incoming is a QoS 2 message that was received and not yet released.
 type incoming struct {
 	// answered: PUBREC was sent once, and is sent again for a duplicate.
 	answered bool
-	// resumed: it was loaded with the session; whether its append succeeded is
-	// not known, so a duplicate appends again under the same dedupe id.
+	// resumed: it was loaded with the session, and whether its append succeeded
+	// is not known.
 	resumed bool
-	// dedupe makes a second append of the same message harmless.
+	// dedupe names the message in its record and to the log, so that a second
+	// append can be told from the first.
 	dedupe string
+	// check: whether an earlier append succeeded has to be looked up in the
+	// shard, from the offset on that it then ended at, among records of that time.
+	check bool
+	shard shard.ID
+	from  int64
+	at    int64 // milliseconds since the epoch
 }
 
 // reserve makes a slot that waits for so many completions.
@@ -70,7 +79,7 @@ func (c *client) completedSlots(slots []uint64, n int, err error) {
 		slot := &f.q[s-f.base]
 		slot.waits--
 		if err != nil && slot.code == packet.Success {
-			slot.code = codeFor(packet.PUBACK, err)
+			slot.code, slot.why = codeFor(packet.PUBACK, err), err.Error()
 		}
 	}
 	c.answerHead()
@@ -104,7 +113,7 @@ func (c *client) answerHead() {
 				delete(f.incoming, s.id)
 			}
 		}
-		c.control(&packet.Ack{Kind: kind, ID: s.id, Code: s.code})
+		c.acknowledge(kind, s.id, s.code, s.why)
 	}
 	f.base += uint64(n)
 	if f.q = f.q[n:]; len(f.q) == 0 {
@@ -137,13 +146,13 @@ func (c *client) released(id uint16) {
 		f.unfinished--
 	}
 	f.mu.Unlock()
-	comp := &packet.Ack{Kind: packet.PUBCOMP, ID: id}
+	code := packet.Success
 	if !ok && c.v >= packet.V5 {
-		comp.Code = packet.PacketIDNotFound
+		code = packet.PacketIDNotFound
 	}
 	if in == nil || in.dedupe == "" {
-		c.control(comp)
+		c.acknowledge(packet.PUBCOMP, id, code, "")
 		return
 	}
-	c.forgetIncoming(id, func() { c.control(comp) })
+	c.forgetIncoming(id, func() { c.acknowledge(packet.PUBCOMP, id, code, "") })
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
@@ -29,6 +30,8 @@ type client struct {
 	maxPacketOut int
 	aliasMax     uint16
 	problemInfo  bool
+	pausing      sync.Mutex  // while groups are paused or resumed
+	linger       atomic.Bool // read on for a while after the last bytes
 	claimed      bool
 	connected    bool
 	durable      bool // the session outlives the connection
@@ -142,6 +145,7 @@ func (c *client) readLoop() error {
 		if err != nil {
 			return err
 		}
+		c.waitTaken()
 		if c.connected && c.keepAlive > 0 { // [MQTT-3.1.2-22]
 			if err := c.nc.SetReadDeadline(time.Now().Add(c.keepAlive)); err != nil {
 				return err
@@ -244,6 +248,11 @@ func (c *client) kick(code packet.Code, reference string) {
 // leave tells the client why, where the protocol can, and lets the session go.
 func (c *client) leave(err error) {
 	var pe *packet.Error
+	var se *shard.Error
+	if errors.As(err, &se) && !errors.As(err, &pe) { // the store failed
+		c.srv.env.Log.Warn("closing MQTT connection", "client", c.id, "error", err)
+		err = protocolError(codeFor(packet.DISCONNECT, se), "the store failed")
+	}
 	switch {
 	case err == nil || errors.Is(err, errLeft):
 		c.finish(nil)
@@ -255,6 +264,7 @@ func (c *client) leave(err error) {
 		c.finish(nil)
 	}
 	c.waitWritten()
+	c.readOff()
 	if c.claimed {
 		c.letGo(errors.Is(err, errLeft))
 	}
@@ -270,9 +280,8 @@ func (c *client) sendReason(pe *packet.Error) {
 	if !d.Code.Allowed(packet.DISCONNECT) {
 		d.Code = packet.UnspecifiedError
 	}
-	if c.problemInfo {
-		d.Props = d.Props.AddStr(packet.PropReasonString, pe.Msg)
-	}
+	d.Props = c.reason(d.Props, pe.Msg)
+	c.linger.Store(true)
 	c.finish(d.Append(nil, c.v))
 }
 

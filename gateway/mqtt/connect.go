@@ -91,8 +91,9 @@ func (c *client) logIn(p *packet.Connect) (err error) {
 func (c *client) refuse(v packet.Version, err error) {
 	code := codeFor(packet.CONNACK, err)
 	c.v = min(max(v, packet.V31), packet.V5)
+	c.linger.Store(true)
 	if c.v >= packet.V5 && v <= packet.V5 {
-		c.finish((&packet.Connack{Code: code}).Append(nil, c.v))
+		c.finish((&packet.Connack{Code: code, Props: addReason(nil, err.Error())}).Append(nil, c.v))
 		return
 	}
 	if rc, ok := code.Connect3(); ok {

@@ -257,10 +257,11 @@ func TestDrain(t *testing.T) {
 		nodes []shard.Node
 		want  string
 	}{
-		{"alone", nil, "DISCONNECT 0x8b"},
+		{"alone", []shard.Node{{ID: 1}}, "DISCONNECT 0x8b"},
+		{"another node", []shard.Node{{ID: 1}, {ID: 2, Addresses: map[string]string{"mqtt": "b:1883"}}}, "DISCONNECT 0x9c b:1883"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBed(t, bedOptions{})
+			b := newBed(t, bedOptions{broker: func(b *shard.Broker) { b.Cluster = fleet{b.Cluster, c.nodes} }})
 			p5, p4 := b.connect(clean(5, "a")), b.connect(clean(4, "b"))
 			done := make(chan struct{})
 			go func() {
@@ -279,6 +280,63 @@ func TestDrain(t *testing.T) {
 			p.ended()
 		})
 	}
+}
+
+// fleet is a cluster of several nodes.
+type fleet struct {
+	shard.Cluster
+	nodes []shard.Node
+}
+
+func (f fleet) Nodes() []shard.Node { return f.nodes }
+func (f fleet) Self() shard.Node    { return f.nodes[0] }
+
+// TestReasonStrings: version 5 clients are told why, unless they do not ask.
+func TestReasonStrings(t *testing.T) {
+	b := newBed(t, bedOptions{})
+	p := b.connect(clean(5, "p"))
+	p.publish("$SYS/x", "m", 1, 1)
+	if a := p.read().(*packet.Ack); a.Props.Str(packet.PropReasonString) == "" {
+		t.Error("PUBACK gives no reason")
+	}
+	p.send(&packet.Subscribe{ID: 1, Filters: []packet.Subscription{{Filter: "a#"}}})
+	if a := p.read().(*packet.Suback); a.Props.Str(packet.PropReasonString) == "" {
+		t.Error("SUBACK gives no reason")
+	}
+	p.send(clean(5, "p"))
+	if d := p.read().(*packet.Disconnect); d.Props.Str(packet.PropReasonString) == "" {
+		t.Error("DISCONNECT gives no reason")
+	}
+	c := clean(5, "q")
+	c.Props = c.Props.AddNum(packet.PropRequestProblemInfo, 0)
+	q := b.connect(c)
+	q.publish("$SYS/x", "m", 1, 1)
+	if a := q.read().(*packet.Ack); len(a.Props) != 0 { // [MQTT-3.1.2-29]
+		t.Error("PUBACK gives a reason unasked")
+	}
+}
+
+// TestAnswersNotTaken: a client that asks and does not read is not read either.
+func TestAnswersNotTaken(t *testing.T) {
+	b := newBed(t, bedOptions{config: func(c *Config) { c.WriteTimeout = 300 * time.Millisecond }})
+	p := b.connect(clean(4, "p"))
+	pings := make([]byte, 0, 64<<10)
+	for len(pings) < cap(pings) {
+		pings = append(pings, 0xc0, 0)
+	}
+	sent := 0
+	for range 1000 {
+		_ = p.nc.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		n, err := p.nc.Write(pings)
+		sent += n
+		if err != nil {
+			break
+		}
+	}
+	if sent > 4<<20 {
+		t.Fatalf("%d bytes of PINGREQ were read", sent)
+	}
+	<-p.done
 }
 
 // TestPrefixesOfConversation cuts a conversation everywhere; the server has to

@@ -148,7 +148,7 @@ func (r *receiver) Deliver(ds []shard.Delivery) {
 		if !ok {
 			continue
 		}
-		if it.qos == 2 && c.durable && !it.skip && !it.dup && r.shared == nil {
+		if it.qos == 2 && c.durable && !it.skip && !e.saved && r.shared == nil {
 			e.saved = true
 			ops = append(ops, put(idKey(keyOut, e.id), e.kept(false)))
 			kept = append(kept, it)
@@ -158,6 +158,9 @@ func (r *receiver) Deliver(ds []shard.Delivery) {
 	}
 	if len(items) > 0 {
 		c.push(items...)
+		if !c.room() {
+			go c.pauseGroups() // not from here: the group calls us
+		}
 	}
 	if len(ops) > 0 {
 		c.apply(ops, func(err error) {
@@ -197,7 +200,8 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 	if it.qos == 0 {
 		return it, nil, true
 	}
-	it.dup = d.Count > 1 && r.shared == nil // [MQTT-3.3.1-1]
+	// At QoS 2 a persistent session knows what it sent [MQTT-3.3.1-1].
+	it.dup = d.Count > 1 && r.shared == nil && !(it.qos == 2 && c.durable)
 	e = c.session.out.add(&it)
 	return it, e, true
 }
@@ -207,8 +211,6 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 func (c *client) prepareAgain(it outItem, e *sent) (outItem, *sent, bool) {
 	delete(c.session.out.restored, it.tag)
 	if e.done { // PUBCOMP came before the group gave it again
-		delete(c.session.out.byID, e.id)
-		c.session.out.trash = append(c.session.out.trash, e.id)
 		it.skip = true
 		return it, nil, true
 	}
@@ -221,7 +223,6 @@ func (c *client) prepareAgain(it outItem, e *sent) (outItem, *sent, bool) {
 	if it.topic == "" {
 		it.topic, _ = shard.MQTTNames(it.msg.Subject, it.msg.Record)
 	}
-	e.msg = it.msg
 	return it, e, true
 }
 
@@ -267,4 +268,52 @@ func subOfBinding(b *shard.Binding) *sub {
 		sb.id = binary.BigEndian.Uint32(b.Data[1:])
 	}
 	return sb
+}
+
+// pauseGroups holds deliveries of the groups back while more than the bound is
+// queued for the client.
+func (c *client) pauseGroups() { c.setPaused(true) }
+
+// resumeGroups lets them go on once it is written.
+func (c *client) resumeGroups() {
+	c.out.mu.Lock()
+	paused := c.out.paused
+	c.out.mu.Unlock()
+	if paused {
+		c.setPaused(false)
+	}
+}
+
+func (c *client) setPaused(pause bool) {
+	c.pausing.Lock()
+	defer c.pausing.Unlock()
+	c.out.mu.Lock()
+	over := c.out.bytes >= c.srv.env.Limits.MaxOutboundBytes
+	if pause != over || pause == c.out.paused {
+		c.out.mu.Unlock()
+		return
+	}
+	c.out.paused = pause
+	c.out.mu.Unlock()
+	for _, r := range c.receivers() {
+		<-r.ready
+		if r.cons != nil {
+			r.cons.Pause(pause)
+		}
+	}
+}
+
+func (c *client) receivers() []*receiver {
+	c.session.mu.Lock()
+	defer c.session.mu.Unlock()
+	var rs []*receiver
+	if c.session.group != nil {
+		rs = append(rs, c.session.group)
+	}
+	for _, sb := range c.session.subs {
+		if sb.member != nil {
+			rs = append(rs, sb.member)
+		}
+	}
+	return rs
 }

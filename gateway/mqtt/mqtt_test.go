@@ -25,6 +25,7 @@ type bed struct {
 	srv    *Server
 	stats  *gateway.Stats
 	state  *mortal
+	conns  []net.Conn // the server's sides
 	cancel context.CancelFunc
 	ctx    context.Context
 }
@@ -33,11 +34,17 @@ type bed struct {
 type mortal struct {
 	shard.State
 	dead atomic.Bool
+	// lose, if it says so, forgets a change that it says was made.
+	lose func(ops []shard.StateOp) bool
 }
 
 func (m *mortal) Apply(ctx context.Context, owner string, ops []shard.StateOp, done func(error)) {
 	if m.dead.Load() {
 		done(shard.ErrClosed)
+		return
+	}
+	if m.lose != nil && m.lose(ops) {
+		done(nil)
 		return
 	}
 	m.State.Apply(ctx, owner, ops, done)
@@ -48,6 +55,9 @@ func (b *bed) crash() {
 	b.t.Helper()
 	b.state.dead.Store(true)
 	b.mem.Close()
+	for _, c := range b.conns {
+		c.Close()
+	}
 	b.stop()
 }
 
@@ -56,6 +66,7 @@ type bedOptions struct {
 	config func(*Config)
 	limits func(*gateway.Limits)
 	auth   gateway.AuthConfig
+	broker func(*shard.Broker)
 }
 
 func newBed(t testing.TB, o bedOptions) *bed {
@@ -69,6 +80,9 @@ func startBed(t testing.TB, mem *shardmem.Broker, o bedOptions) *bed {
 	broker := mem.Broker()
 	b.state = &mortal{State: broker.State}
 	broker.State = b.state
+	if o.broker != nil {
+		o.broker(&broker)
+	}
 	level := slog.LevelWarn
 	if os.Getenv("MQTT_TEST_DEBUG") != "" {
 		level = slog.LevelDebug
@@ -132,6 +146,7 @@ type peer struct {
 func (b *bed) dial(v packet.Version) *peer {
 	b.t.Helper()
 	cl, sv := net.Pipe()
+	b.conns = append(b.conns, sv)
 	p := &peer{t: b.t, b: b, nc: cl, v: v, done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
@@ -324,6 +339,9 @@ func show(k packet.Packet) string {
 func showProps(p packet.Props) string {
 	var b strings.Builder
 	for v, rest, ok := p.Next(); ok; v, rest, ok = rest.Next() {
+		if v.ID == packet.PropReasonString {
+			continue
+		}
 		fmt.Fprintf(&b, " %d:", v.ID)
 		switch {
 		case v.ID == packet.PropUser:

@@ -1,6 +1,8 @@
 package mqtt
 
 import (
+	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,7 +23,9 @@ type outbound struct {
 	running bool
 	closing bool // nothing more is taken
 	dead    bool // the connection failed
-	idle    sync.Cond
+	// paused: the groups hold back, for the client is slow.
+	paused bool
+	idle   sync.Cond
 }
 
 // outItem is one PUBLISH to send.
@@ -45,8 +49,11 @@ const itemOverhead = 256
 func (it *outItem) size() int { return len(it.msg.Record.Value) + len(it.topic) + itemOverhead }
 
 const (
-	writeChunk   = 64 << 10 // encoded bytes per write
-	inlinePayoff = 16 << 10 // payloads from here on are written without a copy
+	writeChunk    = 64 << 10 // encoded bytes per write
+	inlinePayload = 16 << 10 // payloads from here on are written without a copy
+	// maxControl is the bytes of control packets over which the client is not
+	// read any more: it asks and does not take the answers.
+	maxControl = 256 << 10
 )
 
 var writeBufs = sync.Pool{New: func() any { b := make([]byte, 0, writeChunk); return &b }}
@@ -58,6 +65,45 @@ func (c *client) control(p packet.Packet) {
 	if !o.closing {
 		o.ctl = p.Append(o.ctl, c.v)
 		c.startWriter()
+	}
+	o.mu.Unlock()
+}
+
+// acknowledge queues one acknowledgement.
+func (c *client) acknowledge(kind packet.Type, id uint16, code packet.Code, why string) {
+	a := packet.Ack{Kind: kind, ID: id, Code: code}
+	if why != "" {
+		a.Props = c.reason(nil, why)
+	}
+	o := &c.out
+	o.mu.Lock()
+	if !o.closing {
+		o.ctl = a.Append(o.ctl, c.v)
+		c.startWriter()
+	}
+	o.mu.Unlock()
+}
+
+// reason adds a reason string, where the client wants it and its packets may be
+// large enough [MQTT-3.1.2-29].
+func (c *client) reason(p packet.Props, why string) packet.Props {
+	if c.v < packet.V5 || !c.problemInfo || c.maxPacketOut > 0 && c.maxPacketOut < 1024 {
+		return p
+	}
+	return addReason(p, why)
+}
+
+func addReason(p packet.Props, why string) packet.Props {
+	why = strings.ToValidUTF8(strings.ReplaceAll(why[:min(len(why), 200)], "\x00", ""), "")
+	return p.AddStr(packet.PropReasonString, why)
+}
+
+// waitTaken blocks while the client does not take what it is answered.
+func (c *client) waitTaken() {
+	o := &c.out
+	o.mu.Lock()
+	for len(o.ctl) > maxControl && !o.closing {
+		o.idle.Wait()
 	}
 	o.mu.Unlock()
 }
@@ -99,13 +145,10 @@ func (c *client) finish(last []byte) {
 	o.mu.Lock()
 	if !o.closing {
 		o.closing, o.last = true, last
+		o.idle.Broadcast()
 		o.items = nil // what is not written yet stays with its group
 		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
-		if o.running || len(o.last) > 0 || len(o.ctl) > 0 {
-			c.startWriter()
-		} else {
-			_ = c.nc.Close()
-		}
+		c.startWriter()
 	}
 	o.mu.Unlock()
 }
@@ -146,6 +189,7 @@ func (c *client) write() {
 			c.failWriter()
 		}
 		c.written(items)
+		c.resumeGroups()
 		clear(items)
 	}
 	if cap(buf) <= 4*writeChunk {
@@ -160,6 +204,9 @@ func (c *client) takeOut(spare []outItem) ([]byte, []outItem) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	ctl, items := o.ctl, o.items
+	if len(ctl) > maxControl {
+		o.idle.Broadcast()
+	}
 	o.ctl, o.items, o.bytes = nil, nil, 0
 	if cap(spare) > 0 && cap(spare) <= 1024 && len(items) > 0 {
 		o.items = spare[:0]
@@ -167,37 +214,80 @@ func (c *client) takeOut(spare []outItem) ([]byte, []outItem) {
 	return ctl, items
 }
 
-// endWriter ends the writer, unless there is more; it writes the last bytes.
+// endWriter ends the writer, unless there is more; where the connection is to be
+// closed it writes the last bytes and closes it, with no lock held, since both
+// may take their time.
 func (c *client) endWriter() bool {
 	o := &c.out
 	c.pump()
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if (len(o.ctl) > 0 || len(o.items) > 0) && !o.dead {
+		o.mu.Unlock()
 		return false
 	}
 	if o.closing {
-		if len(o.last) > 0 && !o.dead {
-			_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
-			_, _ = c.nc.Write(o.last)
-			c.srv.env.Stats.BytesOut.Add(int64(len(o.last)))
-			o.last = nil
+		last := o.last
+		o.last = nil
+		if o.dead {
+			last = nil
 		}
-		_ = c.nc.Close()
+		o.mu.Unlock()
+		c.sendLast(last)
+		o.mu.Lock()
 	}
 	o.items, o.ctl = nil, nil
 	o.running = false
 	o.idle.Broadcast()
+	o.mu.Unlock()
 	return true
 }
+
+func (c *client) sendLast(last []byte) {
+	if len(last) > 0 {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
+		_, _ = c.nc.Write(last)
+		c.srv.env.Stats.BytesOut.Add(int64(len(last)))
+	}
+	c.hangUp()
+}
+
+// hangUp closes the connection. Where the client is told why and may still be
+// writing, only our direction: closing with bytes unread would reset the
+// connection, and the client would never see the reason.
+func (c *client) hangUp() {
+	if half, ok := c.nc.Conn.(interface{ CloseWrite() error }); ok && c.linger.Load() && half.CloseWrite() == nil {
+		return
+	}
+	grace := time.AfterFunc(lingerTime, c.nc.Abort) // a WebSocket says goodbye and waits
+	_ = c.nc.Close()
+	grace.Stop()
+}
+
+// readOff waits for the client to hang up after hangUp, but not for long.
+func (c *client) readOff() {
+	if !c.linger.Load() {
+		return
+	}
+	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+	}
+	_ = c.nc.Close()
+}
+
+// Bounds of readOff.
+const (
+	lingerTime  = 500 * time.Millisecond
+	lingerBytes = 1 << 20
+)
 
 // failWriter gives the connection up.
 func (c *client) failWriter() {
 	c.out.mu.Lock()
 	c.out.dead, c.out.closing = true, true
 	c.out.ctl, c.out.items = nil, nil
+	c.out.idle.Broadcast()
 	c.out.mu.Unlock()
-	_ = c.nc.Close()
+	c.nc.Abort()
 }
 
 func (c *client) send(b []byte) error {
@@ -225,7 +315,7 @@ func (c *client) writeItems(buf []byte, items []outItem) ([]byte, error) {
 			continue
 		}
 		buf = p.AppendHead(buf, c.v)
-		if len(p.Payload) < inlinePayoff {
+		if len(p.Payload) < inlinePayload {
 			buf = append(buf, p.Payload...)
 		} else {
 			if err := c.send(buf); err != nil {
@@ -236,7 +326,7 @@ func (c *client) writeItems(buf []byte, items []outItem) ([]byte, error) {
 				return buf, err
 			}
 		}
-		if len(buf) >= writeChunk-inlinePayoff {
+		if len(buf) >= writeChunk-inlinePayload {
 			if err := c.send(buf); err != nil {
 				return buf[:0], err
 			}

@@ -57,7 +57,10 @@ func (s *sending) add(it *outItem) *sent {
 	}
 	it.id = s.nextID
 	e := &sent{id: it.id, qos: it.qos, from: it.from, tag: it.tag, tagged: it.from != nil,
-		msg: it.msg, topic: it.topic, ids: it.ids, retain: it.retain}
+		topic: it.topic, ids: it.ids, retain: it.retain}
+	if it.from == nil || it.from.shared != nil { // else the group keeps it
+		e.msg = it.msg
+	}
 	s.byID[it.id] = e
 	return e
 }
@@ -150,11 +153,8 @@ func (c *client) completed(id uint16) {
 		ss.mu.Unlock()
 		return
 	}
-	if e.tagged && e.from == nil { // the group has yet to give it again
-		e.done = true
-		ss.mu.Unlock()
-		return
-	}
+	// Where the group has yet to give it again, restored keeps it until then.
+	e.done = true
 	delete(ss.out.byID, id)
 	if e.saved {
 		ss.out.trash = append(ss.out.trash, id)
@@ -188,11 +188,11 @@ func (c *client) received(id uint16, code packet.Code) {
 	e := ss.out.byID[id]
 	if e == nil || e.qos != 2 {
 		ss.mu.Unlock()
-		rel := &packet.Ack{Kind: packet.PUBREL, ID: id}
+		unknown := packet.Success
 		if c.v >= packet.V5 {
-			rel.Code = packet.PacketIDNotFound
+			unknown = packet.PacketIDNotFound
 		}
-		c.control(rel)
+		c.acknowledge(packet.PUBREL, id, unknown, "")
 		return
 	}
 	if code.Failed() { // 4.3.3: the identifier is free again
@@ -213,9 +213,8 @@ func (c *client) received(id uint16, code packet.Code) {
 	if from != nil {
 		from.ack(tag)
 	}
-	rel := &packet.Ack{Kind: packet.PUBREL, ID: id}
 	if len(ops) == 0 {
-		c.control(rel)
+		c.acknowledge(packet.PUBREL, id, packet.Success, "")
 		return
 	}
 	c.apply(ops, func(err error) {
@@ -223,7 +222,7 @@ func (c *client) received(id uint16, code packet.Code) {
 			c.finish(nil)
 			return
 		}
-		c.control(rel)
+		c.acknowledge(packet.PUBREL, id, packet.Success, "")
 	})
 }
 
@@ -287,7 +286,7 @@ func (c *client) resendReleases() {
 	}
 	ss.mu.Unlock()
 	for _, id := range rels {
-		c.control(&packet.Ack{Kind: packet.PUBREL, ID: id})
+		c.acknowledge(packet.PUBREL, id, packet.Success, "")
 	}
 	c.pump()
 }

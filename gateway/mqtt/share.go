@@ -143,9 +143,6 @@ func (s *Server) held(ctx context.Context, name string) (held bool, err error) {
 
 // sweepShares deletes the groups whose members all went with the last process.
 func (s *Server) sweepShares(ctx context.Context) error {
-	if s.broker.Groups == nil {
-		return nil
-	} // TEMP
 	for _, g := range s.broker.Groups.List(groupSharePrefix) {
 		name := g.Config().Name
 		held, err := s.held(ctx, name)

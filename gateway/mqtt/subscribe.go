@@ -81,6 +81,9 @@ func (c *client) handleSubscribe(p *packet.Subscribe) error {
 		sb, isNew, err := c.subscribe(ctx, f, id)
 		if err != nil {
 			ack.Codes[i] = codeFor(packet.SUBACK, err)
+			if len(ack.Props) == 0 {
+				ack.Props = c.reason(nil, err.Error())
+			}
 			c.srv.env.Log.Debug("subscription refused", "client", c.id, "filter", f.Filter, "error", err)
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"time"
 
 	"github.com/nats-io/nkeys"
 
@@ -27,8 +28,19 @@ func (c *conn) login(ctx context.Context, o connectOptions) error {
 		return errAuthorization
 	}
 	o.Pass, o.Token, o.Sig = "", "", ""
-	c.opts, c.principal, c.loggedIn = o, p, true
+	c.opts, c.principal = o, p
+	c.headers.Store(o.Headers)
+	shown := o
+	c.shown.Store(&shown)
 	c.nc.Authenticated(p, o.Name)
+	c.pub.reset() // what may be published is another's now
+	if !c.loggedIn {
+		c.loggedIn, c.parse.locked = true, false
+		_ = c.raw.SetReadDeadline(time.Time{})
+		if ctx.Err() != nil {
+			c.interrupt()
+		}
+	}
 	return nil
 }
 

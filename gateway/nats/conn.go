@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strings"
+	"io"
+	"net"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,9 +20,12 @@ import (
 type conn struct {
 	s     *Server
 	nc    *gateway.Conn
+	raw   net.Conn // below TLS: its deadlines may be set while TLS starts
 	out   *outbox
 	nonce string
+	end   context.CancelCauseFunc // ends the connection; the cause is told
 
+	// Of the reading goroutine.
 	parse     parser
 	opts      connectOptions
 	principal gateway.Principal
@@ -27,22 +33,39 @@ type conn struct {
 	pub       publisher
 	live      shard.Subscription
 
-	pings atomic.Int32 // unanswered
-	slow  atomic.Bool
+	headers  atomic.Bool // the client understands HMSG
+	slow     atomic.Bool
+	stall    atomic.Pointer[outbox] // a congested subscriber of ours
+	tlsFirst bool
+	stats    connStats
+	shown    atomic.Pointer[connectOptions] // without secrets, for monitoring
 
+	// subs is guarded by out.mu.
 	subs struct {
-		sync.Mutex
 		bySID map[string]*subscription
 		byID  map[shard.SubID]*subscription
 		next  shard.SubID
+		run   runState
 	}
 }
+
+// connStats are what monitoring shows of a connection.
+type connStats struct {
+	msgsIn, bytesIn, msgsOut, bytesOut, stalls atomic.Int64
+	lastRead                                   atomic.Int64 // Unix nanoseconds
+	pings                                      atomic.Int32 // unanswered
+	pinged, rtt                                atomic.Int64 // Unix nanoseconds; nanoseconds
+}
+
+// defaultOptions are those of a client that does not say, as nats-server's:
+// somebody who types at a terminal.
+var defaultOptions = connectOptions{Verbose: true, Pedantic: true, Echo: true}
 
 // connectOptions are the fields of CONNECT (NATS client protocol).
 type connectOptions struct {
 	Verbose      bool   `json:"verbose"`
 	Pedantic     bool   `json:"pedantic"`
-	Echo         *bool  `json:"echo"`
+	Echo         bool   `json:"echo"`
 	Headers      bool   `json:"headers"`
 	NoResponders bool   `json:"no_responders"`
 	Name         string `json:"name"`
@@ -51,112 +74,215 @@ type connectOptions struct {
 	Token        string `json:"auth_token"`
 	NKey         string `json:"nkey"`
 	Sig          string `json:"sig"`
-	JWT          string `json:"jwt"`
 	Lang         string `json:"lang"`
 	Version      string `json:"version"`
 	Protocol     int    `json:"protocol"`
 }
 
 func newConn(s *Server, nc *gateway.Conn) *conn {
-	c := &conn{s: s, nc: nc, nonce: newNonce()}
-	c.parse.maxPayload = s.cfg.MaxPayload
-	c.out = newOutbox(nc, s.env.Limits.MaxOutboundBytes, s.cfg.WriteDeadline, c.slowConsumer)
+	c := &conn{s: s, nc: nc, raw: nc.Conn, nonce: newNonce()}
+	c.parse = parser{maxPayload: s.cfg.MaxPayload, maxLine: s.cfg.MaxControlLine, locked: true}
+	c.out = newOutbox(nc, s.env.Limits.MaxOutboundBytes, s.cfg.WriteDeadline, &s.buffers, c.fail)
 	c.subs.bySID = make(map[string]*subscription)
 	c.subs.byID = make(map[shard.SubID]*subscription)
+	c.shown.Store(&connectOptions{})
 	c.pub = newPublisher(c)
 	return c
 }
 
 // serve runs the connection.
 func (c *conn) serve(ctx context.Context) {
+	ctx, c.end = context.WithCancelCause(ctx)
+	defer c.end(nil)
+	defer c.out.close()
+	defer context.AfterFunc(ctx, c.interrupt)()
+	_ = c.raw.SetReadDeadline(time.Now().Add(c.s.cfg.AuthTimeout))
+	err := c.greet(ctx)
+	c.s.add(c)
+	defer c.s.remove(c)
 	var writer sync.WaitGroup
 	writer.Go(c.out.run)
-	c.live = c.s.env.Broker.Live.Subscribe(c)
-	c.out.send(encodeInfo(c.s.info(c)))
-	ping := time.AfterFunc(c.s.cfg.PingInterval, func() {})
-	ping.Stop()
-	stopPings := c.startPings()
-	err := c.readLoop(ctx)
-	stopPings()
-	c.live.Close()
-	c.s.env.Stats.Subscriptions.Add(-int64(c.subCount()))
-	if text, ok := wireError(err); ok {
-		c.s.env.Stats.ProtocolErrors.Add(1)
-		c.s.env.Log.Debug("connection ends", "remote", c.nc.RemoteAddr().String(), "error", err)
-		c.out.send([]byte("-ERR '" + text + "'\r\n"))
+	if err == nil {
+		c.live = c.s.env.Broker.Live.Subscribe(c)
+		stopPings := c.startPings()
+		err = c.readLoop(ctx)
+		stopPings()
+		c.live.Close()
+		c.dropAll()
 	}
+	c.sayWhy(ctx, err)
 	c.out.close()
 	done := make(chan struct{})
 	go func() { writer.Wait(); close(done) }()
 	select {
 	case <-done:
+		c.linger(err)
 	case <-time.After(c.s.cfg.WriteDeadline):
+		c.nc.Abort()
+		<-done
 	}
-	_ = c.nc.Close()
-	<-done
 }
 
-// startPings pings the client at intervals and ends the connection after
+// interrupt ends a read that waits, and all later ones.
+func (c *conn) interrupt() { _ = c.raw.SetReadDeadline(time.Unix(1, 0)) }
+
+// sayWhy sends the client the error that ends its connection.
+func (c *conn) sayWhy(ctx context.Context, err error) {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if !c.loggedIn && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errAuthTimeout
+	}
+	text, ok := wireError(err)
+	if !ok {
+		return
+	}
+	if errors.Is(err, errStale) {
+		c.s.stale.Add(1)
+	} else {
+		c.s.env.Stats.ProtocolErrors.Add(1)
+	}
+	c.s.env.Log.Debug("connection ends", "remote", c.nc.RemoteAddr().String(), "error", err)
+	c.out.send(errLine(text))
+}
+
+func errLine(text string) string { return "-ERR '" + text + "'\r\n" }
+
+// linger reads what the client still sends, for a moment: a close with unread
+// bytes would take the error back that it is about to read.
+func (c *conn) linger(err error) {
+	if _, told := wireError(err); !told || c.slow.Load() {
+		return
+	}
+	if w, ok := c.nc.Conn.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite()
+		_ = c.raw.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+	}
+}
+
+const (
+	lingerTime  = 300 * time.Millisecond
+	lingerBytes = 16 << 20
+)
+
+// startPings pings a silent client at intervals and ends the connection after
 // PingMax unanswered ones.
 func (c *conn) startPings() (stop func()) {
+	interval := c.s.cfg.PingInterval
 	var t *time.Timer
-	t = time.AfterFunc(c.s.cfg.PingInterval, func() {
-		if int(c.pings.Add(1)) > c.s.cfg.PingMax {
-			c.out.send([]byte("-ERR 'Stale Connection'\r\n"))
-			c.out.close()
-			_ = c.nc.SetReadDeadline(time.Now())
+	var mu sync.Mutex
+	stopped := false
+	t = time.AfterFunc(time.Duration(1<<62), func() {
+		now := time.Now()
+		switch {
+		case now.UnixNano()-c.stats.lastRead.Load() < int64(interval):
+			c.stats.pings.Store(0)
+		case int(c.stats.pings.Add(1)) > c.s.cfg.PingMax:
+			c.end(errStale)
 			return
+		default:
+			c.stats.pinged.Store(now.UnixNano())
+			c.out.send("PING\r\n")
 		}
-		c.out.send([]byte("PING\r\n"))
-		t.Reset(c.s.cfg.PingInterval)
+		mu.Lock()
+		defer mu.Unlock()
+		if !stopped {
+			t.Reset(interval)
+		}
 	})
-	return func() { t.Stop() }
+	t.Reset(interval)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+		t.Stop()
+	}
 }
 
 // readLoop parses and executes until the connection ends.
 func (c *conn) readLoop(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { _ = c.nc.SetReadDeadline(time.Now()) })
-	defer stop()
 	need := 1
+	if c.parse.buffered() > 0 { // read while it was open whether TLS comes
+		need = 0
+	}
 	for {
-		if err := c.parse.fill(c.nc, need); err != nil {
+		if need > 0 {
+			if err := c.parse.fill(c.nc, need); err != nil {
+				return err
+			}
+		}
+		now := time.Now()
+		c.stats.lastRead.Store(now.UnixNano())
+		c.pub.begin(now)
+		var err error
+		need, err = c.drainBuffer(ctx)
+		c.pub.flush(ctx)
+		c.pub.count()
+		if err != nil {
 			return err
 		}
-		for {
-			cmd, more, err := c.parse.next()
-			if err != nil {
-				c.pub.flush(ctx)
-				return err
-			}
-			if more > 0 {
-				need = more
-				break
-			}
-			if err := c.execute(ctx, &cmd); err != nil {
-				c.pub.flush(ctx)
-				return err
-			}
-			if !c.parse.buffered() {
-				need = 1
-				break
-			}
-		}
-		c.pub.flush(ctx)
 		if err := ctx.Err(); err != nil {
 			return err
+		}
+		c.out.throttle(ctx)
+		c.yieldTo(ctx)
+	}
+}
+
+// drainBuffer executes all commands that were read, and tells how many bytes the
+// next one needs.
+func (c *conn) drainBuffer(ctx context.Context) (need int, err error) {
+	for {
+		cmd, need, err := c.parse.next()
+		if err != nil || need > 0 {
+			return need, err
+		}
+		if cmd.verb == verbPub {
+			err = c.publish(ctx, cmd)
+		} else {
+			err = c.execute(ctx, cmd)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if c.parse.buffered() == 0 {
+			return 1, nil
 		}
 	}
 }
 
-func (c *conn) execute(ctx context.Context, cmd *command) error {
-	if !c.loggedIn && cmd.verb != verbConnect && cmd.verb != verbPing && cmd.verb != verbPong {
-		if err := c.login(ctx, connectOptions{}); err != nil {
-			return err
-		}
+// yieldTo waits a moment for a subscriber that our messages congest, so that a
+// fast publisher does not make slow consumers of those who just need a moment.
+func (c *conn) yieldTo(ctx context.Context) {
+	o := c.stall.Swap(nil)
+	if o == nil || o == c.out {
+		return
 	}
+	c.stats.stalls.Add(1)
+	ctx, cancel := context.WithTimeout(ctx, stallTime)
+	defer cancel()
+	o.wait(ctx, o.limit/2)
+}
+
+// stallTime is how long one read of a publisher waits for its subscribers.
+const stallTime = 10 * time.Millisecond
+
+func (c *conn) publish(ctx context.Context, cmd *command) error {
+	if cmd.hpub && !c.opts.Headers {
+		return errHeadersOff
+	}
+	if c.pub.publish(ctx, cmd) {
+		c.ok()
+	}
+	return nil
+}
+
+func (c *conn) execute(ctx context.Context, cmd *command) error {
 	switch cmd.verb {
-	case verbPub:
-		c.pub.publish(ctx, cmd)
+	case verbLogin: // without CONNECT: anonymous
+		return c.login(ctx, defaultOptions)
 	case verbSub:
 		return c.sub(cmd.args)
 	case verbUnsub:
@@ -164,31 +290,36 @@ func (c *conn) execute(ctx context.Context, cmd *command) error {
 	case verbConnect:
 		return c.connect(ctx, cmd.args)
 	case verbPing:
-		c.pub.flush(ctx)
-		c.out.send([]byte("PONG\r\n"))
-		return nil
+		c.pub.flush(ctx) // PONG follows all that came before
+		c.out.send("PONG\r\n")
 	case verbPong:
-		c.pings.Store(0)
-		return nil
-	case verbOK, verbInfo, verbErr:
-		return nil
+		c.stats.pings.Store(0)
+		if at := c.stats.pinged.Swap(0); at > 0 {
+			c.stats.rtt.Store(time.Now().UnixNano() - at)
+		}
 	}
-	c.ok()
 	return nil
 }
 
 // ok answers a command where the client asked for it.
 func (c *conn) ok() {
 	if c.opts.Verbose {
-		c.out.send([]byte("+OK\r\n"))
+		c.out.send("+OK\r\n")
 	}
 }
 
 func (c *conn) connect(ctx context.Context, args []byte) error {
-	var o connectOptions
+	o := defaultOptions
 	if err := json.Unmarshal(args, &o); err != nil {
 		return errParser
 	}
+	switch {
+	case o.Protocol < 0 || o.Protocol > 1:
+		return errClientProtocol
+	case o.NoResponders && !o.Headers:
+		return errNeedsHeaders
+	}
+	c.pub.flush(ctx) // as whoever it was until now
 	if err := c.login(ctx, o); err != nil {
 		return err
 	}
@@ -196,30 +327,30 @@ func (c *conn) connect(ctx context.Context, args []byte) error {
 	return nil
 }
 
-// slowConsumer ends a connection that does not take what it subscribed to.
-func (c *conn) slowConsumer() {
-	if c.slow.CompareAndSwap(false, true) {
+// fail ends a connection whose outbox is over its bound or cannot be written.
+func (c *conn) fail(slow bool) {
+	if slow && c.slow.CompareAndSwap(false, true) {
 		c.s.env.Stats.SlowConsumers.Add(1)
-		c.s.env.Log.Warn("slow consumer", "remote", c.nc.RemoteAddr().String(), "name", c.opts.Name)
-		_ = c.nc.Close()
+		info := c.nc.Info()
+		c.s.env.Log.Warn("slow consumer", "remote", info.Remote, "name", info.ClientID, "user", info.User)
+		go c.nc.Abort() // which WebSocket makes wait; nobody who delivers may
 	}
+	c.end(errGone)
 }
+
+// errGone is for a client that takes nothing any more.
+var errGone = errors.New("client is gone")
 
 // softError tells the client of an error that does not end the connection.
-func (c *conn) softError(text string) {
-	c.out.send([]byte("-ERR '" + text + "'\r\n"))
-}
+func (c *conn) softError(text string) { c.out.send(errLine(text)) }
 
-// permission tells of a refused publish or subscription.
-func (c *conn) permission(what, subject string) {
+// permission tells of a refused publish or subscription, in nats-server's words,
+// which clients read the subject from.
+func (c *conn) permission(what, subject, queue string) {
 	c.s.env.Stats.AuthFailures.Add(1)
-	c.softError("Permissions Violation for " + what + " \"" + strings.ReplaceAll(subject, "'", "") + "\"")
+	text := "Permissions Violation for " + what + " " + strconv.Quote(subject)
+	if queue != "" {
+		text += " using queue " + strconv.Quote(queue)
+	}
+	c.softError(text)
 }
-
-func (c *conn) subCount() int {
-	c.subs.Lock()
-	defer c.subs.Unlock()
-	return len(c.subs.bySID)
-}
-
-var errMaxSubscriptions = errors.New("Maximum Subscriptions Exceeded")

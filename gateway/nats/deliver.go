@@ -2,16 +2,20 @@ package nats
 
 import (
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
 
-// headerStatus carries the code of a status message that the gateway itself
-// relays ("503": nobody answers requests on that subject).
-const headerStatus = shard.ReservedPrefix + "nats-status"
-
-const headerLine = "NATS/1.0"
+// runState is scratch for delivering, guarded by the outbox's mutex.
+type runState struct {
+	head    []byte // "MSG subject sid ", behind a byte for the H of HMSG
+	plain   []byte // "MSG subject sid size\r\n" of messages without reply and headers
+	size    int    // in plain
+	block   []byte // a header block
+	subject string
+	fresh   bool // head is of another subscription
+}
 
 // Deliver implements shard.Subscriber: MSG or HMSG lines go to the outbox.
 func (c *conn) Deliver(ms []shard.Message, matched []shard.SubID) {
@@ -19,137 +23,141 @@ func (c *conn) Deliver(ms []shard.Message, matched []shard.SubID) {
 	if !ok {
 		return
 	}
-	n, size := 0, len(buf)
+	n, size := 0, 0
 	var ended []*subscription
 	for _, id := range matched {
-		c.subs.Lock()
 		s := c.subs.byID[id]
-		c.subs.Unlock()
 		if s == nil {
 			continue
 		}
-		for i := range ms {
-			most := s.max.Load()
-			d := s.delivered.Add(1)
-			if most > 0 && d > most {
-				break
-			}
-			buf = appendMessage(buf, &ms[i], s.sid, c.opts.Headers)
-			n++
-			if most > 0 && d == most {
-				ended = append(ended, s)
-				break
-			}
+		k := s.take(len(ms))
+		var bytes int
+		buf, bytes = c.appendRun(buf, ms[:k], s.sid)
+		n, size = n+k, size+bytes
+		if s.over() {
+			c.dropLocked(s)
+			ended = append(ended, s)
 		}
 	}
-	c.s.env.Stats.MessagesOut.Add(int64(n))
-	c.s.env.Stats.BytesOut.Add(int64(len(buf) - size))
-	c.out.unlock(buf)
+	congested := c.out.unlock(buf)
+	c.sent(n, size)
+	if congested {
+		c.s.stallPublisher(ms[0].Origin, c.out)
+	}
 	for _, s := range ended {
-		c.drop(s)
-		c.s.env.Stats.Subscriptions.Add(-1)
 		go c.live.Remove(s.id) // not from within Deliver
 	}
 }
 
+func (c *conn) sent(n, size int) {
+	if n == 0 {
+		return
+	}
+	st := c.s.env.Stats
+	st.MessagesOut.Add(int64(n))
+	st.BytesOut.Add(int64(size))
+	c.stats.msgsOut.Add(int64(n))
+	c.stats.bytesOut.Add(int64(size))
+}
+
+// appendRun writes messages for one subscription, and gives their size on the
+// wire. out.mu is locked.
+func (c *conn) appendRun(buf []byte, ms []shard.Message, sid string) (out []byte, size int) {
+	r := &c.subs.run
+	headers := c.headers.Load()
+	r.fresh = true
+	for i := range ms {
+		m := &ms[i]
+		buf = c.out.room(buf, m.Record.Size()+len(m.Subject)+messageOverhead)
+		was := len(buf)
+		buf = r.appendMessage(buf, m, sid, headers)
+		size += len(buf) - was
+	}
+	return buf, size
+}
+
+// messageOverhead is about what a message takes besides subject, value and
+// headers.
+const messageOverhead = 128
+
 // appendMessage writes MSG subject sid [reply] size, or HMSG with headers.
-func appendMessage(buf []byte, m *shard.Message, sid string, headers bool) []byte {
-	r := m.Record
-	var block []byte
-	if headers && len(r.Headers) > 0 {
-		block = appendHeaders(nil, r.Headers)
+func (r *runState) appendMessage(buf []byte, m *shard.Message, sid string, headers bool) []byte {
+	if r.fresh || m.Subject != r.subject {
+		r.head = appendSubject(append(r.head[:0], "HMSG "...), m.Subject)
+		r.head = append(append(append(r.head, ' '), sid...), ' ')
+		r.subject, r.fresh, r.size = m.Subject, false, -1
 	}
-	if block != nil {
-		buf = append(buf, 'H')
+	value := m.Record.Value
+	var k known
+	if len(m.Record.Headers) > 0 {
+		k = sortHeaders(m.Record.Headers)
 	}
-	buf = append(buf, "MSG "...)
-	buf = appendSubject(buf, m.Subject)
-	buf = append(buf, ' ')
-	buf = append(buf, sid...)
-	buf = append(buf, ' ')
-	if reply, ok := r.Header(shard.HeaderReplySubject); ok && len(reply) > 0 {
-		buf = append(buf, reply...)
-		buf = append(buf, ' ')
+	switch {
+	case headers && (k.shown || len(k.status) > 0):
+		r.block = appendHeaders(r.block[:0], m.Record.Headers, k.status)
+		buf = appendReply(append(buf, r.head...), k.reply)
+		buf = strconv.AppendInt(buf, int64(len(r.block)), 10)
+		buf = appendSize(append(buf, ' '), len(r.block)+len(value))
+		buf = append(buf, r.block...)
+	case len(k.reply) > 0:
+		buf = appendReply(append(buf, r.head[1:]...), k.reply)
+		buf = appendSize(buf, len(value))
+	default:
+		if r.size != len(value) {
+			r.size = len(value)
+			r.plain = appendSize(append(r.plain[:0], r.head[1:]...), r.size)
+		}
+		buf = append(buf, r.plain...)
 	}
-	if block != nil {
-		buf = strconv.AppendInt(buf, int64(len(block)), 10)
-		buf = append(buf, ' ')
-	}
-	buf = strconv.AppendInt(buf, int64(len(block)+len(r.Value)), 10)
-	buf = append(buf, "\r\n"...)
-	buf = append(buf, block...)
-	buf = append(buf, r.Value...)
-	return append(buf, "\r\n"...)
+	buf = append(buf, value...)
+	return append(buf, '\r', '\n')
 }
 
-// appendSubject writes a subject; blanks, which the protocol cannot spell, are
-// percent-encoded.
-func appendSubject(buf []byte, s string) []byte {
-	if strings.IndexByte(s, ' ') < 0 && !strings.ContainsAny(s, "\t\r\n\f") {
-		return append(buf, s...)
-	}
-	const hex = "0123456789ABCDEF"
-	for i := range len(s) {
-		switch c := s[i]; c {
-		case ' ', '\t', '\r', '\n', '\f':
-			buf = append(buf, '%', hex[c>>4], hex[c&15])
-		default:
-			buf = append(buf, c)
-		}
-	}
-	return buf
+func appendSize(buf []byte, n int) []byte {
+	return append(strconv.AppendInt(buf, int64(n), 10), '\r', '\n')
 }
 
-// appendHeaders writes a header block (NATS ADR-4), nil when no header can be
-// shown: reserved ones are not, nor those the block cannot hold.
-func appendHeaders(b []byte, hs []shard.Header) []byte {
-	code := ""
-	any := false
-	for i := range hs {
-		if hs[i].Name == headerStatus {
-			code = string(hs[i].Value)
-		}
+func appendReply(buf, reply []byte) []byte {
+	if len(reply) == 0 {
+		return buf
 	}
-	b = append(b, headerLine...)
-	if code != "" {
-		b = append(append(b, ' '), code...)
-		any = true
+	return append(append(buf, reply...), ' ')
+}
+
+// headerOfSubject tells the client which of its requests a status is about.
+const headerOfSubject = "Nats-Subject"
+
+// sendStatus hands the client itself a status message on a reply subject, as the
+// answer to a request that nobody takes or that failed. Others who listen to that
+// subject get nothing: whoever asks may not be allowed to publish there.
+func (c *conn) sendStatus(subject string, reply []byte, code string) {
+	to := string(reply)
+	m := shard.Message{Subject: to, Record: &shard.Record{Timestamp: time.Now().UnixMilli(), Value: []byte{},
+		Headers: []shard.Header{{Name: headerStatus, Value: []byte(code)}, {Name: headerOfSubject, Value: []byte(subject)}}}}
+	buf, ok := c.out.lock()
+	if !ok {
+		return
 	}
-	b = append(b, "\r\n"...)
-	for i := range hs {
-		h := &hs[i]
-		if shard.Reserved(h.Name) || !headerName(h.Name) || !headerValue(h.Value) {
+	n, size := 0, 0
+	var ended []*subscription
+	for _, s := range c.subs.byID {
+		if !s.filter.Match(to) || s.take(1) == 0 {
 			continue
 		}
-		any = true
-		b = append(b, h.Name...)
-		b = append(b, ": "...)
-		b = append(b, h.Value...)
-		b = append(b, "\r\n"...)
-	}
-	if !any {
-		return nil
-	}
-	return append(b, "\r\n"...)
-}
-
-func headerName(s string) bool {
-	if s == "" {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] == ':' || s[i] >= 0x7f {
-			return false
+		var k int
+		buf, k = c.appendRun(buf, []shard.Message{m}, s.sid)
+		n, size = n+1, size+k
+		if s.over() {
+			ended = append(ended, s)
 		}
 	}
-	return true
-}
-
-func headerValue(v []byte) bool {
-	for _, c := range v {
-		if c == '\r' || c == '\n' {
-			return false
-		}
+	for _, s := range ended {
+		c.dropLocked(s)
 	}
-	return true
+	c.out.replies += size
+	c.out.unlock(buf)
+	c.sent(n, size)
+	for _, s := range ended {
+		c.live.Remove(s.id)
+	}
 }

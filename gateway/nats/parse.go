@@ -2,18 +2,15 @@ package nats
 
 import (
 	"bytes"
-	"errors"
 	"io"
 )
 
-// maxControlLine bounds a command line, as nats-server does by default.
-const maxControlLine = 4096
-
-// Errors that end a connection, in the protocol's words.
-var (
-	errParser      = errors.New("Unknown Protocol Operation")
-	errControlLine = errors.New("Maximum Control Line Exceeded")
-	errPayload     = errors.New("Maximum Payload Violation")
+// Bounds of what is buffered, in bytes.
+const (
+	defaultControlLine = 4096     // a command line, as nats-server's default
+	connectLine        = 16 << 10 // a CONNECT line: nkeys, tokens and JWTs are long
+	minBuffer          = 4 << 10
+	maxBuffer          = 128 << 10 // a payload may need more
 )
 
 // command is one parsed command; its slices live until the next call of next.
@@ -24,6 +21,7 @@ type command struct {
 	reply   []byte
 	headers []byte // of HPUB, with the version line
 	payload []byte
+	hpub    bool
 }
 
 type verb uint8
@@ -38,22 +36,27 @@ const (
 	verbOK
 	verbErr
 	verbInfo
+	// verbLogin is no command: something but CONNECT came while locked.
+	verbLogin
 )
 
-// parser cuts a byte stream into commands.
+// parser cuts a byte stream into commands. What it gives does not depend on how
+// the stream was cut into reads.
 type parser struct {
 	buf        []byte
 	r, w       int
 	maxPayload int
+	maxLine    int
+	// locked: nobody is logged in, so nothing but CONNECT is taken in, and no
+	// memory for payloads.
+	locked bool
+	full   bool // the last read filled the buffer
+	quiet  int  // small reads in a row
+	cmd    command
 }
 
-const (
-	minBuffer = 4 << 10
-	maxBuffer = 128 << 10 // a payload may need more
-)
-
-// buffered tells whether a whole command may be parsed without reading.
-func (p *parser) buffered() bool { return p.r < p.w }
+// buffered is the number of bytes read and not parsed.
+func (p *parser) buffered() int { return p.w - p.r }
 
 // fill reads more bytes, growing the buffer to hold need at least.
 func (p *parser) fill(src io.Reader, need int) error {
@@ -62,46 +65,70 @@ func (p *parser) fill(src io.Reader, need int) error {
 		p.w -= p.r
 		p.r = 0
 	}
-	size := len(p.buf)
-	switch {
-	case need > size:
-		size = max(need, min(2*size, maxBuffer), minBuffer)
-	case p.w == size && size < maxBuffer: // full reads: more per batch
-		size = min(2*max(size, minBuffer), maxBuffer)
-	case p.w == 0 && size > maxBuffer: // after a large payload
-		size = maxBuffer
-	}
-	if size != len(p.buf) {
-		nb := make([]byte, size)
-		copy(nb, p.buf[:p.w])
-		p.buf = nb
-	}
+	p.resize(need)
 	n, err := src.Read(p.buf[p.w:])
 	p.w += n
+	p.full = p.w == len(p.buf)
+	if n < len(p.buf)/8 {
+		p.quiet++
+	} else {
+		p.quiet = 0
+	}
 	if n > 0 {
 		return nil
 	}
 	return err
 }
 
+// resize grows the buffer after full reads, for more commands per batch, and
+// shrinks it after small ones and after a large payload.
+func (p *parser) resize(need int) {
+	size := len(p.buf)
+	switch {
+	case need > size:
+		size = max(need, min(2*size, maxBuffer), minBuffer)
+	case p.full && size < maxBuffer:
+		size = min(2*max(size, minBuffer), maxBuffer)
+	case size > maxBuffer && max(p.w, need) <= maxBuffer:
+		size = maxBuffer
+	case p.quiet > 16 && size > minBuffer && max(p.w, need) <= size/2:
+		size, p.quiet = max(size/2, minBuffer), 0
+	}
+	if size == len(p.buf) {
+		return
+	}
+	nb := make([]byte, size)
+	copy(nb, p.buf[:p.w])
+	p.buf = nb
+}
+
 // next parses one command. need > 0 says that many bytes have to be there before
 // it is worth calling again.
-func (p *parser) next() (c command, need int, err error) {
+func (p *parser) next() (cmd *command, need int, err error) {
 	in := p.buf[p.r:p.w]
 	i := bytes.IndexByte(in, '\n')
+	line := in
+	if i >= 0 {
+		line = in[:i]
+	}
+	if len(line) > p.maxLine && (len(line) > connectLine || !isConnect(in)) {
+		return nil, 0, errControlLine
+	}
 	if i < 0 {
-		if len(in) > maxControlLine && !bytes.HasPrefix(in, []byte("CONNECT ")) || len(in) > 16*maxControlLine {
-			return c, 0, errControlLine
-		}
-		return c, len(in) + 1, nil
+		return nil, len(in) + 1, nil
 	}
-	if i > maxControlLine && !bytes.HasPrefix(in, []byte("CONNECT ")) {
-		return c, 0, errControlLine
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
 	}
-	line := bytes.TrimSuffix(in[:i], []byte("\r"))
+	c := &p.cmd
+	*c = command{}
+	if p.locked && !isConnect(in) {
+		c.verb = verbLogin
+		return c, 0, nil
+	}
 	hlen, size, err := c.parseLine(line, p.maxPayload)
 	if err != nil {
-		return c, 0, err
+		return nil, 0, err
 	}
 	if c.verb != verbPub {
 		p.r += i + 1
@@ -109,59 +136,72 @@ func (p *parser) next() (c command, need int, err error) {
 	}
 	total := i + 1 + size + 2
 	if len(in) < total {
-		return c, total, nil
+		return nil, total, nil
 	}
 	body := in[i+1 : total]
 	if body[size] != '\r' || body[size+1] != '\n' {
-		return c, 0, errParser
+		return nil, 0, errParser
 	}
 	c.headers, c.payload = body[:hlen:hlen], body[hlen:size:size]
 	p.r += total
 	return c, 0, nil
 }
 
+func isConnect(in []byte) bool {
+	return len(in) > 7 && blank(in[7]) && equalFold(in[:7], "CONNECT")
+}
+
+func blank(b byte) bool { return b == ' ' || b == '\t' }
+
 // parseLine reads a control line. Verbs are case-insensitive (NATS client
 // protocol, "Protocol conventions").
 func (c *command) parseLine(line []byte, maxPayload int) (hlen, size int, err error) {
-	v, args := line, []byte(nil)
-	if i := bytes.IndexAny(line, " \t"); i >= 0 {
-		v, args = line[:i], bytes.TrimLeft(line[i:], " \t")
+	n := 0
+	for n < len(line) && !blank(line[n]) {
+		n++
 	}
-	switch {
-	case equalFold(v, "PUB"):
-		c.verb = verbPub
-		return c.parsePub(args, false, maxPayload)
-	case equalFold(v, "HPUB"):
-		c.verb = verbPub
-		return c.parsePub(args, true, maxPayload)
-	case equalFold(v, "SUB"):
-		c.verb = verbSub
-	case equalFold(v, "UNSUB"):
-		c.verb = verbUnsub
-	case equalFold(v, "PING"):
-		c.verb = verbPing
-	case equalFold(v, "PONG"):
-		c.verb = verbPong
-	case equalFold(v, "CONNECT"):
-		c.verb = verbConnect
-	case equalFold(v, "+OK"):
-		c.verb = verbOK
-	case equalFold(v, "-ERR"):
-		c.verb = verbErr
-	case equalFold(v, "INFO"):
-		c.verb = verbInfo
-	default:
+	v, args := line[:n], line[n:]
+	for len(args) > 0 && blank(args[0]) {
+		args = args[1:]
+	}
+	switch c.verb = verbOf(v); c.verb {
+	case 0:
 		return 0, 0, errParser
+	case verbPub:
+		c.hpub = len(v) == 4
+		return c.parsePub(args, maxPayload)
 	}
 	c.args = args
 	return 0, 0, nil
 }
 
+// verbs by length; the first of each length is the frequent one.
+var verbs = [8][]struct {
+	name string
+	verb verb
+}{
+	3: {{"PUB", verbPub}, {"SUB", verbSub}, {"+OK", verbOK}},
+	4: {{"HPUB", verbPub}, {"PING", verbPing}, {"PONG", verbPong}, {"INFO", verbInfo}, {"-ERR", verbErr}},
+	5: {{"UNSUB", verbUnsub}},
+	7: {{"CONNECT", verbConnect}},
+}
+
+func verbOf(v []byte) verb {
+	if len(v) < len(verbs) {
+		for _, k := range verbs[len(v)] {
+			if equalFold(v, k.name) {
+				return k.verb
+			}
+		}
+	}
+	return 0
+}
+
 // parsePub reads "subject [reply] [header size] size".
-func (c *command) parsePub(args []byte, headers bool, maxPayload int) (hlen, size int, err error) {
+func (c *command) parsePub(args []byte, maxPayload int) (hlen, size int, err error) {
 	var f [4][]byte
 	n, fixed := split(f[:], args), 2
-	if headers {
+	if c.hpub {
 		fixed = 3
 	}
 	if n < fixed || n > fixed+1 {
@@ -174,7 +214,7 @@ func (c *command) parsePub(args []byte, headers bool, maxPayload int) (hlen, siz
 	if size, err = number(f[n-1]); err != nil {
 		return 0, 0, err
 	}
-	if headers {
+	if c.hpub {
 		if hlen, err = number(f[n-2]); err != nil || hlen > size {
 			return 0, 0, errParser
 		}
@@ -187,20 +227,23 @@ func (c *command) parsePub(args []byte, headers bool, maxPayload int) (hlen, siz
 
 // split cuts fields at blanks; more fields than dst holds give len(dst)+1.
 func split(dst [][]byte, b []byte) int {
-	n := 0
-	for len(b) > 0 {
-		i := bytes.IndexAny(b, " \t")
-		if i < 0 {
-			i = len(b)
-		}
-		if i > 0 {
-			if n == len(dst) {
-				return n + 1
+	n, from := 0, -1
+	for i := 0; i <= len(b); i++ {
+		if i < len(b) && !blank(b[i]) {
+			if from < 0 {
+				from = i
 			}
-			dst[n] = b[:i]
-			n++
+			continue
 		}
-		b = b[min(i+1, len(b)):]
+		if from < 0 {
+			continue
+		}
+		if n == len(dst) {
+			return n + 1
+		}
+		dst[n] = b[from:i]
+		n++
+		from = -1
 	}
 	return n
 }
@@ -220,6 +263,7 @@ func number(b []byte) (int, error) {
 	return n, nil
 }
 
+// equalFold compares with a verb in upper case.
 func equalFold(b []byte, verb string) bool {
 	if len(b) != len(verb) {
 		return false

@@ -5,37 +5,31 @@ import (
 	"context"
 	"time"
 
-	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
 // publisher gathers the messages of one connection into batches.
 type publisher struct {
-	c       *conn
+	c    *conn
+	now  int64 // of the last read, milliseconds
+	msgs int64 // not yet counted
+	size int64
+
 	targets map[string]*target
-	made    time.Time       // of targets
+	last    *target // of the last message
+	made    time.Time
 	changed <-chan struct{} // topics differ from what targets say
 
-	// the batch being gathered: messages in a row for one shard
-	build *shard.Builder
-	cur   *target
-	relay []shard.Message
-}
-
-// target is where messages of one subject go.
-type target struct {
-	subject string
-	topic   *shard.Topic // nil: relayed
-	id      shard.ID
-	named   bool // the subject differs from the topic's name
-	keyed   bool // the subject is the key
-	denied  bool
-	invalid bool
+	// The batch being gathered: messages in a row for one shard.
+	build   *shard.Builder
+	cur     *target
+	hint    int // size of the last batch
+	relay   []shard.Message
+	record  shard.Record   // scratch
+	headers []shard.Header // scratch
 }
 
 const (
-	maxTargets   = 4096
-	targetsAge   = time.Second // how long a change of access rules may go unseen
 	batchBytes   = 512 << 10
 	stallBackoff = 20 * time.Millisecond
 )
@@ -44,120 +38,123 @@ func newPublisher(c *conn) publisher {
 	return publisher{c: c, targets: make(map[string]*target)}
 }
 
-// publish takes one PUB or HPUB.
-func (p *publisher) publish(ctx context.Context, cmd *command) {
-	c := p.c
-	st := c.s.env.Stats
-	st.MessagesIn.Add(1)
-	st.BytesIn.Add(int64(len(cmd.payload)))
-	t, err := p.target(ctx, cmd.subject, len(cmd.reply) > 0)
-	if err != nil {
-		c.s.env.Log.Warn("publish refused", "subject", string(cmd.subject), "error", err)
-		p.refuse(ctx, cmd.reply, err)
-		return
-	}
-	switch {
-	case t.invalid:
-		c.softError("Invalid Publish Subject")
-		return
-	case t.denied:
-		c.permission("Publish to", t.subject)
-		return
-	}
-	r := shard.Record{Timestamp: time.Now().UnixMilli(), Value: cmd.payload}
-	if r.Value == nil {
-		r.Value = []byte{}
-	}
-	if t.named {
-		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderSubject, Value: []byte(t.subject)})
-	}
-	if t.keyed {
-		r.Key = []byte(t.subject)
-	}
-	if len(cmd.reply) > 0 {
-		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderReplySubject, Value: cmd.reply})
-	}
-	if len(cmd.headers) > 0 {
-		var ok bool
-		if r.Headers, ok = parseHeaders(r.Headers, cmd.headers); !ok {
-			c.softError("Invalid Message Headers")
-			return
-		}
-	}
-	request := len(cmd.reply) > 0 && c.opts.NoResponders
-	if t.topic == nil {
-		p.addRelay(ctx, t, &r, request)
-		return
-	}
-	if request && !c.s.env.Broker.Live.Interest(t.subject) {
-		defer p.noResponders(ctx, string(cmd.reply))
-	}
-	p.add(ctx, t, &r)
-}
-
-// target finds where a subject goes; a request makes no topic.
-func (p *publisher) target(ctx context.Context, subject []byte, request bool) (*target, error) {
+// begin starts the work on what one read brought.
+func (p *publisher) begin(now time.Time) {
+	p.now = now.UnixMilli()
 	select {
 	case <-p.changed:
 		p.reset()
 	default:
-	}
-	if t := p.targets[string(subject)]; t != nil && (t.topic != nil || request || shard.Relayed(t.subject)) {
-		if time.Since(p.made) < targetsAge {
-			return t, nil
+		if now.Sub(p.made) >= targetsAge {
+			p.reset()
 		}
-		p.reset()
 	}
-	if p.changed == nil || len(p.targets) >= maxTargets {
-		p.reset()
-	}
-	t, err := p.resolve(ctx, string(subject), request)
-	if err == nil {
-		p.targets[t.subject] = t
-	}
-	return t, err
 }
 
-func (p *publisher) reset() {
-	clear(p.targets)
-	p.made = time.Now()
-	p.changed = p.c.s.env.Broker.Topics.Changed()
+// count adds what was published to the counters.
+func (p *publisher) count() {
+	if p.msgs == 0 {
+		return
+	}
+	st := p.c.s.env.Stats
+	st.MessagesIn.Add(p.msgs)
+	st.BytesIn.Add(p.size)
+	p.c.stats.msgsIn.Add(p.msgs)
+	p.c.stats.bytesIn.Add(p.size)
+	p.msgs, p.size = 0, 0
 }
 
-func (p *publisher) resolve(ctx context.Context, subject string, request bool) (*target, error) {
+// publish takes one PUB or HPUB, and tells whether it was accepted.
+func (p *publisher) publish(ctx context.Context, cmd *command) bool {
 	c := p.c
-	t := &target{subject: subject}
-	if badSubject(subject, c.opts.Pedantic) {
-		t.invalid = true
-		return t, nil
-	}
-	if !c.s.env.Auth.Allowed(c.principal, c.nc.RemoteAddr(), shard.OpPublish, gateway.ResourceSubject, subject) {
-		t.denied = true
-		return t, nil
-	}
-	if shard.Relayed(subject) {
-		return t, nil
-	}
-	topic, err := c.s.env.Broker.Topics.Resolve(ctx, subject, !request)
-	if err != nil {
-		if request && shard.KindOf(err) == shard.KindNotFound {
-			return t, nil
+	p.msgs++
+	p.size += int64(len(cmd.headers) + len(cmd.payload))
+	t := p.target(ctx, cmd)
+	switch t.kind {
+	case targetInvalid:
+		c.s.env.Stats.Dropped.Add(1)
+		if c.opts.Pedantic {
+			c.softError(softPubSubject)
 		}
-		return nil, err
+		return !c.opts.Pedantic
+	case targetDenied:
+		c.permission("Publish to", t.subject, "")
+		return false
+	case targetFailed:
+		p.refuse(ctx, t.subject, cmd.reply, t.err)
+		return false
 	}
-	t.topic, t.id = topic, topic.ShardOf(nil, subject)
-	t.named, t.keyed = topic.Name != subject, topic.CapturesMany()
-	return t, nil
+	r := &p.record
+	if !p.fillRecord(r, t, cmd) {
+		p.refuse(ctx, t.subject, cmd.reply, errBadHeaders)
+		return false
+	}
+	request := len(cmd.reply) > 0 && c.opts.NoResponders
+	if t.kind == targetNobody {
+		if request {
+			p.flush(ctx)
+			c.sendStatus(t.subject, cmd.reply, statusNoReply)
+		}
+		return true
+	}
+	if t.kind != targetStored {
+		p.addRelay(ctx, t, r, request)
+		return true
+	}
+	p.add(ctx, t, r)
+	if request && !c.s.env.Broker.Live.Interest(t.subject) {
+		p.flush(ctx)
+		c.sendStatus(t.subject, cmd.reply, statusNoReply)
+	}
+	return true
 }
+
+var errBadHeaders = shard.Errorf(shard.KindInvalid, "malformed header block")
+
+// fillRecord makes the record of a command; it shares memory with the read
+// buffer.
+func (p *publisher) fillRecord(r *shard.Record, t *target, cmd *command) bool {
+	hs := p.headers[:0]
+	*r = shard.Record{Timestamp: p.now, Value: cmd.payload}
+	if r.Value == nil {
+		r.Value = []byte{}
+	}
+	if t.named {
+		hs = append(hs, shard.Header{Name: shard.HeaderSubject, Value: t.bytes})
+	}
+	if t.keyed {
+		r.Key = t.bytes
+	}
+	if len(cmd.reply) > 0 {
+		hs = append(hs, shard.Header{Name: shard.HeaderReplySubject, Value: cmd.reply})
+	}
+	ok := true
+	if len(cmd.headers) > 0 {
+		hs, ok = parseHeaders(hs, cmd.headers)
+	}
+	p.headers = hs[:0]
+	if len(hs) > 0 {
+		r.Headers = hs
+	}
+	return ok
+}
+
+// recordOverhead is more than a batch adds to a record's own bytes, but for what
+// headers add.
+const recordOverhead = 32
 
 // add puts a record into the batch being gathered; one for another shard ends
 // the batch, so that order holds across subjects.
 func (p *publisher) add(ctx context.Context, t *target, r *shard.Record) {
-	if len(p.relay) > 0 || p.cur != nil && (p.cur.id != t.id || p.build.Size() > batchBytes) {
+	size := r.Size() + recordOverhead + 8*len(r.Headers)
+	if len(p.relay) > 0 || p.cur != nil && (p.cur.id != t.id || p.build.Size()+size > p.cur.limit) {
 		p.flush(ctx)
 	}
 	if p.cur == nil {
-		p.cur, p.build = t, shard.NewBuilder(r.Size()+64)
+		// What is read already bounds what will be added; the last batch tells
+		// whether subjects alternate.
+		room := min(size+p.c.parse.buffered(), max(2*p.hint, size), batchBytes+size)
+		p.cur, p.build = t, shard.NewBuilder(room)
 	}
 	p.build.Add(r)
 }
@@ -168,10 +165,7 @@ func (p *publisher) addRelay(ctx context.Context, t *target, r *shard.Record, re
 	}
 	cp := *r
 	cp.Value = bytes.Clone(r.Value)
-	cp.Headers = make([]shard.Header, len(r.Headers))
-	for i, h := range r.Headers {
-		cp.Headers[i] = shard.Header{Name: h.Name, Value: bytes.Clone(h.Value)}
-	}
+	cp.Headers = cloneHeaders(r.Headers)
 	m := shard.Message{Subject: t.subject, Record: &cp, Origin: p.c.nc.Origin}
 	if !request {
 		p.relay = append(p.relay, m)
@@ -180,7 +174,7 @@ func (p *publisher) addRelay(ctx context.Context, t *target, r *shard.Record, re
 	p.flush(ctx)
 	if p.c.s.env.Broker.Live.Relay([]shard.Message{m}) == 0 {
 		reply, _ := r.Header(shard.HeaderReplySubject)
-		p.sendStatus(string(reply), "503")
+		p.c.sendStatus(t.subject, reply, statusNoReply)
 	}
 }
 
@@ -188,79 +182,67 @@ func (p *publisher) addRelay(ctx context.Context, t *target, r *shard.Record, re
 func (p *publisher) flush(ctx context.Context) {
 	if len(p.relay) > 0 {
 		p.c.s.env.Broker.Live.Relay(p.relay)
-		p.relay = nil
+		clear(p.relay)
+		p.relay = p.relay[:0]
 	}
 	if p.cur == nil {
 		return
 	}
 	t, b := p.cur, p.build.Build()
-	p.cur, p.build = nil, nil
+	p.cur, p.build, p.hint = nil, nil, b.Size()
+	p.append(ctx, t, b)
+}
+
+// append hands a batch to the log. While the log is full the client is not read.
+func (p *publisher) append(ctx context.Context, t *target, b *shard.Batch) {
+	// Memory durability completes within the call: nobody is promised more.
+	opts := shard.AppendOptions{Durability: shard.DurabilityMemory, Origin: p.c.nc.Origin}
 	for ctx.Err() == nil {
 		var err error
-		// Memory durability completes within the call: nobody is promised more.
-		p.c.s.env.Broker.Log.Append(ctx, t.id, b, shard.AppendOptions{Durability: shard.DurabilityMemory, Origin: p.c.nc.Origin},
-			shard.CompletionFunc(func(r shard.AppendResult) { err = r.Err }))
+		p.c.s.env.Broker.Log.Append(ctx, t.id, b, opts, shard.CompletionFunc(func(r shard.AppendResult) { err = r.Err }))
 		if err == nil {
 			return
 		}
-		if shard.KindOf(err) != shard.KindUnavailable {
-			p.c.s.env.Log.Warn("publish failed", "subject", t.subject, "error", err)
-			p.c.softError("Publish failed: " + shard.KindOf(err).String())
+		switch k := shard.KindOf(err); {
+		case k == shard.KindUnavailable:
+			select {
+			case <-time.After(stallBackoff):
+			case <-ctx.Done():
+			}
+		case k == shard.KindTooLarge && b.Count() > 1:
+			t.limit = max(b.Size()/2, 1024)
+			p.halve(ctx, t, b)
+			return
+		default:
+			p.dropped(b.Count(), t.subject, err)
 			return
 		}
-		select { // the log is full: the client is not read until there is room
-		case <-time.After(stallBackoff):
-		case <-ctx.Done():
-		}
 	}
 }
 
-// refuse answers a request that cannot be published.
-func (p *publisher) refuse(_ context.Context, reply []byte, err error) {
-	if len(reply) > 0 {
-		p.sendStatus(string(reply), status(err))
+// halve appends a batch in two parts: a topic's own bound is for batches.
+func (p *publisher) halve(ctx context.Context, t *target, b *shard.Batch) {
+	rs, err := b.Records()
+	if err != nil || len(rs) < 2 {
+		p.dropped(b.Count(), t.subject, err)
 		return
 	}
-	p.c.softError("Publish failed: " + shard.KindOf(err).String())
+	mid := len(rs) / 2
+	p.append(ctx, t, shard.BatchOf(rs[:mid]...))
+	p.append(ctx, t, shard.BatchOf(rs[mid:]...))
 }
 
-func (p *publisher) noResponders(ctx context.Context, reply string) {
-	p.flush(ctx)
-	p.sendStatus(reply, "503")
+// refuse answers a request that cannot be published. A plain publish is promised
+// nothing, and clients close on an error they do not know: it is only counted.
+func (p *publisher) refuse(ctx context.Context, subject string, reply []byte, err error) {
+	p.dropped(1, subject, err)
+	if len(reply) > 0 {
+		p.flush(ctx)
+		p.c.sendStatus(subject, reply, status(err))
+	}
 }
 
-// sendStatus relays a status message to a reply subject.
-func (p *publisher) sendStatus(reply, code string) {
-	p.c.s.env.Broker.Live.Relay([]shard.Message{{Subject: reply, Record: &shard.Record{
-		Timestamp: time.Now().UnixMilli(), Value: []byte{},
-		Headers: []shard.Header{{Name: headerStatus, Value: []byte(code)}},
-	}}})
-}
-
-// parseHeaders reads a header block; names with the reserved prefix are left out.
-func parseHeaders(hs []shard.Header, b []byte) ([]shard.Header, bool) {
-	line, rest, ok := bytes.Cut(b, []byte("\r\n"))
-	if !ok || !bytes.HasPrefix(line, []byte(headerLine)) {
-		return hs, false
-	}
-	if code := bytes.TrimSpace(line[len(headerLine):]); len(code) > 0 {
-		hs = append(hs, shard.Header{Name: headerStatus, Value: code})
-	}
-	for len(rest) > 0 {
-		line, rest, ok = bytes.Cut(rest, []byte("\r\n"))
-		if !ok {
-			return hs, false
-		}
-		if len(line) == 0 {
-			return hs, len(rest) == 0
-		}
-		name, value, ok := bytes.Cut(line, []byte(":"))
-		if !ok || len(name) == 0 {
-			return hs, false
-		}
-		if n := string(name); !shard.Reserved(n) {
-			hs = append(hs, shard.Header{Name: n, Value: bytes.TrimLeft(value, " \t")})
-		}
-	}
-	return hs, false
+func (p *publisher) dropped(n int, subject string, err error) {
+	p.c.s.env.Stats.Dropped.Add(int64(n))
+	p.c.s.complain(subject, n, err)
 }

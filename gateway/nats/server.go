@@ -4,31 +4,62 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
-	"encoding/json"
 	"fmt"
-	"net"
-	"slices"
-	"strconv"
+	"net/http"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/shard"
 )
 
-// Config is the gateway's part of the configuration.
+// Config is the gateway's part of the configuration. Sizes are in bytes.
 type Config struct {
-	// MaxPayload in bytes; messages over it are refused.
+	// MaxPayload bounds payload and headers of a message.
 	MaxPayload int `mapstructure:"max_payload"`
-	// PingInterval is the time between server pings; PingMax unanswered ones
-	// end the connection.
+	// MaxControlLine bounds a command line; CONNECT may have 16 KiB.
+	MaxControlLine int `mapstructure:"max_control_line"`
+	// PingInterval is the time between server pings to a silent client; PingMax
+	// unanswered ones end the connection.
 	PingInterval time.Duration `mapstructure:"ping_interval"`
 	PingMax      int           `mapstructure:"ping_max"`
-	// WriteDeadline bounds one write to a client.
+	// WriteDeadline bounds one write to a client, of at most 1 MiB.
 	WriteDeadline time.Duration `mapstructure:"write_deadline"`
+	// AuthTimeout bounds the time until a client is logged in, TLS included.
+	AuthTimeout time.Duration `mapstructure:"auth_timeout"`
+	// HandshakeFirst is when a TLS listener does the handshake before INFO:
+	// "false", "true", or "auto" or a duration, the time within which the client
+	// may begin with it before it is sent INFO in the clear.
+	HandshakeFirst string `mapstructure:"handshake_first"`
+	// AllowNonTLS lets clients of a TLS listener go on without.
+	AllowNonTLS bool `mapstructure:"allow_non_tls"`
+	// InboxPrefixes are those of reply subjects besides "_INBOX.", never stored:
+	// what clients are given as their inbox prefix.
+	InboxPrefixes []string `mapstructure:"inbox_prefixes"`
 }
 
 func defaultConfig(l gateway.Limits) Config {
-	return Config{MaxPayload: min(1<<20, l.MaxMessageBytes), PingInterval: 2 * time.Minute, PingMax: 2, WriteDeadline: 10 * time.Second}
+	return Config{MaxPayload: min(1<<20, l.MaxMessageBytes), MaxControlLine: defaultControlLine,
+		PingInterval: 2 * time.Minute, PingMax: 2, WriteDeadline: 10 * time.Second, AuthTimeout: 5 * time.Second}
+}
+
+func (c *Config) check(l gateway.Limits) error {
+	switch {
+	case c.MaxPayload <= 0 || c.MaxPayload > l.MaxMessageBytes:
+		return fmt.Errorf("nats: max_payload %d is not within (0, %d]", c.MaxPayload, l.MaxMessageBytes)
+	case c.MaxControlLine < 128 || c.MaxControlLine > 1<<20:
+		return fmt.Errorf("nats: max_control_line %d is not within [128, %d]", c.MaxControlLine, 1<<20)
+	case c.PingInterval <= 0 || c.PingMax <= 0 || c.WriteDeadline <= 0 || c.AuthTimeout <= 0:
+		return fmt.Errorf("nats: ping_interval, ping_max, write_deadline and auth_timeout have to be positive")
+	}
+	for _, p := range c.InboxPrefixes {
+		if valid, literal := validSubject(strings.TrimSuffix(p, ".")); !valid || !literal {
+			return fmt.Errorf("nats: inbox prefix %q is not a subject", p)
+		}
+	}
+	return nil
 }
 
 // Protocol describes the gateway.
@@ -36,8 +67,9 @@ func Protocol() gateway.Protocol {
 	return gateway.Protocol{
 		Name: "nats",
 		Listeners: []gateway.ListenerSpec{
-			{Key: "listen", Port: 4222},
+			{Key: "listen", Port: 4222, OwnTLS: true},
 			{Key: "ws_listen", Port: 9222, Subprotocols: []string{"nats"}},
+			{Key: monitorKey, Port: 8222, HTTP: true},
 		},
 		New: New,
 	}
@@ -45,93 +77,83 @@ func Protocol() gateway.Protocol {
 
 // Server is the NATS gateway.
 type Server struct {
-	env gateway.Env
-	cfg Config
-	id  string
+	env     gateway.Env
+	cfg     Config
+	first   handshakeFirst
+	id      string
+	start   time.Time
+	buffers sync.Pool // of *[]byte, for outboxes
+
+	inserts, removes, total, stale atomic.Int64
+	http                           [len(endpoints)]atomic.Int64 // requests served
 
 	mu struct {
-		sync.Mutex
-		conns    map[*conn]struct{}
+		sync.RWMutex
+		conns    map[shard.Origin]*conn
 		draining bool
+	}
+	complaints struct {
+		sync.Mutex
+		last   time.Time
+		silent int
 	}
 }
 
 // New makes the gateway.
 func New(env gateway.Env) (gateway.Server, error) {
-	s := &Server{env: env, cfg: defaultConfig(env.Limits)}
+	s := &Server{env: env, cfg: defaultConfig(env.Limits), start: time.Now()}
 	if err := env.Config(&s.cfg); err != nil {
 		return nil, err
 	}
-	if s.cfg.MaxPayload <= 0 || s.cfg.MaxPayload > env.Limits.MaxMessageBytes || s.cfg.PingInterval <= 0 || s.cfg.PingMax <= 0 || s.cfg.WriteDeadline <= 0 {
-		return nil, fmt.Errorf("nats: max_payload %d has to be within (0, %d], the intervals positive", s.cfg.MaxPayload, env.Limits.MaxMessageBytes)
+	if err := s.cfg.check(env.Limits); err != nil {
+		return nil, err
+	}
+	for i, p := range s.cfg.InboxPrefixes {
+		s.cfg.InboxPrefixes[i] = strings.TrimSuffix(p, ".") + "."
+	}
+	var err error
+	if s.first, err = parseHandshakeFirst(s.cfg.HandshakeFirst); err != nil {
+		return nil, err
 	}
 	var id [32]byte
 	_, _ = rand.Read(id[:]) // crypto/rand does not fail
 	s.id = "N" + base32.StdEncoding.EncodeToString(id[:])[:55]
-	s.mu.conns = make(map[*conn]struct{})
+	s.mu.conns = make(map[shard.Origin]*conn)
 	return s, nil
 }
 
-// protocolVersion is what clients compare to know a server's features.
-const protocolVersion = "2.10.0"
-
-// info is the INFO message (NATS client protocol).
-type info struct {
-	ServerID     string   `json:"server_id"`
-	ServerName   string   `json:"server_name"`
-	Version      string   `json:"version"`
-	Proto        int      `json:"proto"`
-	Go           string   `json:"go"`
-	Host         string   `json:"host"`
-	Port         int      `json:"port"`
-	Headers      bool     `json:"headers"`
-	MaxPayload   int      `json:"max_payload"`
-	AuthRequired bool     `json:"auth_required,omitempty"`
-	ClientID     uint64   `json:"client_id"`
-	ClientIP     string   `json:"client_ip,omitempty"`
-	Nonce        string   `json:"nonce,omitempty"`
-	ConnectURLs  []string `json:"connect_urls,omitempty"`
-	LameDuckMode bool     `json:"ldm,omitempty"`
-}
-
-func (s *Server) info(c *conn) info {
-	self := s.env.Broker.Cluster.Self()
-	host, port, _ := net.SplitHostPort(self.Addresses["nats"])
-	n, _ := strconv.Atoi(port)
-	ip, _, _ := net.SplitHostPort(c.nc.RemoteAddr().String())
-	_, anonymous := s.env.Auth.Anonymous(c.nc.RemoteAddr())
-	i := info{ServerID: s.id, ServerName: self.Name, Version: protocolVersion, Proto: 1, Go: "go", Host: host, Port: n,
-		Headers: true, MaxPayload: s.cfg.MaxPayload, AuthRequired: anonymous != nil, ClientID: uint64(c.nc.Origin),
-		ClientIP: ip, Nonce: c.nonce}
-	for _, node := range s.env.Broker.Cluster.Nodes() {
-		if a := node.Addresses["nats"]; a != "" && node.ID != self.ID {
-			i.ConnectURLs = append(i.ConnectURLs, a)
-		}
-	}
-	slices.Sort(i.ConnectURLs)
-	return i
-}
-
-func encodeInfo(i info) []byte {
-	b, err := json.Marshal(i)
-	if err != nil { // a struct of plain fields
-		panic("internal error: encode INFO: " + err.Error())
-	}
-	return append(append([]byte("INFO "), b...), "\r\n"...)
-}
-
 // ServeConn implements gateway.Server.
-func (s *Server) ServeConn(ctx context.Context, nc *gateway.Conn) {
-	c := newConn(s, nc)
+func (s *Server) ServeConn(ctx context.Context, nc *gateway.Conn) { newConn(s, nc).serve(ctx) }
+
+// HTTPHandler implements gateway.HTTPServer: monitoring.
+func (s *Server) HTTPHandler(string) http.Handler { return s.Monitor() }
+
+func (s *Server) add(c *conn) {
 	s.mu.Lock()
-	s.mu.conns[c] = struct{}{}
+	s.mu.conns[c.nc.Origin] = c
+	draining := s.mu.draining
 	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		delete(s.mu.conns, c)
-		s.mu.Unlock()
-	}()
-	c.serve(ctx)
+	s.total.Add(1)
+	if draining {
+		c.lameDuck()
+	}
+}
+
+func (s *Server) remove(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.mu.conns, c.nc.Origin)
+}
+
+// list gives the open connections.
+func (s *Server) list() []*conn {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	conns := make([]*conn, 0, len(s.mu.conns))
+	for _, c := range s.mu.conns {
+		conns = append(conns, c)
+	}
+	return conns
 }
 
 // Drain implements gateway.Server: lame duck mode tells clients to reconnect
@@ -139,17 +161,55 @@ func (s *Server) ServeConn(ctx context.Context, nc *gateway.Conn) {
 func (s *Server) Drain(ctx context.Context) {
 	s.mu.Lock()
 	s.mu.draining = true
-	conns := make([]*conn, 0, len(s.mu.conns))
-	for c := range s.mu.conns {
-		conns = append(conns, c)
-	}
 	s.mu.Unlock()
+	conns := s.list()
 	for _, c := range conns {
-		i := s.info(c)
-		i.LameDuckMode = true
-		c.out.send(encodeInfo(i))
+		c.lameDuck()
 	}
 	for _, c := range conns {
-		c.out.flushed(ctx)
+		c.out.wait(ctx, 0)
 	}
+}
+
+func (s *Server) draining() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.mu.draining
+}
+
+// stallPublisher makes a publisher wait, before it reads on, for a subscriber
+// that its messages congest. Others who publish are not ours to stop.
+func (s *Server) stallPublisher(origin shard.Origin, o *outbox) {
+	s.mu.RLock()
+	c := s.mu.conns[origin]
+	s.mu.RUnlock()
+	if c != nil {
+		c.stall.Store(o)
+	}
+}
+
+// inbox tells whether a subject is below one of the configured inbox prefixes.
+func (s *Server) inbox(subject string) bool {
+	for _, p := range s.cfg.InboxPrefixes {
+		if strings.HasPrefix(subject, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// complaintInterval keeps clients from filling the log.
+const complaintInterval = 5 * time.Second
+
+// complain logs messages that were dropped, and how many more were since the
+// last line.
+func (s *Server) complain(subject string, n int, err error) {
+	s.complaints.Lock()
+	defer s.complaints.Unlock()
+	if time.Since(s.complaints.last) < complaintInterval {
+		s.complaints.silent += n
+		return
+	}
+	s.env.Log.Warn("messages dropped", "subject", subject, "count", n, "more_since_last", s.complaints.silent, "error", err)
+	s.complaints.last, s.complaints.silent = time.Now(), 0
 }

@@ -1,23 +1,34 @@
 package nats
 
 import (
-	"errors"
 	"strings"
-	"sync/atomic"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
-var errInvalidSubject = errors.New("Invalid Subject")
-
-// subscription is one SUB.
+// subscription is one SUB. Its counters are guarded by the outbox's mutex.
 type subscription struct {
 	id        shard.SubID
 	sid       string
-	delivered atomic.Int64
-	max       atomic.Int64 // 0: no bound
+	queue     string
+	filter    shard.Filter
+	subject   string
+	delivered int64
+	max       int64 // 0: no bound
 }
+
+// take gives how many of n messages the subscription still wants.
+func (s *subscription) take(n int) int {
+	if s.max > 0 {
+		n = int(min(int64(n), max(s.max-s.delivered, 0)))
+	}
+	s.delivered += int64(n)
+	return n
+}
+
+// over tells whether it got all it wanted.
+func (s *subscription) over() bool { return s.max > 0 && s.delivered >= s.max }
 
 // sub executes SUB subject [queue] sid.
 func (c *conn) sub(args []byte) error {
@@ -26,45 +37,64 @@ func (c *conn) sub(args []byte) error {
 	if n < 2 || n > 3 {
 		return errParser
 	}
-	subject, sid, queue := string(f[0]), string(f[n-1]), ""
+	s := &subscription{subject: string(f[0]), sid: string(f[n-1])}
 	if n == 3 {
-		queue = string(f[1])
+		s.queue = string(f[1])
 	}
-	filter, err := shard.ParseSubjectFilter(subject)
-	if err != nil {
-		c.softError("Invalid Subject")
+	var err error
+	if s.filter, err = shard.ParseSubjectFilter(s.subject); err != nil {
+		c.softError(softSubject)
 		return nil
 	}
-	if !c.s.env.Auth.Allowed(c.principal, c.nc.RemoteAddr(), shard.OpSubscribe, gateway.ResourceSubject, subject) {
-		c.permission("Subscription to", subject)
+	if !c.s.env.Auth.Allowed(c.principal, c.nc.RemoteAddr(), shard.OpSubscribe, gateway.ResourceSubject, s.subject) {
+		c.permission("Subscription to", s.subject, s.queue)
 		return nil
 	}
-	c.subs.Lock()
-	if c.subs.bySID[sid] != nil { // nats-server keeps the first and says nothing
-		c.subs.Unlock()
+	switch c.put(s) {
+	case putKnown: // nats-server keeps the first and says nothing
 		c.ok()
 		return nil
-	}
-	if len(c.subs.bySID) >= c.s.env.Limits.MaxSubscriptions {
-		c.subs.Unlock()
-		return errMaxSubscriptions
-	}
-	c.subs.next++
-	s := &subscription{id: c.subs.next, sid: sid}
-	c.subs.bySID[sid], c.subs.byID[s.id] = s, s
-	c.subs.Unlock()
-	opts := shard.LiveOptions{Queue: queue}
-	if c.opts.Echo != nil && !*c.opts.Echo {
-		opts.NotFrom = c.nc.Origin
-	}
-	if err := c.live.Add(s.id, filter, opts); err != nil {
-		c.drop(s)
-		c.softError("Invalid Subject")
+	case putFull:
+		c.softError(softMaxSubs)
 		return nil
 	}
-	c.s.env.Stats.Subscriptions.Add(1)
+	opts := shard.LiveOptions{Queue: s.queue}
+	if !c.opts.Echo {
+		opts.NotFrom = c.nc.Origin
+	}
+	if err := c.live.Add(s.id, s.filter, opts); err != nil {
+		c.drop(s)
+		c.softError(softSubject)
+		return nil
+	}
 	c.ok()
 	return nil
+}
+
+type putResult uint8
+
+const (
+	putNew putResult = iota
+	putKnown
+	putFull
+)
+
+// put registers a subscription before the hub can deliver to it.
+func (c *conn) put(s *subscription) putResult {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	switch {
+	case c.subs.bySID[s.sid] != nil:
+		return putKnown
+	case len(c.subs.bySID) >= c.s.env.Limits.MaxSubscriptions:
+		return putFull
+	}
+	c.subs.next++
+	s.id = c.subs.next
+	c.subs.bySID[s.sid], c.subs.byID[s.id] = s, s
+	c.s.env.Stats.Subscriptions.Add(1)
+	c.s.inserts.Add(1)
+	return putNew
 }
 
 // unsub executes UNSUB sid [max].
@@ -81,43 +111,61 @@ func (c *conn) unsub(args []byte) error {
 			return err
 		}
 	}
-	c.subs.Lock()
+	c.out.mu.Lock()
 	s := c.subs.bySID[string(f[0])]
-	c.subs.Unlock()
+	ended := false
 	if s != nil {
-		s.max.Store(int64(most))
-		if most == 0 || s.delivered.Load() >= int64(most) {
-			c.live.Remove(s.id)
-			c.drop(s)
-			c.s.env.Stats.Subscriptions.Add(-1)
+		s.max = int64(most)
+		if ended = most == 0 || s.over(); ended {
+			c.dropLocked(s)
 		}
+	}
+	c.out.mu.Unlock()
+	if ended {
+		c.live.Remove(s.id)
 	}
 	c.ok()
 	return nil
 }
 
 func (c *conn) drop(s *subscription) {
-	c.subs.Lock()
-	defer c.subs.Unlock()
-	if c.subs.bySID[s.sid] == s {
-		delete(c.subs.bySID, s.sid)
-		delete(c.subs.byID, s.id)
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.dropLocked(s)
+}
+
+// dropLocked forgets a subscription, once. out.mu is locked.
+func (c *conn) dropLocked(s *subscription) {
+	if c.subs.byID[s.id] != s {
+		return
+	}
+	delete(c.subs.byID, s.id)
+	delete(c.subs.bySID, s.sid)
+	c.s.env.Stats.Subscriptions.Add(-1)
+	c.s.removes.Add(1)
+}
+
+// dropAll forgets all subscriptions of a connection that ended.
+func (c *conn) dropAll() {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	for _, s := range c.subs.byID {
+		c.dropLocked(s)
 	}
 }
 
-// badSubject tells whether a subject to publish to is malformed: empty tokens,
-// or wildcards (those only where the client is pedantic, as nats-server).
-func badSubject(s string, pedantic bool) bool {
+// validSubject tells whether no token is empty, and whether none is a wildcard.
+func validSubject(s string) (valid, literal bool) {
 	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") || shard.CheckSubject(s) != nil {
-		return true
+		return false, false
 	}
-	if !pedantic {
-		return false
+	if strings.IndexByte(s, '*') < 0 && strings.IndexByte(s, '>') < 0 {
+		return true, true
 	}
 	for t := range strings.SplitSeq(s, ".") {
 		if t == "*" || t == ">" {
-			return true
+			return true, false
 		}
 	}
-	return false
+	return true, true
 }

@@ -18,14 +18,14 @@ type importRule struct {
 // package itself, or a sibling below the same rule's folder, is allowed where the rule names it.
 var importRules = []importRule{
 	{"cmd", []string{"*"}, "commands join everything"},
-	{"shard/shardmem", []string{"shard", "engine/live", "engine/group"}, "the in-memory implementation shares the engine's pure parts"},
+	{"shard/shardmem", []string{"shard", "engine/live", "engine/group", "engine/producer"}, "the in-memory implementation shares the engine's pure parts"},
 	{"shard/shardtest", []string{"shard", "engine/live", "engine/group"}, "the conformance suite knows the API and pure parts only"},
 	{"shard", nil, "the API is a leaf"},
 	{"engine/live", []string{"=shard"}, "pure: usable without a WAL, tier or catalog"},
-	{"engine/group", []string{"=shard"}, "pure: usable without a WAL, tier or catalog"},
+	{"engine/group", []string{"=shard", "engine/live"}, "pure: usable without a WAL, tier or catalog"},
 	{"engine", []string{"shard", "engine", "wal", "tier", "catalog", "internal"}, "the only joiner of wal, tier and catalog"},
 	{"wal", []string{"=shard", "wal", "internal/vfs"}, "knows no other layer"},
-	{"tier/store", []string{"tier/store"}, "object stores know nothing of records"},
+	{"tier/store", []string{"tier/store", "internal/vfs"}, "object stores know nothing of records"},
 	{"tier", []string{"=shard", "tier"}, "knows no other layer"},
 	{"catalog", []string{"=shard", "catalog"}, "knows no other layer"},
 	{"gateway/gatewaytest", []string{"=shard", "shard/shardmem", "shard/shardtest", "gateway"}, "what gateway tests run on"},

@@ -29,17 +29,17 @@ const ReadyWithin = 30 * time.Second
 
 // Ports are the TCP ports of one broker, all on 127.0.0.1.
 type Ports struct {
-	MQTT, MQTTWS, Kafka, NATS, AMQP, Admin int
+	MQTT, MQTTWS, Kafka, NATS, NATSWS, NATSMonitor, AMQP, Admin int
 }
 
 // StandardPorts are the ports a broker listens on without configuration.
-var StandardPorts = Ports{MQTT: 1883, MQTTWS: 8083, Kafka: 9092, NATS: 4222, AMQP: 5672, Admin: 8080}
+var StandardPorts = Ports{MQTT: 1883, MQTTWS: 8083, Kafka: 9092, NATS: 4222, NATSWS: 9222, NATSMonitor: 8222, AMQP: 5672, Admin: 8080}
 
 func (p *Ports) each() []*int {
-	return []*int{&p.MQTT, &p.MQTTWS, &p.Kafka, &p.NATS, &p.AMQP, &p.Admin}
+	return []*int{&p.MQTT, &p.MQTTWS, &p.Kafka, &p.NATS, &p.NATSWS, &p.NATSMonitor, &p.AMQP, &p.Admin}
 }
 
-// RandomPorts returns six free ports.
+// RandomPorts returns free ports.
 func RandomPorts() (Ports, error) {
 	var p Ports
 	for _, port := range p.each() {
@@ -72,6 +72,8 @@ func serveArgs(dataDir string, p Ports, configFile string) []string {
 		"--mqtt.ws-listen", Addr(p.MQTTWS),
 		"--kafka.listen", Addr(p.Kafka),
 		"--nats.listen", Addr(p.NATS),
+		"--nats.ws-listen", Addr(p.NATSWS),
+		"--nats.monitor-listen", Addr(p.NATSMonitor),
 		"--amqp.listen", Addr(p.AMQP),
 		"--admin.listen", Addr(p.Admin),
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -70,26 +71,38 @@ func Tool(name string) (string, error) {
 	return "", fmt.Errorf("find tool %s: neither in %s nor on the PATH; run `make tools`", name, dir)
 }
 
+// Ports are taken from below those that the system gives to clients (32768 and up on Linux): while
+// a broker is down and its clients try to come back, none of them may get its port, or, connecting
+// from a port to itself, itself.
+const (
+	lowestPort  = 12000
+	highestPort = 32000
+)
+
 // FreePort returns a TCP port of 127.0.0.1 that nothing listens on and that this process has not
 // returned before. Another process may still take it first.
 func FreePort() (int, error) {
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, fmt.Errorf("find free port: %w", err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
-			return 0, fmt.Errorf("find free port: %w", err)
-		}
-		if _, used := handedOut.LoadOrStore(port, true); !used {
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.rnd == nil {
+		ports.rnd = rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(os.Getpid())))
+		ports.used = map[int]bool{}
+	}
+	for range 1000 {
+		port := lowestPort + ports.rnd.IntN(highestPort-lowestPort)
+		if !ports.used[port] && PortFree(port) {
+			ports.used[port] = true
 			return port, nil
 		}
 	}
-	return 0, errors.New("find free port: every port offered was handed out before")
+	return 0, errors.New("find free port: none of 1000 ports tried was free")
 }
 
-var handedOut sync.Map // port -> true
+var ports struct {
+	sync.Mutex
+	rnd  *rand.Rand
+	used map[int]bool
+}
 
 // PortFree tells whether 127.0.0.1:port can be listened on now.
 func PortFree(port int) bool {

@@ -140,7 +140,7 @@ func (s *Store) open(ctx context.Context, op, key string) (vfs.File, error) {
 	f, err := s.fs.Open(s.file(key), vfs.ReadOnly)
 	if err != nil {
 		kind := kindOf(err)
-		if kind == store.ErrTemporary && s.isFolder(key) {
+		if errors.Is(kind, store.ErrTemporary) && s.isFolder(key) {
 			kind = store.ErrNotFound
 		}
 		return nil, store.Wrap(op, key, kind, err)
@@ -280,7 +280,7 @@ func putKind(err error) error {
 	if errors.Is(err, store.ErrBroken) {
 		return store.ErrBroken
 	}
-	if k := kindOf(err); k != store.ErrNotFound && k != store.ErrExists {
+	if k := kindOf(err); !errors.Is(k, store.ErrNotFound) && !errors.Is(k, store.ErrExists) {
 		return k
 	}
 	return store.ErrKey
@@ -408,7 +408,7 @@ func (s *Store) remove(ctx context.Context, key string) error {
 		return nil
 	}
 	err = s.fs.Remove(s.file(key))
-	if err == nil || kindOf(err) == store.ErrNotFound {
+	if err == nil || errors.Is(kindOf(err), store.ErrNotFound) {
 		return nil
 	}
 	return store.Wrap("delete", key, kindOf(err), err)

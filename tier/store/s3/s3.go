@@ -235,7 +235,7 @@ func (s *Store) deleteSome(ctx context.Context, ids []types.ObjectIdentifier) []
 	var errs []error
 	for _, e := range out.Errors {
 		kind := s3code.Kind(0, aws.ToString(e.Code))
-		if kind != store.ErrNotFound {
+		if !errors.Is(kind, store.ErrNotFound) {
 			errs = append(errs, store.Wrap("delete", aws.ToString(e.Key), kind, errors.New(aws.ToString(e.Code)+": "+aws.ToString(e.Message))))
 		}
 	}

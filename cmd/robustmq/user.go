@@ -1,0 +1,148 @@
+package main
+
+import (
+	"bufio"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/robustmq/robustmq-go/gateway/admin"
+)
+
+func userCommand() *cobra.Command {
+	ls := verb("list", "List accounts", cobra.NoArgs, func(cmd *cobra.Command, c *client, _ []string) error {
+		all, err := list[admin.User](cmd.Context(), c, apiPath("users"), nil)
+		if err != nil {
+			return err
+		}
+		return showUsers(c, all, all...)
+	})
+	create := verb("create NAME", "Create an account", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
+		in := admin.UserCreate{Name: args[0]}
+		in.Superuser, _ = cmd.Flags().GetBool("superuser")
+		in.NKey, _ = cmd.Flags().GetString("nkey")
+		in.MaxConnections, _ = cmd.Flags().GetInt("max-connections")
+		in.BytesPerSecond, _ = cmd.Flags().GetInt64("bytes-per-second")
+		var err error
+		if in.Password, err = newPassword(cmd, in.NKey != ""); err != nil {
+			return err
+		}
+		var u admin.User
+		if err := c.call(cmd.Context(), http.MethodPost, apiPath("users"), in, &u); err != nil {
+			return err
+		}
+		return showUsers(c, u, u)
+	})
+	passwordFlags(create)
+	create.Flags().Bool("superuser", false, "the account passes every rule and administers")
+	create.Flags().String("nkey", "", "public NATS key")
+	create.Flags().Int("max-connections", 0, "bound of connections; 0: none")
+	create.Flags().Int64("bytes-per-second", 0, "bound of traffic; 0: none")
+	set := verb("password NAME", "Set an account's password", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
+		p, err := newPassword(cmd, false)
+		if err != nil {
+			return err
+		}
+		return c.call(cmd.Context(), http.MethodPut, apiPath("users", args[0], "password"), admin.Password{Password: p}, nil)
+	})
+	passwordFlags(set)
+	del := verb("delete NAME", "Delete an account", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
+		return c.call(cmd.Context(), http.MethodDelete, apiPath("users", args[0]), nil, nil)
+	})
+	return noun("user", "Administer accounts", ls, create, set, del)
+}
+
+func passwordFlags(cmd *cobra.Command) {
+	cmd.Flags().Bool("generate", false, "make a password and print it on standard error")
+	cmd.Flags().String("new-password-file", "-", "read the new password from the first line of this file; -: standard input")
+}
+
+// newPassword makes or reads the password to be set.
+func newPassword(cmd *cobra.Command, optional bool) (string, error) {
+	if g, _ := cmd.Flags().GetBool("generate"); g {
+		p := rand.Text()
+		fmt.Fprintln(cmd.ErrOrStderr(), "password:", p)
+		return p, nil
+	}
+	if optional && !cmd.Flags().Changed("new-password-file") {
+		return "", nil
+	}
+	in := cmd.InOrStdin()
+	if name, _ := cmd.Flags().GetString("new-password-file"); name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", fmt.Errorf("read password: %w", err)
+		}
+		defer f.Close()
+		in = f
+	} else if st, err := os.Stdin.Stat(); err == nil && st.Mode()&os.ModeCharDevice != 0 {
+		fmt.Fprint(cmd.ErrOrStderr(), "new password (shown as you type): ")
+	}
+	line, err := bufio.NewReaderSize(in, 8<<10).ReadString('\n')
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		return "", errors.Join(errors.New("no new password given: write it to standard input, or use --generate"), err)
+	}
+	return line, nil
+}
+
+func showUsers(c *client, v any, us ...admin.User) error {
+	return c.show(v, "NAME SUPERUSER PASSWORD NKEY CONNECTIONS BYTES/S", func(row func(...any)) {
+		for _, u := range us {
+			password := "none"
+			switch {
+			case u.DefaultPassword:
+				password = "default"
+			case u.HasPassword:
+				password = "set"
+			}
+			row(u.Name, u.Superuser, password, u.NKey, limitOr(int64(u.MaxConnections)), limitOr(u.BytesPerSecond))
+		}
+	})
+}
+
+func limitOr(n int64) any {
+	if n == 0 {
+		return ""
+	}
+	return n
+}
+
+func aclCommand() *cobra.Command {
+	ls := verb("list", "List access rules", cobra.NoArgs, func(cmd *cobra.Command, c *client, _ []string) error {
+		principal, _ := cmd.Flags().GetString("principal")
+		all, err := list[admin.ACL](cmd.Context(), c, apiPath("acls"), url.Values{"principal": {principal}})
+		if err != nil {
+			return err
+		}
+		return c.show(all, "PRINCIPAL PERMISSION OPERATION RESOURCE FILTER HOST", func(row func(...any)) {
+			for _, a := range all {
+				permission := "allow"
+				if a.Deny {
+					permission = "deny"
+				}
+				row(a.Principal, permission, a.Operation, a.Resource, a.Filter, a.Host)
+			}
+		})
+	})
+	ls.Flags().String("principal", "", "only rules of this principal")
+	change := func(use, short string, path ...string) *cobra.Command {
+		cmd := verb(use+" PRINCIPAL OPERATION RESOURCE FILTER", short, cobra.ExactArgs(4), func(cmd *cobra.Command, c *client, args []string) error {
+			a := admin.ACL{Principal: args[0], Operation: args[1], Resource: args[2], Filter: args[3]}
+			a.Deny, _ = cmd.Flags().GetBool("deny")
+			a.Host, _ = cmd.Flags().GetString("host")
+			return c.call(cmd.Context(), http.MethodPost, apiPath(path...), admin.ACLs{Rules: []admin.ACL{a}}, nil)
+		})
+		cmd.Flags().Bool("deny", false, "the rule denies; denying rules win")
+		cmd.Flags().String("host", "", "remote address; empty: all")
+		cmd.Example = "  robustmq acl " + use + " alice publish subject 'sensors.>'"
+		return cmd
+	}
+	return noun("acl", "Administer access rules; with the first one, what no rule allows is denied", ls,
+		change("add", "Add a rule", "acls"), change("delete", "Delete a rule", "acls", "delete"))
+}

@@ -1,0 +1,90 @@
+package admin
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// authorize finds out who calls and whether they may.
+func (s *Server) authorize(r *http.Request, need access) (gateway.Principal, error) {
+	anonymous := gateway.Principal{Name: "anonymous", Anonymous: true}
+	if need == public {
+		return anonymous, nil
+	}
+	remote := remoteAddr(r)
+	p := anonymous
+	if user, password, ok := r.BasicAuth(); ok {
+		var err error
+		if p, err = s.env.Auth.Password(r.Context(), remote, user, password); err != nil {
+			s.authFail.Add(1)
+			s.log.Warn("admin login refused", "user", user, "remote", r.RemoteAddr, "error", err)
+			if errors.Is(err, gateway.ErrBadCredentials) {
+				return p, &shard.Error{Kind: shard.KindDenied, Msg: "user name or password is wrong", Err: errLogin}
+			}
+			return p, err
+		}
+	} else if r.Header.Get("Authorization") != "" {
+		return p, errLogin
+	}
+	if s.administrator(p, remote) {
+		return p, nil
+	}
+	if need == look && s.mayLook(r, remote) {
+		return p, nil
+	}
+	if p.Anonymous {
+		return p, errLogin
+	}
+	return p, shard.Errorf(shard.KindDenied, "user %q is no administrator: it takes a superuser, or a rule that allows admin on cluster", p.Name)
+}
+
+// administrator is stricter than gateway.Auth: without any rule, only superusers.
+func (s *Server) administrator(p gateway.Principal, remote net.Addr) bool {
+	if p.Anonymous {
+		return false
+	}
+	return p.Superuser || len(s.env.Broker.ACLs.Rules()) > 0 &&
+		s.env.Auth.Allowed(p, remote, shard.OpAdmin, gateway.ResourceCluster, gateway.ResourceCluster)
+}
+
+// mayLook tells whether a request comes from this machine and nowhere else: not
+// through a proxy, and not from a page that a browser was led to believe is ours.
+func (s *Server) mayLook(r *http.Request, remote net.Addr) bool {
+	if !gateway.Loopback(remote) || !loopbackHost(r.Host) {
+		return false
+	}
+	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
+		if r.Header.Get(h) != "" {
+			return false
+		}
+	}
+	_, err := s.env.Auth.Anonymous(remote)
+	return err == nil
+}
+
+func loopbackHost(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if host == "localhost" {
+		return true
+	}
+	if n := len(host); n > 1 && host[0] == '[' && host[n-1] == ']' {
+		host = host[1 : n-1]
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+func remoteAddr(r *http.Request) net.Addr {
+	ap, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return nil
+	}
+	return net.TCPAddrFromAddrPort(ap)
+}

@@ -1,0 +1,318 @@
+package amqp
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+func TestQueueDeclare(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.declare(1, frame.QueueDeclare{Queue: "q", Durable: true})
+	c.put(1, "", "q", "a")
+	c.put(1, "", "q", "b")
+	if ok := c.declare(1, frame.QueueDeclare{Queue: "q", Durable: true}); ok.MessageCount != 2 || ok.ConsumerCount != 0 || ok.Queue != "q" {
+		t.Errorf("declare-ok = %+v", ok)
+	}
+	c.consume(1, "q", "", false)
+	c.deliver(1, "a")
+	c.deliver(1, "b")
+	if ok := c.declare(1, frame.QueueDeclare{Queue: "q", Passive: true}); ok.MessageCount != 0 || ok.ConsumerCount != 1 {
+		t.Errorf("declare-ok = %+v", ok)
+	}
+	ttl := func(v frame.Value) frame.Table { return frame.Table{{Name: "x-message-ttl", Value: v}} }
+	for _, d := range []struct {
+		m    frame.QueueDeclare
+		code uint16
+	}{
+		{frame.QueueDeclare{Queue: "nope", Passive: true}, 404},
+		{frame.QueueDeclare{Queue: "q"}, 406},
+		{frame.QueueDeclare{Queue: "q", Durable: true, AutoDelete: true}, 406},
+		{frame.QueueDeclare{Queue: "q", Durable: true, Arguments: ttl(frame.Int(5))}, 406},
+		{frame.QueueDeclare{Queue: "q", Durable: true, Exclusive: true}, 405},
+		{frame.QueueDeclare{Queue: "amq.mine"}, 403},
+		{frame.QueueDeclare{Queue: "$relayed"}, 406},
+		{frame.QueueDeclare{Queue: "n", Arguments: ttl(frame.Int(-1))}, 406},
+		{frame.QueueDeclare{Queue: "n", Arguments: ttl(frame.String("1"))}, 406},
+		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-expires", Value: frame.Int(0)}}}, 406},
+		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-queue-type", Value: frame.String("odd")}}}, 406},
+		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-queue-type", Value: frame.String("quorum")}}}, 406},
+		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-max-priority", Value: frame.Int(5)}}}, 406},
+		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-dead-letter-exchange", Value: frame.String("x")}}}, 406},
+	} {
+		c.channel(2)
+		c.send(2, &d.m)
+		c.channelClosed(2, d.code)
+	}
+	c.declare(1, frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-of-others", Value: frame.Int(1)}}})
+	c.send(1, &frame.QueueDeclare{Queue: "silent", NoWait: true})
+	c.declare(1, frame.QueueDeclare{Queue: "silent", Passive: true})
+}
+
+func TestServerNamedQueue(t *testing.T) {
+	s := startServer(t, testOptions{})
+	c := open(t, s)
+	a, b := c.declare(1, frame.QueueDeclare{}), c.declare(1, frame.QueueDeclare{Exclusive: true})
+	if !strings.HasPrefix(a.Queue, "amq.gen-") || a.Queue == b.Queue {
+		t.Fatalf("named %q and %q", a.Queue, b.Queue)
+	}
+	// An empty name is the last declared queue, an empty key then its name.
+	c.bind("", "amq.direct", "")
+	c.put(1, "amq.direct", b.Queue, "x")
+	if _, ok := c.get(1, "", true); !ok {
+		t.Error("nothing came by the default names")
+	}
+	c.declare(1, frame.QueueDeclare{Queue: a.Queue}) // its full name is good
+	c.put(1, "", a.Queue, "y")
+	call[*frame.QueueDeleteOk](c, 1, &frame.QueueDelete{Queue: a.Queue})
+	if _, ok := s.broker.Topics.ByName(a.Queue); ok {
+		t.Error("the topic of a deleted server-named queue is still there")
+	}
+	c.channel(2)
+	c.send(2, &frame.QueuePurge{})
+	c.channelClosed(2, 404)
+	c.channel(2)
+	c.send(2, &frame.BasicConsume{Queue: "amq.gen-that-was"})
+	c.channelClosed(2, 404)
+}
+
+func TestExclusiveQueue(t *testing.T) {
+	s := startServer(t, testOptions{})
+	a, b := open(t, s), open(t, s)
+	a.declare(1, frame.QueueDeclare{Queue: "mine", Exclusive: true})
+	a.declare(1, frame.QueueDeclare{Queue: "mine", Exclusive: true})
+	for _, m := range []frame.Method{
+		&frame.QueueDeclare{Queue: "mine", Exclusive: true}, &frame.QueueDeclare{Queue: "mine", Passive: true},
+		&frame.BasicConsume{Queue: "mine"}, &frame.BasicGet{Queue: "mine"}, &frame.QueuePurge{Queue: "mine"},
+		&frame.QueueDelete{Queue: "mine"}, &frame.QueueBind{Queue: "mine", Exchange: "amq.fanout"},
+	} {
+		b.channel(2)
+		b.send(2, m)
+		b.channelClosed(2, 405)
+	}
+	call[*frame.ConnectionCloseOk](a, 0, &frame.ConnectionClose{})
+	eventually(t, "the queue went with its connection", func() bool { return s.srv.vhosts["/"].queue("mine") == nil })
+	b.send(1, &frame.QueueDeclare{Queue: "mine", Passive: true})
+	b.channelClosed(1, 404)
+}
+
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not in time: %s", what)
+}
+
+func TestAutoDeleteQueue(t *testing.T) {
+	s := startServer(t, testOptions{})
+	c := open(t, s)
+	gone := func(q string) {
+		t.Helper()
+		eventually(t, "queue "+q+" is gone", func() bool { return s.srv.vhosts["/"].queue(q) == nil })
+	}
+	c.declare(1, frame.QueueDeclare{Queue: "a", AutoDelete: true})
+	c.consume(1, "a", "1", true)
+	c.consume(1, "a", "2", true)
+	call[*frame.BasicCancelOk](c, 1, &frame.BasicCancel{ConsumerTag: "1"})
+	c.declare(1, frame.QueueDeclare{Queue: "a", Passive: true})
+	call[*frame.BasicCancelOk](c, 1, &frame.BasicCancel{ConsumerTag: "2"})
+	gone("a")
+	c.declare(1, frame.QueueDeclare{Queue: "b", AutoDelete: true})
+	c.channel(2)
+	c.consume(2, "b", "", true)
+	call[*frame.ChannelCloseOk](c, 2, &frame.ChannelClose{})
+	gone("b")
+	c.declare(1, frame.QueueDeclare{Queue: "c", AutoDelete: true})
+	c.consume(1, "c", "", true)
+	_ = c.nc.Close()
+	gone("c")
+}
+
+func TestPurgeAndDelete(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.declare(1, frame.QueueDeclare{Queue: "q"})
+	for i := range 5 {
+		c.put(1, "", "q", fmt.Sprint(i))
+	}
+	e, _ := c.get(1, "q", false)
+	if ok := call[*frame.QueuePurgeOk](c, 1, &frame.QueuePurge{Queue: "q"}); ok.MessageCount != 4 {
+		t.Errorf("purged %d", ok.MessageCount)
+	}
+	c.channel(2)
+	c.send(2, &frame.QueueDelete{Queue: "q", IfEmpty: true}) // one is not settled
+	c.channelClosed(2, 406)
+	c.send(1, &frame.BasicAck{DeliveryTag: e.method.(*frame.BasicGetOk).DeliveryTag})
+	c.consume(1, "q", "x", false)
+	c.channel(2)
+	c.send(2, &frame.QueueDelete{Queue: "q", IfUnused: true})
+	c.channelClosed(2, 406)
+	call[*frame.BasicCancelOk](c, 1, &frame.BasicCancel{ConsumerTag: "x"})
+	call[*frame.QueueDeleteOk](c, 1, &frame.QueueDelete{Queue: "q", IfUnused: true, IfEmpty: true})
+	c.declare(1, frame.QueueDeclare{Queue: "r"})
+	c.put(1, "", "r", "x")
+	if ok := call[*frame.QueueDeleteOk](c, 1, &frame.QueueDelete{Queue: "r"}); ok.MessageCount != 1 {
+		t.Errorf("deleted with %d messages", ok.MessageCount)
+	}
+	call[*frame.QueueDeleteOk](c, 1, &frame.QueueDelete{Queue: "r"})
+	c.send(1, &frame.QueuePurge{Queue: "r"})
+	c.channelClosed(1, 404)
+}
+
+// A new queue has what comes from its binding on.
+func TestDeclaredQueueStartsNew(t *testing.T) {
+	s := startServer(t, testOptions{})
+	c := open(t, s)
+	store(t, s, "q", shard.Record{Value: []byte("before")})
+	c.put(1, "amq.topic", "news.a", "before")
+	c.declare(1, frame.QueueDeclare{Queue: "q"})
+	c.bind("q", "amq.topic", "news.*")
+	c.put(1, "amq.topic", "news.a", "after")
+	c.wantDrain("q", "after")
+}
+
+// A queue that was never declared is the subject of its name, from the oldest
+// retained message on.
+func TestUndeclaredQueue(t *testing.T) {
+	s := startServer(t, testOptions{})
+	store(t, s, "robustmq.multi.protocol", shard.Record{Value: []byte("one")})
+	c := open(t, s)
+	c.send(999, &frame.QueueDeclare{Queue: "robustmq.multi.protocol", Passive: true})
+	c.channelClosed(999, 404)
+	c.channel(999)
+	c.consume(1, "robustmq.multi.protocol", "", false)
+	e, m := c.deliver(1, "one")
+	if m.Exchange != "" || m.RoutingKey != "robustmq.multi.protocol" || m.Redelivered || e.props.Flags != 0 {
+		t.Errorf("delivered %+v %+v", m, e.props)
+	}
+	c.send(1, &frame.BasicAck{DeliveryTag: m.DeliveryTag})
+	store(t, s, "robustmq.multi.protocol", shard.Record{Value: []byte("two")})
+	_, m = c.deliver(1, "two")
+	c.send(1, &frame.BasicAck{DeliveryTag: m.DeliveryTag})
+	c.send(999, &frame.QueueDeclare{Queue: "robustmq.multi.protocol", Passive: true})
+	c.channelClosed(999, 404)
+	// A declare makes it a queue, where it was.
+	c.declare(1, frame.QueueDeclare{Queue: "robustmq.multi.protocol", Durable: true})
+	c.declare(1, frame.QueueDeclare{Queue: "robustmq.multi.protocol", Durable: true, Passive: true})
+	// Get resolves alike, and makes the subject.
+	if _, ok := c.get(1, "fresh.subject", true); ok {
+		t.Error("a message out of nowhere")
+	}
+	c.put(1, "", "fresh.subject", "x")
+	c.wantGet(1, "fresh.subject", "x")
+}
+
+func TestQueueTTL(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.declare(1, frame.QueueDeclare{Queue: "q", Arguments: frame.Table{{Name: "x-message-ttl", Value: frame.Int(50)}}})
+	c.put(1, "", "q", "gone")
+	time.Sleep(80 * time.Millisecond)
+	c.put(1, "", "q", "fresh")
+	c.wantGet(1, "q", "fresh")
+	c.declare(1, frame.QueueDeclare{Queue: "p"})
+	c.write(publishFrames(nil, 1, "", "p", frame.Properties{Flags: frame.HasExpiration, Expiration: "20"}, []byte("gone"), false))
+	c.put(1, "", "p", "fresh")
+	time.Sleep(40 * time.Millisecond)
+	c.consume(1, "p", "", false)
+	if _, m := c.deliver(1, "fresh"); m.DeliveryTag == 0 {
+		t.Error("no tag")
+	}
+	for _, bad := range []string{"", "-1", "x", "1.5"} {
+		c.channel(2)
+		c.write(publishFrames(nil, 2, "", "p", frame.Properties{Flags: frame.HasExpiration, Expiration: bad}, nil, false))
+		c.channelClosed(2, 406)
+	}
+}
+
+func TestQueueExpires(t *testing.T) {
+	s := startServer(t, testOptions{})
+	c := open(t, s)
+	c.declare(1, frame.QueueDeclare{Queue: "q", Arguments: frame.Table{{Name: "x-expires", Value: frame.Int(100)}}})
+	eventually(t, "the queue's group is gone", func() bool {
+		_, err := s.broker.Groups.Get("amqp///q")
+		return err != nil
+	})
+	c.send(999, &frame.QueueDeclare{Queue: "q", Passive: true})
+	c.channelClosed(999, 404)
+	c.declare(1, frame.QueueDeclare{Queue: "q"})
+}
+
+func TestDeliveryLimit(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.declare(1, frame.QueueDeclare{Queue: "q", Durable: true, Arguments: frame.Table{
+		{Name: "x-queue-type", Value: frame.String("quorum")}, {Name: "x-delivery-limit", Value: frame.Int(2)},
+	}})
+	c.put(1, "", "q", "poison")
+	c.consume(1, "q", "", false)
+	for i := range 3 {
+		_, m := c.deliver(1, "poison")
+		if m.Redelivered != (i > 0) {
+			t.Errorf("delivery %d: redelivered %v", i, m.Redelivered)
+		}
+		c.send(1, &frame.BasicNack{DeliveryTag: m.DeliveryTag, Requeue: true})
+	}
+	quiet[*frame.BasicDeliver](c, 1)
+}
+
+// Durable exchanges, queues, bindings and their messages survive a restart; the
+// others do not.
+func TestRestart(t *testing.T) {
+	s := startServer(t, testOptions{})
+	c := open(t, s)
+	alt := frame.Table{{Name: "alternate-exchange", Value: frame.String("amq.fanout")}}
+	c.exchange(frame.ExchangeDeclare{Exchange: "keep", Type: "topic", Durable: true, Arguments: alt})
+	c.exchange(frame.ExchangeDeclare{Exchange: "lose", Type: "topic"})
+	c.declare(1, frame.QueueDeclare{Queue: "keep", Durable: true})
+	c.declare(1, frame.QueueDeclare{Queue: "lose"})
+	c.bind("keep", "keep", "a.*")
+	c.bind("keep", "lose", "b.*")
+	c.bind("lose", "keep", "#")
+	call[*frame.ExchangeBindOk](c, 1, &frame.ExchangeBind{Destination: "keep", Source: "amq.direct", RoutingKey: "a.k"})
+	c.put(1, "keep", "a.1", "one")
+	c.put(1, "lose", "b.1", "two")
+	c.put(1, "", "undeclared", "three")
+	c.consume(1, "undeclared", "u", false)
+	c.deliver(1, "three")
+	e, _ := c.get(1, "keep", false)
+	if string(e.body) != "one" {
+		t.Fatalf("got %q", e.body)
+	}
+	s.stop()
+	mem := s.mem.Reopen()
+	t.Cleanup(mem.Close)
+	s = serveOn(t, testOptions{}, mem, mem.Broker())
+	c = open(t, s)
+	c.exchange(frame.ExchangeDeclare{Exchange: "keep", Type: "topic", Durable: true, Arguments: alt})
+	c.declare(1, frame.QueueDeclare{Queue: "keep", Durable: true})
+	for _, m := range []frame.Method{
+		&frame.ExchangeDeclare{Exchange: "lose", Passive: true}, &frame.QueueDeclare{Queue: "lose", Passive: true},
+		&frame.QueueDeclare{Queue: "undeclared", Passive: true},
+	} {
+		c.channel(2)
+		c.send(2, m)
+		c.channelClosed(2, 404)
+	}
+	c.put(1, "keep", "a.2", "four")
+	c.put(1, "keep", "b.2", "not bound")
+	c.put(1, "amq.direct", "a.k", "five")
+	store(t, s, "lose.b.2", shard.Record{Value: []byte("unbound at restart")})
+	c.consume(1, "keep", "", false)
+	got := map[string]bool{} // by body: redelivered; order holds within a topic
+	for range 4 {
+		e := expectEvent[*frame.BasicDeliver](c, 1)
+		got[string(e.body)] = e.method.(*frame.BasicDeliver).Redelivered
+	}
+	if want := map[string]bool{"one": true, "two": false, "four": false, "five": false}; !maps.Equal(got, want) {
+		t.Errorf("after the restart: %v", got)
+	}
+	quiet[*frame.BasicDeliver](c, 1)
+	c.consume(1, "undeclared", "", false)
+	c.deliver(1, "three")
+}
