@@ -35,10 +35,15 @@ func (e *Engine) Wait(id shard.ID, end int64) (<-chan struct{}, error) {
 	if s.end > end || s.gone {
 		return closedChan, nil
 	}
-	if s.waiting == nil {
-		s.waiting = make(chan struct{})
+	ch := s.waiting[end]
+	if ch == nil {
+		if s.waiting == nil {
+			s.waiting = make(map[int64]chan struct{}, 1)
+		}
+		ch = make(chan struct{})
+		s.waiting[end] = ch
 	}
-	return s.waiting, nil
+	return ch, nil
 }
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()

@@ -29,8 +29,8 @@ type shardLog struct {
 	flushed int64
 	synced  int64
 	tail    []tailEntry
-	// waiting is closed when end moves; nil while nobody waits.
-	waiting chan struct{}
+	// waiting is closed when end moves past the key; nil while nobody waits.
+	waiting map[int64]chan struct{}
 	// producers is nil until the first idempotent append.
 	producers      *producer.Table
 	producersDirty bool
@@ -80,8 +80,13 @@ func (s *shardLog) advance(to int64) {
 		return
 	}
 	s.end = to
-	if s.waiting != nil {
-		close(s.waiting)
+	for at, ch := range s.waiting {
+		if at < to {
+			close(ch)
+			delete(s.waiting, at)
+		}
+	}
+	if len(s.waiting) == 0 {
 		s.waiting = nil
 	}
 }

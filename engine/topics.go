@@ -184,8 +184,8 @@ func (e *Engine) forgetTopic(x *shard.Topic) {
 			waiting := s.waiting
 			s.waiting, s.tail = nil, nil
 			s.mu.Unlock()
-			if waiting != nil {
-				close(waiting)
+			for _, ch := range waiting {
+				close(ch)
 			}
 			gone = append(gone, s)
 		}

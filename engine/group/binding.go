@@ -297,7 +297,13 @@ func (g *group) cutShard(ctx context.Context, t *shard.Topic, id shard.ID, n, ol
 	if err != nil || b.End == 0 {
 		return nil
 	}
-	f := g.m.makeFeed(id, b.End)
+	fed := b.End
+	if old != nil { // without a feed nothing was fed since it began
+		g.mu.Lock()
+		fed = min(fed, old.starts[id])
+		g.mu.Unlock()
+	}
+	f := g.m.makeFeed(id, fed)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	g.mu.Lock()
