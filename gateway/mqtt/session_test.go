@@ -158,7 +158,9 @@ func TestResendAfterCrash(t *testing.T) {
 	for _, v := range []packet.Version{packet.V311, packet.V5} {
 		b := newBed(t, bedOptions{})
 		unfinished(b, v)
-		b.mem.Settle(b.ctx)
+		if err := b.mem.Settle(b.ctx); err != nil {
+			t.Fatal(err)
+		}
 		time.Sleep(400 * time.Millisecond) // cursors are written behind
 		b.crash()
 		b = b.restart(bedOptions{})
