@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -29,14 +30,14 @@ const ReadyWithin = 30 * time.Second
 
 // Ports are the TCP ports of one broker, all on 127.0.0.1.
 type Ports struct {
-	MQTT, MQTTWS, Kafka, NATS, NATSWS, AMQP, Admin int
+	MQTT, MQTTWS, Kafka, NATS, NATSWS, NATSMonitor, AMQP, Admin int
 }
 
 // StandardPorts are the ports a broker listens on without configuration.
-var StandardPorts = Ports{MQTT: 1883, MQTTWS: 8083, Kafka: 9092, NATS: 4222, NATSWS: 9222, AMQP: 5672, Admin: 8080}
+var StandardPorts = Ports{MQTT: 1883, MQTTWS: 8083, Kafka: 9092, NATS: 4222, NATSWS: 9222, NATSMonitor: 8222, AMQP: 5672, Admin: 8080}
 
 func (p *Ports) each() []*int {
-	return []*int{&p.MQTT, &p.MQTTWS, &p.Kafka, &p.NATS, &p.NATSWS, &p.AMQP, &p.Admin}
+	return []*int{&p.MQTT, &p.MQTTWS, &p.Kafka, &p.NATS, &p.NATSWS, &p.NATSMonitor, &p.AMQP, &p.Admin}
 }
 
 // RandomPorts returns free ports.
@@ -73,6 +74,7 @@ func serveArgs(dataDir string, p Ports, configFile string) []string {
 		"--kafka.listen", Addr(p.Kafka),
 		"--nats.listen", Addr(p.NATS),
 		"--nats.ws-listen", Addr(p.NATSWS),
+		"--nats.monitor-listen", Addr(p.NATSMonitor),
 		"--amqp.listen", Addr(p.AMQP),
 		"--admin.listen", Addr(p.Admin),
 	}
@@ -93,6 +95,7 @@ type Options struct {
 	Within  time.Duration // bound on readiness; ReadyWithin when zero
 	Log     io.Writer     // gets a copy of the broker's output
 	Race    bool          // build with the race detector
+	Wrap    []string      // a command line that runs the broker's, which is appended to it
 }
 
 // Broker is one `robustmq serve`.
@@ -168,11 +171,9 @@ func (b *Broker) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	started := time.Now()
-	p, err := StartProc(Command{
-		Name: "robustmq", Path: b.binary,
-		Args: append(serveArgs(b.DataDir, b.Ports, b.config), b.opts.Args...),
-		Env:  b.opts.Env, Tee: b.opts.Log,
-	})
+	line := append([]string{b.binary}, serveArgs(b.DataDir, b.Ports, b.config)...)
+	line = append(append(slices.Clone(b.opts.Wrap), line...), b.opts.Args...)
+	p, err := StartProc(Command{Name: "robustmq", Path: line[0], Args: line[1:], Env: b.opts.Env, Tee: b.opts.Log})
 	if err != nil {
 		return err
 	}
