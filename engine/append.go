@@ -26,13 +26,14 @@ type pending struct {
 // Append implements shard.Log.
 func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts shard.AppendOptions, done shard.Completion) {
 	size := int64(b.Size())
-	if err := e.admit(ctx, size); err != nil {
+	object := e.waitsForObject(id, &opts)
+	if err := e.admit(ctx, size, object); err != nil {
 		done.Appended(shard.AppendResult{Err: err, AppendTime: -1})
 		return
 	}
-	r, p := e.append(ctx, id, b, &opts, done, size)
+	r, p := e.append(ctx, id, b, &opts, done, size, object)
 	if p == nil {
-		e.budget.Release(size)
+		e.dismiss(size, object)
 	}
 	if r != nil {
 		done.Appended(*r)
@@ -40,24 +41,46 @@ func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts s
 	e.tails.evict()
 }
 
-// admit takes the append's share of the budget.
-func (e *Engine) admit(ctx context.Context, size int64) error {
+// waitsForObject tells whether an append becomes visible with its segment's commit.
+func (e *Engine) waitsForObject(id shard.ID, opts *shard.AppendOptions) bool {
+	t, ok := e.topics.ByNum(id.Topic)
+	return ok && e.durability(t) == shard.DurabilityObject && opts.Durability != shard.DurabilityWAL
+}
+
+// admit takes the append's share of the budgets.
+func (e *Engine) admit(ctx context.Context, size int64, object bool) error {
 	if err := e.down(); err != nil {
 		return err
 	}
 	if size > e.opts.AppendBytes {
 		return &shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Err: shard.ErrBatchTooLarge}
 	}
+	if object {
+		if err := e.objects.Acquire(ctx, size); err != nil {
+			return &shard.Error{Kind: shard.KindUnavailable, Op: "append batch", Err: err, Hint: "too much waits for the object store"}
+		}
+	}
 	if err := e.budget.Acquire(ctx, size); err != nil {
+		if object {
+			e.objects.Release(size)
+		}
 		return shard.Errorf(shard.KindUnavailable, "append batch: %w", err)
 	}
 	return nil
 }
 
+// dismiss gives back what admit took.
+func (e *Engine) dismiss(size int64, object bool) {
+	e.budget.Release(size)
+	if object {
+		e.objects.Release(size)
+	}
+}
+
 // append gives the batch its offsets and queues it for the WAL. A result that
 // is not nil is the outcome, known already: an error, a duplicate, or an append
 // that was promised no durability. What was queued comes back as pending.
-func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion, size int64) (*shard.AppendResult, *pending) {
+func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion, size int64, object bool) (*shard.AppendResult, *pending) {
 	fail := func(err error) (*shard.AppendResult, *pending) {
 		return &shard.AppendResult{Err: err, AppendTime: -1}, nil
 	}
@@ -81,12 +104,15 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 	if opts.CheckNext && opts.ExpectNext != s.next {
 		return fail(shard.At(shard.ErrPrecondition, "append batch", id, s.next))
 	}
+	if err := e.down(); err != nil { // since admit: after it nobody completes what waits
+		return fail(err)
+	}
 	if r, dup, err := e.checkProducer(s, b, opts, done); err != nil {
 		return fail(shard.At(err, "append batch", id, s.next))
 	} else if dup {
 		return r, nil
 	}
-	p := &pending{e: e, s: s, topic: topic, batch: b, done: done, origin: opts.Origin, size: size}
+	p := &pending{e: e, s: s, topic: topic, batch: b, done: done, origin: opts.Origin, size: size, object: object}
 	p.result = shard.AppendResult{Base: s.next, AppendTime: -1, Start: s.start}
 	b.Assign(s.next, s.epoch)
 	if topic.Config.AppendTime {
@@ -94,8 +120,10 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 		b.SetAppendTime(p.result.AppendTime)
 	}
 	p.last = b.LastOffset()
-	p.object = e.durability(topic) == shard.DurabilityObject
 	if err := e.wal.Append(wal.Entry{Shard: id, Epoch: s.epoch, Data: b.Raw()}, p); err != nil {
+		if errors.Is(err, wal.ErrFailed) {
+			e.fail(err)
+		}
 		return fail(walError(err))
 	}
 	e.recordProducer(s, b, opts)
@@ -105,7 +133,7 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 	if topic.Num != stateTopicNum {
 		e.live.Assigned(topic, id.Index, b, opts.Origin)
 	}
-	if opts.Durability == shard.DurabilityMemory || e.durability(topic) == shard.DurabilityMemory {
+	if opts.Durability == shard.DurabilityMemory || e.durability(topic) == shard.DurabilityMemory || e.hooks.ackEarly {
 		p.done = nil
 		r := p.result
 		return &r, p
@@ -117,18 +145,31 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 func (p *pending) WALDone(pos wal.Pos, err error) {
 	e, s := p.e, p.s
 	e.budget.Release(p.size)
-	s.mu.Lock()
+	if err == nil && !e.session.Alive() {
+		err = errSessionOver
+	}
 	if err != nil {
-		s.mu.Unlock()
 		e.fail(err)
-		if p.done != nil {
-			p.result.Err = walError(err)
-			p.done.Appended(p.result)
-		}
+		p.refuse(walError(err))
+		return
+	}
+	s.mu.Lock()
+	if s.gone {
+		e.flusher.note(s, pos, p.size, false) // so that the WAL may be trimmed
+		s.mu.Unlock()
+		p.refuse(shard.ErrTopicNotFound)
+		return
+	}
+	if e.failed.Load() != nil { // an earlier entry was refused: all after it are
+		s.mu.Unlock()
+		p.refuse(walError(errSessionOver))
 		return
 	}
 	if t := s.entryAt(p.result.Base); t != nil {
 		t.pos, t.synced = pos, true
+		if t.evicted {
+			t.batch = nil
+		}
 	}
 	s.synced = p.last + 1
 	e.flusher.note(s, pos, p.size, p.object)
@@ -147,8 +188,22 @@ func (p *pending) WALDone(pos wal.Pos, err error) {
 	}
 }
 
+// refuse completes an append that will not become visible now.
+func (p *pending) refuse(err error) {
+	if p.object {
+		p.e.objects.Release(p.size)
+	}
+	if p.done != nil {
+		p.result.Err = unavailable(err)
+		p.done.Appended(p.result)
+	}
+}
+
 // complete tells the caller and hands the batch to those who follow the shard.
 func (p *pending) complete() {
+	if p.object {
+		p.e.objects.Release(p.size)
+	}
 	if !p.topic.Internal {
 		p.e.feed.push(p)
 		return
@@ -169,7 +224,7 @@ func walError(err error) error {
 		return shard.ErrClosed
 	}
 	return &shard.Error{Kind: shard.KindUnavailable, Op: "append batch", Err: err,
-		Hint: "the write-ahead log failed; this gateway acknowledges nothing until it is restarted"}
+		Hint: "this gateway acknowledges nothing until its storage has been opened anew"}
 }
 
 // hashID spreads shards over workers and stripes.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -34,27 +35,48 @@ type Engine struct {
 	topics *topics
 	state  *stateStore
 
-	shards  [shardStripes]shardStripe
-	tails   tails
-	budget  *semaphore.Weighted
+	shards [shardStripes]shardStripe
+	tails  tails
+	budget *semaphore.Weighted
+	// objects bounds the batches that wait in memory for the commit of their
+	// segment; it is apart from budget, so that they hold up nobody else.
+	objects *semaphore.Weighted
 	flusher flusher
 	feed    feed
 
 	epochs [Slots]int32
-	starts starts
+	kept   kept
+	// serving is set once the WAL has been replayed.
+	serving bool
 
 	failed   atomic.Pointer[error]
+	lost     chan struct{} // closed by fail
 	counters counters
 
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+
+	// unmergeable holds the ULIDs of segments that a merge could not read.
+	unmergeable sync.Map
+
+	hooks hooks
+}
+
+// hooks are, for tests, ways to break the engine on purpose.
+type hooks struct {
+	// trimFirst is called with the place that a flush will trim to, before it
+	// has written anything.
+	trimFirst func(wal.Pos)
+	// ackEarly completes appends before they are durable.
+	ackEarly bool
 }
 
 type counters struct {
 	flushes, flushedBytes atomic.Int64
 	flushFailures         atomic.Int64
 	merges, mergedBytes   atomic.Int64
+	unmergeable           atomic.Int64
 	deletedObjects        atomic.Int64
 	lostRecords           atomic.Int64
 }
@@ -66,27 +88,87 @@ type shardStripe struct {
 	m map[shard.ID]*shardLog
 }
 
-// fail puts the engine out of service: nothing is acknowledged any more.
+// fail puts the engine out of service: nothing is acknowledged any more. What
+// was acknowledged and is in memory is brought to the object store if that can
+// be done yet, then ownership is given up.
 func (e *Engine) fail(err error) {
-	if e.failed.CompareAndSwap(nil, &err) {
-		e.log.Error("storage failed; nothing is acknowledged until a restart", "error", err)
+	if !e.failed.CompareAndSwap(nil, &err) {
+		return
 	}
+	e.log.Error("storage failed; nothing is acknowledged until it is opened anew", "error", err)
+	close(e.lost)
+	go func() {
+		e.sweep(err)
+		ctx, cancel := context.WithTimeout(e.ctx, rescueTime)
+		defer cancel()
+		if err := e.Flush(ctx); err != nil {
+			e.log.Error("not everything acknowledged could be brought to the object store; the write-ahead log holds it", "error", err)
+		}
+		if e.ctx.Err() == nil {
+			_ = e.session.Leave() // its lease runs out anyway
+		}
+	}()
+}
+
+// rescueTime is how long the last flush of an engine that failed may take.
+const rescueTime = 10 * time.Second
+
+// errSessionOver: the lease may be another's.
+var errSessionOver = errors.New("the catalog session is lost")
+
+// watchSession fails the engine as soon as the session is lost.
+func (e *Engine) watchSession() {
+	select {
+	case <-e.session.Lost():
+		if e.ctx.Err() == nil {
+			e.fail(errSessionOver)
+		}
+	case <-e.ctx.Done():
+	}
+}
+
+// sweep completes, with an error, what waits for something that will not come.
+func (e *Engine) sweep(err error) {
+	e.each(func(s *shardLog) { s.abort(err) })
+}
+
+// abort completes what waits for the shard's commits and originals.
+func (s *shardLog) abort(err error) {
+	s.mu.Lock()
+	object, dups := s.object, s.dups
+	s.object, s.dups = nil, nil
+	s.mu.Unlock()
+	for _, p := range object {
+		p.refuse(err)
+	}
+	for _, d := range dups {
+		d.done.Appended(shard.AppendResult{Err: unavailable(err), AppendTime: -1})
+	}
+}
+
+func unavailable(err error) error {
+	var known *shard.Error
+	if errors.As(err, &known) {
+		return err
+	}
+	return &shard.Error{Kind: shard.KindUnavailable, Op: "append batch", Err: err}
 }
 
 // down gives the reason why the engine serves no appends.
 func (e *Engine) down() error {
 	if err := e.failed.Load(); err != nil {
 		return &shard.Error{Kind: shard.KindUnavailable, Op: "append batch", Err: *err,
-			Hint: "the gateway has to be restarted"}
+			Hint: "this gateway acknowledges nothing until its storage has been opened anew"}
 	}
 	select {
-	case <-e.session.Lost():
-		return shard.Errorf(shard.KindUnavailable, "the catalog session is lost")
 	case <-e.ctx.Done():
 		return shard.ErrClosed
 	default:
-		return nil
 	}
+	if !e.session.Alive() {
+		return &shard.Error{Kind: shard.KindUnavailable, Op: "append batch", Err: errSessionOver}
+	}
+	return nil
 }
 
 // shardFor finds a shard of a topic that exists, and loads it on first use.
@@ -105,6 +187,10 @@ func (e *Engine) shardFor(id shard.ID) (*shardLog, *shard.Topic, error) {
 	st.Lock()
 	defer st.Unlock()
 	if s = st.m[id]; s == nil {
+		// Asked again under the lock: forgetTopic may have passed by.
+		if t, ok = e.topics.ByNum(id.Topic); !ok {
+			return nil, nil, shard.ErrTopicNotFound
+		}
 		s = e.newShardLog(id)
 		st.m[id] = s
 	}
@@ -122,12 +208,15 @@ func (e *Engine) owned(id shard.ID) (*shardLog, *shard.Topic, error) {
 
 // newShardLog loads what the catalog knows of a shard.
 func (e *Engine) newShardLog(id shard.ID) *shardLog {
-	s := &shardLog{id: id, epoch: e.epochs[slotOf(id)], start: e.starts.get(id)}
+	s := &shardLog{id: id, epoch: e.epochs[slotOf(id)], lost: e.kept.lostOf(id)}
 	if _, last, ok := e.cat.Bounds(id); ok {
 		s.flushed = last + 1
 	}
-	s.flushed = max(s.flushed, s.start)
 	s.end, s.next, s.synced = s.flushed, s.flushed, s.flushed
+	if e.serving { // else its entries in the WAL come first
+		s.skipLost()
+		s.raise(e.kept.start(id))
+	}
 	return s
 }
 
@@ -148,10 +237,14 @@ func (e *Engine) each(fn func(*shardLog)) {
 }
 
 func (e *Engine) durability(t *shard.Topic) shard.Durability {
-	if t.Config.Durability == shard.DurabilityDefault {
-		return e.opts.Durability
+	d := t.Config.Durability
+	if d == shard.DurabilityDefault {
+		d = e.opts.Durability
 	}
-	return t.Config.Durability
+	if t.Internal && d == shard.DurabilityMemory {
+		return shard.DurabilityWAL // what has to be remembered is never left to chance
+	}
+	return d
 }
 
 func (e *Engine) maxMessageBytes(t *shard.Topic) int32 {
@@ -169,10 +262,16 @@ func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) err
 	kind := shard.KindUnavailable
 	var c *tier.CorruptError
 	switch {
-	case errors.As(err, &c), errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, errMoved):
+	case errors.As(err, &c):
+		kind = shard.KindCorrupt
+		if c.From <= c.To {
+			err = &damage{msg: err.Error(), resume: c.To + 1, err: err}
+		}
+		e.log.Error("segment cannot be read", "object", key, "shard", id.String(), "offset", offset, "error", err)
+	case errors.Is(err, store.ErrNotFound):
 		kind = shard.KindCorrupt
 		e.log.Error("segment cannot be read", "object", key, "shard", id.String(), "offset", offset, "error", err)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 	}
 	return &shard.Error{Kind: kind, Op: "read segment " + key, Shard: &id, Offset: offset, Err: err}
 }

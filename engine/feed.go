@@ -20,7 +20,6 @@ type feed struct {
 	wg      sync.WaitGroup
 }
 
-
 type feedWorker struct {
 	mu     sync.Mutex
 	cond   sync.Cond

@@ -1,14 +1,16 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
-	"slices"
-
 	"github.com/oklog/ulid/v2"
+
 	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
@@ -26,13 +28,18 @@ type flusher struct {
 
 	mu struct { // also guards shardLog.dirty
 		sync.Mutex
-		bytes   int64
-		oldest  time.Time // of the oldest entry not flushed; zero: none
-		object  bool      // somebody waits for object durability
-		dirty   []*shardLog
-		lastPos wal.Pos // of the newest entry the WAL has
-		failing error   // of the last flush, for health
+		bytes    int64
+		oldest   time.Time // of the oldest entry not flushed; zero: none
+		object   bool      // somebody waits for object durability
+		dirty    []*shardLog
+		lastPos  wal.Pos   // of the newest entry the WAL has
+		failing  error     // of the last flush, for health
+		since    time.Time // when it began to fail
+		doubtful string    // the object whose commit is in doubt
 	}
+	busy    sync.Mutex // guards what follows
+	trimmed wal.Pos
+	doubt   *doubt
 }
 
 // note counts an entry that the WAL has.
@@ -42,7 +49,9 @@ func (f *flusher) note(s *shardLog, pos wal.Pos, size int64, object bool) {
 	wake := f.mu.bytes == 0 || object && !f.mu.object
 	before := f.mu.bytes
 	f.mu.bytes += size
-	f.mu.lastPos = pos
+	if f.mu.lastPos.Less(pos) { // a replay takes the state log first
+		f.mu.lastPos = pos
+	}
 	f.mu.object = f.mu.object || object
 	if f.mu.oldest.IsZero() {
 		f.mu.oldest = f.e.opts.Now()
@@ -119,6 +128,9 @@ func (f *flusher) report(err error) {
 	f.mu.Lock()
 	was := f.mu.failing
 	f.mu.failing = err
+	if was == nil {
+		f.mu.since = f.e.opts.Now()
+	}
 	f.mu.Unlock()
 	if err != nil {
 		f.e.counters.flushFailures.Add(1)
@@ -138,9 +150,11 @@ func (e *Engine) Flush(ctx context.Context) error {
 	case e.flusher.ask <- answer:
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-e.ctx.Done():
+		return shard.ErrClosed
 	}
 	select {
-	case err := <-answer:
+	case err := <-answer: // the flusher answers what it took
 		return err
 	case <-ctx.Done():
 		return ctx.Err()
@@ -151,12 +165,21 @@ func (e *Engine) Flush(ctx context.Context) error {
 type flushRun struct {
 	s      *shardLog
 	pieces []piece
-	sizes  []int
 }
 
 // flush writes what was in the WAL when it began.
 func (f *flusher) flush(ctx context.Context) error {
 	e := f.e
+	f.busy.Lock() // tests flush by themselves
+	defer f.busy.Unlock()
+	if err := f.settle(ctx); err != nil {
+		return err
+	}
+	// Every entry before trim has been noted: it is in dirty, or flushed.
+	trim := e.wal.Position()
+	if e.failed.Load() != nil {
+		trim = wal.Pos{} // entries that were refused have not been noted
+	}
 	f.mu.Lock()
 	dirty, bytes, oldest, object := f.mu.dirty, f.mu.bytes, f.mu.oldest, f.mu.object
 	cut := f.mu.lastPos
@@ -165,16 +188,33 @@ func (f *flusher) flush(ctx context.Context) error {
 		s.dirty = false
 	}
 	f.mu.Unlock()
-	if len(dirty) == 0 {
-		return nil
+	if e.hooks.trimFirst != nil {
+		e.hooks.trimFirst(trim)
 	}
-	e.saveProducers(dirty)
 	slices.SortFunc(dirty, func(a, b *shardLog) int { return a.id.Compare(b.id) })
 	if err := f.write(ctx, dirty, cut); err != nil {
 		f.restore(dirty, bytes, oldest, object)
 		return err
 	}
-	return e.wal.Trim(cut)
+	if !f.trimmed.Less(trim) {
+		return nil
+	}
+	if err := e.wal.Trim(trim); err != nil {
+		if errors.Is(err, wal.ErrFailed) {
+			e.fail(err)
+		}
+		return err
+	}
+	f.trimmed = trim
+	e.saveProducers(dirty)
+	return nil
+}
+
+// pending tells whether the WAL has what no object has.
+func (f *flusher) pending() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.mu.dirty) > 0
 }
 
 // restore puts back what a failed flush took.
@@ -220,7 +260,6 @@ func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos) err
 				r = flushRun{s: s}
 			}
 			r.pieces = append(r.pieces, p.piece)
-			r.sizes = append(r.sizes, p.size)
 			size += int64(p.size)
 		}
 		if len(r.pieces) > 0 {
@@ -248,53 +287,158 @@ func (s *shardLog) unflushed(cut wal.Pos) []sizedPiece {
 		if !t.synced || cut.Less(t.pos) {
 			break
 		}
-		out = append(out, sizedPiece{piece{t.batch, t.pos, t.base}, t.size})
+		out = append(out, sizedPiece{piece{t.batch, t.pos, t.base, t.last}, t.size})
 	}
 	return out
 }
 
-// segment writes, commits and publishes one segment object.
+// segment writes, commits and publishes one segment object; two or more where
+// one would be too large for the store or the catalog.
 func (f *flusher) segment(ctx context.Context, runs []flushRun, size int64) error {
 	e := f.e
 	b := tier.NewBuilder(int(size))
-	for _, r := range runs {
-		batches, err := e.load(r.s.id, r.pieces)
-		if err != nil {
+	err := f.fill(ctx, b, runs)
+	var seg catalog.Segment
+	var object []byte
+	if err == nil && b.Empty() {
+		publish(runs) // all of it is damaged, and noted
+		return nil
+	}
+	if err == nil {
+		seg, object, err = e.finish(b, 0, e.opts.Now().UnixMilli())
+	}
+	if err == nil {
+		err = f.putCommit(ctx, seg, object, runs)
+	}
+	if len(runs) > 1 && (errors.Is(err, catalog.ErrTooLarge) || errors.Is(err, tier.ErrFull)) {
+		half := len(runs) / 2
+		if err := f.segment(ctx, runs[:half], size/2); err != nil {
 			return err
 		}
-		for _, batch := range batches {
-			if err := b.Add(r.s.id, batch.Raw()); err != nil {
+		return f.segment(ctx, runs[half:], size/2)
+	}
+	return err
+}
+
+// finish makes the object of a builder, and its row in the catalog.
+func (e *Engine) finish(b *tier.Builder, level int, created int64) (catalog.Segment, []byte, error) {
+	object, extents, err := b.Finish()
+	id := ulid.Make()
+	return catalog.Segment{ULID: id, Key: tier.Key(level, e.session.Incarnation(), id), Level: uint8(level),
+		Size: int64(len(object)), Created: created, Extents: catalogExtents(extents)}, object, err
+}
+
+// fill adds the runs to a segment. What the WAL can no longer bear out is noted
+// as lost, durably, before the WAL may be trimmed; all else goes on.
+func (f *flusher) fill(ctx context.Context, b *tier.Builder, runs []flushRun) error {
+	e := f.e
+	for _, r := range runs {
+		hurt := false
+		for _, p := range r.pieces {
+			batch := p.batch
+			var err error
+			if batch == nil {
+				batch, err = e.loadOne(r.s.id, p)
+			}
+			if err == nil {
+				err = b.Add(r.s.id, batch.Raw())
+			}
+			if errors.Is(err, wal.ErrCorrupt) || errors.Is(err, tier.ErrBatch) {
+				e.log.Error("acknowledged records are lost before they were flushed", "shard", r.s.id.String(), "from", p.base, "to", p.last, "error", err)
+				e.counters.lostRecords.Add(p.last - p.base + 1)
+				r.s.mu.Lock()
+				r.s.lose(p.base, p.last+1)
+				r.s.mu.Unlock()
+				hurt, err = true, nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if hurt {
+			if err := e.saveLost(ctx, r.s); err != nil {
 				return err
 			}
 		}
 	}
-	object, extents, err := b.Finish()
-	if err != nil {
-		return err
-	}
-	id := ulid.Make()
-	seg := catalog.Segment{ULID: id, Key: tier.Key(0, e.session.Incarnation(), id), Size: int64(len(object)),
-		Created: e.opts.Now().UnixMilli(), Extents: catalogExtents(extents)}
-	if err := e.putCommit(ctx, seg, object); err != nil {
-		return err
-	}
-	for i := range runs {
-		runs[i].s.committed(extents[i].Last)
-	}
-	e.counters.flushes.Add(1)
-	e.counters.flushedBytes.Add(int64(len(object)))
 	return nil
 }
 
-// putCommit uploads an object and commits it. A PUT whose answer was lost is
-// resolved by the store's put-if-absent under a unique key.
-func (e *Engine) putCommit(ctx context.Context, seg catalog.Segment, object []byte) error {
-	pctx, cancel := context.WithTimeout(ctx, time.Minute)
+// doubt is a commit whose outcome is not known. The same segment is committed
+// again before anything else is flushed: another one would overlap it.
+type doubt struct {
+	seg  catalog.Segment
+	runs []flushRun
+}
+
+// putCommit uploads an object and commits it.
+func (f *flusher) putCommit(ctx context.Context, seg catalog.Segment, object []byte, runs []flushRun) error {
+	pctx, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
-	if err := e.store.Put(pctx, seg.Key, object); err != nil && !errors.Is(err, store.ErrExists) {
+	if err := f.e.put(pctx, seg.Key, object); err != nil {
 		return err
 	}
-	return e.session.CommitSegment(pctx, seg)
+	return f.commit(pctx, doubt{seg, runs})
+}
+
+func (f *flusher) commit(ctx context.Context, d doubt) error {
+	err := f.e.session.CommitSegment(ctx, d.seg)
+	switch {
+	case err == nil:
+		f.doubt = nil
+		publish(d.runs)
+		f.e.counters.flushes.Add(1)
+		f.e.counters.flushedBytes.Add(d.seg.Size)
+	case errors.Is(err, catalog.ErrTooLarge), errors.Is(err, catalog.ErrOverlap), errors.Is(err, catalog.ErrInvalid), errors.Is(err, catalog.ErrConflict):
+		f.doubt = nil // it has not happened
+	default:
+		f.doubt = &d
+		f.setDoubtful(d.seg.Key)
+	}
+	return err
+}
+
+// settle finds out about a commit whose answer was lost.
+func (f *flusher) settle(ctx context.Context) error {
+	if f.doubt == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, putTimeout)
+	defer cancel()
+	return f.commit(ctx, *f.doubt)
+}
+
+func (f *flusher) setDoubtful(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.doubtful = key
+}
+
+const putTimeout = time.Minute
+
+// put uploads an object under a key of its own. A retry below that met what an
+// earlier try left is believed only when the object is the very same.
+func (e *Engine) put(ctx context.Context, key string, object []byte) error {
+	err := e.store.Put(ctx, key, object)
+	if !errors.Is(err, store.ErrExists) {
+		return err
+	}
+	got, gerr := e.store.Get(ctx, key, 0, -1)
+	if gerr != nil {
+		return gerr
+	}
+	if !bytes.Equal(got, object) {
+		return fmt.Errorf("a part of the object was stored: %w", err)
+	}
+	return nil
+}
+
+// publish notes that the catalog names what was in the runs.
+func publish(runs []flushRun) {
+	for i := range runs {
+		r := &runs[i]
+		r.s.committed(r.pieces[len(r.pieces)-1].last)
+	}
 }
 
 // committed notes that the catalog names everything up to last, and completes
@@ -311,8 +455,8 @@ func (s *shardLog) committed(last int64) {
 	s.object = s.object[n:]
 	for _, p := range done {
 		p.result.Start = s.start
-		s.advance(p.last + 1)
 	}
+	s.advance(min(s.flushed, s.synced))
 	dups = s.takeDups()
 	i := 0
 	for i < len(s.tail) && s.tail[i].batch == nil && s.tail[i].last < s.flushed {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -45,7 +46,34 @@ func (e *Engine) Merge(ctx context.Context) (did bool, err error) {
 	if run == nil {
 		return false, nil
 	}
-	return true, e.merge(ctx, run)
+	err = e.merge(ctx, run)
+	if err != nil && shard.KindOf(err) == shard.KindCorrupt {
+		// What cannot be read stays where it is; the others must not wait for it.
+		var bad *badSegment
+		if errors.As(err, &bad) {
+			e.setUnmergeable(bad.id)
+			e.log.Error("a damaged segment is left out of merging", "error", err)
+			return true, nil
+		}
+	}
+	return true, err
+}
+
+// badSegment is a segment that a merge could not read.
+type badSegment struct {
+	id  ulid.ULID
+	err error
+}
+
+// Error implements error.
+func (b *badSegment) Error() string { return fmt.Sprintf("segment %s: %v", b.id, b.err) }
+
+// Unwrap gives the cause.
+func (b *badSegment) Unwrap() error { return b.err }
+
+func (e *Engine) setUnmergeable(id ulid.ULID) {
+	e.unmergeable.Store(id, true)
+	e.counters.unmergeable.Add(1)
 }
 
 // mergeRun picks segments of one level that follow one another in time.
@@ -60,7 +88,7 @@ func (e *Engine) mergeRun() []*catalog.Segment {
 	var run []*catalog.Segment
 	var size int64
 	for _, s := range segs {
-		if s.Size > e.opts.SegmentBytes/2 {
+		if _, bad := e.unmergeable.Load(s.ULID); bad || s.Size > e.opts.SegmentBytes/2 {
 			run, size = nil, 0
 			continue
 		}
@@ -72,6 +100,8 @@ func (e *Engine) mergeRun() []*catalog.Segment {
 			if full := e.withExtents(run); full != nil && e.whole(full) {
 				return full
 			}
+			size -= run[0].Size
+			run = run[1:]
 		}
 	}
 	return nil
@@ -138,6 +168,12 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 	}
 	slices.SortFunc(ids, shard.ID.Compare)
 	out := mergeOutput{e: e, level: int(run[0].Level) + 1, created: run[0].Created}
+	tried := false // to swap: from then on the objects may be named
+	defer func() {
+		if !tried {
+			out.discard()
+		}
+	}()
 	for _, id := range ids {
 		srcs := byShard[id]
 		slices.SortFunc(srcs, func(a, b source) int { return int(min(max(a.ext.Base-b.ext.Base, -1), 1)) })
@@ -147,6 +183,9 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 		}
 		for _, src := range srcs {
 			if err := e.mergeExtent(ctx, &out, src.seg, src.ext, keep); err != nil {
+				if shard.KindOf(err) == shard.KindCorrupt {
+					err = &badSegment{src.seg.ULID, err}
+				}
 				return err
 			}
 		}
@@ -158,6 +197,7 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 	for i, s := range run {
 		remove[i] = s.ULID
 	}
+	tried = true
 	if err := e.session.SwapSegments(ctx, out.done, remove); err != nil {
 		return fmt.Errorf("swap %d segments for %d: %w", len(run), len(out.done), err)
 	}
@@ -165,7 +205,11 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 	return nil
 }
 
+// mergeExtent copies an extent to the output, compacted where keep is not nil.
+// The shard's last batch stays whole whatever keep says: where it ends is how the
+// shard's next offset is known after a restart.
 func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, seg *catalog.Segment, x catalog.Extent, keep func(*shard.Record) bool) error {
+	_, end, _ := e.cat.Bounds(x.Shard)
 	for from := x.Base; from <= x.Last; {
 		raw, err := e.reader.Read(ctx, seg.Key, seg.Size, tierExtent(x), from, 4<<20)
 		if err != nil {
@@ -180,7 +224,7 @@ func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, seg *catalog
 		}
 		for _, b := range bs {
 			from = b.LastOffset() + 1
-			if keep != nil && !b.Control() {
+			if keep != nil && !b.Control() && b.LastOffset() < end {
 				if b, err = compact(b, keep); err != nil {
 					return err
 				}
@@ -222,6 +266,9 @@ func (e *Engine) compaction(ctx context.Context, id shard.ID, first int64) (func
 	if !ok || !t.Config.Compact {
 		return nil, nil
 	}
+	if id.Topic == stateTopicNum && e.epochs[id.Index%Slots] == 0 {
+		return nil, nil // its owner has the map that tells what is old
+	}
 	oldest := first
 	if base, _, ok := e.cat.Bounds(id); ok {
 		oldest = base
@@ -245,19 +292,31 @@ func (e *Engine) compaction(ctx context.Context, id shard.ID, first int64) (func
 	}, nil
 }
 
-// maxCompactKeys bounds the memory of one shard's compaction; keys past it are
-// all kept until a later pass.
-const maxCompactKeys = 4 << 20
+// maxCompactBytes bounds the memory of one shard's compaction, of which a key
+// takes compactKeyBytes and itself; keys past it are all kept until a later pass.
+const (
+	maxCompactBytes = 256 << 20
+	compactKeyBytes = 64
+)
 
 // newestOffsets maps each key to its last offset from first to the shard's end.
 func (e *Engine) newestOffsets(ctx context.Context, id shard.ID, first int64) (map[string]int64, error) {
 	newest := make(map[string]int64)
+	bytes := 0
 	b, err := e.Bounds(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	for from := max(first, b.Start); from < b.End; {
 		r, err := e.Read(ctx, id, from, shard.ReadOptions{MaxBytes: 4 << 20})
+		if err != nil && shard.KindOf(err) == shard.KindCorrupt && r.Resume > from {
+			from = r.Resume // it supersedes nothing that can be read
+			continue
+		}
+		if shard.KindOf(err) == shard.KindOutOfRange && r.Bounds.Start > from {
+			from = r.Bounds.Start
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -271,8 +330,11 @@ func (e *Engine) newestOffsets(ctx context.Context, id shard.ID, first int64) (m
 			}
 			for i := range recs {
 				k := string(recs[i].Key)
-				if _, known := newest[k]; recs[i].Key != nil && (known || len(newest) < maxCompactKeys) {
+				if _, known := newest[k]; recs[i].Key != nil && (known || bytes < maxCompactBytes) {
 					newest[k] = recs[i].Offset
+					if !known {
+						bytes += len(k) + compactKeyBytes
+					}
 				}
 			}
 			batch.Forget()
@@ -293,6 +355,9 @@ func (st *stateStore) compaction(slot int, oldest bool) func(*shard.Record) bool
 		}
 		sl.mu.RLock()
 		defer sl.mu.RUnlock()
+		if _, underway := sl.flight[string(r.Key)]; underway { // the map does not know it yet
+			return true
+		}
 		var cur shard.StateValue
 		ok := false
 		if o := sl.owners[owner]; o != nil {
@@ -331,20 +396,36 @@ func (m *mergeOutput) emit(ctx context.Context) error {
 	if m.b == nil || m.b.Empty() {
 		return nil
 	}
-	object, extents, err := m.b.Finish()
+	seg, object, err := m.e.finish(m.b, m.level, m.created)
 	if err != nil {
 		return err
 	}
 	m.b = nil
-	id := ulid.Make()
-	seg := catalog.Segment{ULID: id, Key: tier.Key(m.level, m.e.session.Incarnation(), id), Level: uint8(m.level),
-		Size: int64(len(object)), Created: m.created, Extents: catalogExtents(extents)}
 	pctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	if err := m.e.store.Put(pctx, seg.Key, object); err != nil {
+	m.done = append(m.done, seg)
+	if err := m.e.put(pctx, seg.Key, object); err != nil {
 		return fmt.Errorf("put merged segment: %w", err)
 	}
 	m.e.counters.mergedBytes.Add(int64(len(object)))
-	m.done = append(m.done, seg)
 	return nil
 }
+
+// discard deletes the objects of a merge that comes to nothing.
+func (m *mergeOutput) discard() {
+	if len(m.done) == 0 {
+		return
+	}
+	keys := make([]string, len(m.done))
+	for i := range m.done {
+		keys[i] = m.done[i].Key
+	}
+	ctx, cancel := context.WithTimeout(m.e.ctx, discardTime)
+	defer cancel()
+	if err := m.e.store.Delete(ctx, keys...); err != nil && m.e.ctx.Err() == nil {
+		m.e.log.Warn("objects of a merge that failed are left as orphans", "objects", len(keys), "error", err)
+	}
+}
+
+// discardTime bounds the clearing up after a merge.
+const discardTime = 30 * time.Second

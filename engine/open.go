@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/robustmq/robustmq-go/catalog"
@@ -25,7 +24,8 @@ import (
 func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Options) (_ *Engine, err error) {
 	opts.setDefaults()
 	e := &Engine{opts: opts, log: opts.Logger, cat: cat, store: st,
-		budget: semaphore.NewWeighted(opts.AppendBytes)}
+		budget: semaphore.NewWeighted(opts.AppendBytes), objects: semaphore.NewWeighted(opts.AppendBytes),
+		lost: make(chan struct{})}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.tails.limit = opts.TailBytes
 	for i := range e.shards {
@@ -63,6 +63,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	if err = e.groups.Load(ctx); err != nil {
 		return nil, err
 	}
+	e.wg.Go(e.watchSession)
 	e.wg.Go(func() { e.flusher.run(e.ctx) })
 	e.wg.Go(func() { e.retentionLoop(e.ctx) })
 	e.wg.Go(func() { e.mergeLoop(e.ctx) })
@@ -115,62 +116,6 @@ func (e *Engine) ensureStateTopic(ctx context.Context) error {
 	return nil
 }
 
-// recover replays the WAL into the tails and loads the state log.
-func (e *Engine) recover(ctx context.Context) error {
-	rec, err := e.wal.Replay(e.replay)
-	if err != nil {
-		return fmt.Errorf("replay write-ahead log: %w", err)
-	}
-	if rec.Entries > 0 || rec.TornBytes > 0 {
-		e.log.Info("write-ahead log replayed", "entries", rec.Entries, "bytes", rec.Bytes, "torn_bytes", rec.TornBytes)
-	}
-	for _, d := range rec.Damaged {
-		e.log.Error("write-ahead log is damaged", "range", d.Error())
-	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(16)
-	for slot := range Slots {
-		if e.epochs[slot] > 0 {
-			g.Go(func() error { return e.state.load(gctx, slot) })
-		}
-	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	return e.loadShardState(ctx)
-}
-
-// replay takes one entry of the WAL.
-func (e *Engine) replay(pos wal.Pos, entry wal.Entry) error {
-	b, err := shard.ParseBatch(entry.Data)
-	if err != nil {
-		e.log.Error("write-ahead log entry does not hold a batch", "position", pos.String(), "shard", entry.Shard.String(), "error", err)
-		return nil
-	}
-	s, _, err := e.shardFor(entry.Shard)
-	if err != nil {
-		return nil // its topic was deleted
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	base, last := b.BaseOffset(), b.LastOffset()
-	if last < s.flushed {
-		return nil
-	}
-	if base < s.next {
-		return fmt.Errorf("replay write-ahead log: %w", shard.At(shard.Errorf(shard.KindCorrupt, "offset is written twice"), "replay", s.id, base))
-	}
-	if base > s.next {
-		s.lost = append(s.lost, span{s.next, base})
-		e.counters.lostRecords.Add(base - s.next)
-		e.log.Error("records are missing from the write-ahead log", "shard", s.id.String(), "from", s.next, "to", base-1)
-	}
-	s.tail = append(s.tail, tailEntry{base: base, last: last, maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos, synced: true})
-	s.next, s.synced, s.end = last+1, last+1, last+1
-	e.flusher.note(s, pos, int64(b.Size()), false)
-	return nil
-}
-
 // Close flushes what it can, gives up ownership and stops. Appends must have
 // ended.
 func (e *Engine) Close(ctx context.Context) error {
@@ -181,11 +126,9 @@ func (e *Engine) Close(ctx context.Context) error {
 	if e.groups != nil {
 		e.groups.Close()
 	}
-	if ferr := e.Flush(ctx); err == nil {
-		err = ferr
-	}
-	if err == nil {
-		err = e.wal.Trim(e.wal.Position())
+	// What the groups and the flush itself noted in the state log comes after.
+	for i := 0; i < 4 && err == nil && e.flusher.pending(); i++ {
+		err = e.Flush(ctx)
 	}
 	e.abandon()
 	return err
@@ -200,6 +143,7 @@ func (e *Engine) abandon() {
 			e.log.Warn("close write-ahead log", "error", err)
 		}
 	}
+	e.sweep(shard.ErrClosed)
 	if e.feed.groups != nil {
 		e.feed.close()
 	}

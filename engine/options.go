@@ -49,6 +49,10 @@ type Options struct {
 	// MergeSegments of one level are merged into one of the next.
 	MergeSegments int
 
+	// AcceptDamage serves slots of the state log of which records are lost, with
+	// what is left; else they are refused.
+	AcceptDamage bool
+
 	Node   shard.Node
 	Logger *slog.Logger
 	Now    func() time.Time

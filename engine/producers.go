@@ -37,7 +37,7 @@ func (e *Engine) ensureProducers(ctx context.Context, s *shardLog) error {
 	}
 	table := producer.New(producer.Limits{})
 	v, ok, err := e.state.Get(ctx, shardStateOwner(s.id), shardStateKey("producers", s.id))
-	if err != nil {
+	if err != nil && shard.KindOf(err) != shard.KindCorrupt { // without a snapshot all is read
 		return err
 	}
 	if ok && len(v.Data) >= 8 {
@@ -59,17 +59,25 @@ func (e *Engine) ensureProducers(ctx context.Context, s *shardLog) error {
 // scanProducers notes the batches in [from, end). Only idempotent appends that
 // wait for this load could add to them.
 func (e *Engine) scanProducers(ctx context.Context, s *shardLog, table *producer.Table, from, end int64) error {
-	expiry := e.opts.Now().UnixMilli() - 24*3600*1000
 	for from < end {
 		r, err := e.Read(ctx, s.id, from, shard.ReadOptions{MaxBytes: 8 << 20, Until: end})
-		if err != nil {
+		switch kind := shard.KindOf(err); {
+		case err == nil:
+		case kind == shard.KindCorrupt && r.Resume > from: // what it held is reported to who reads it
+			e.log.Error("producers of a damaged range are not known any more", "shard", s.id.String(), "from", from, "to", r.Resume-1)
+			from = r.Resume
+			continue
+		case kind == shard.KindOutOfRange && r.Bounds.Start > from: // trimmed meanwhile
+			from = r.Bounds.Start
+			continue
+		default:
 			return fmt.Errorf("load producers of shard %s: %w", s.id, err)
 		}
 		if len(r.Batches) == 0 {
 			return nil
 		}
 		for _, b := range r.Batches {
-			if id, _, _ := b.Producer(); id >= 0 && b.MaxTimestamp() >= expiry {
+			if id, _, _ := b.Producer(); id >= 0 {
 				table.Add(b, e.opts.Now().UnixMilli())
 			}
 			from = b.LastOffset() + 1

@@ -2,9 +2,12 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 
 	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/tier/store"
 	"github.com/robustmq/robustmq-go/wal"
 )
 
@@ -32,20 +35,31 @@ func (e *Engine) Wait(id shard.ID, end int64) (<-chan struct{}, error) {
 	if s.end > end || s.gone {
 		return closedChan, nil
 	}
-	if s.waiting == nil {
-		s.waiting = make(chan struct{})
+	ch := s.waiting[end]
+	if ch == nil {
+		if s.waiting == nil {
+			s.waiting = make(map[int64]chan struct{}, 1)
+		}
+		ch = make(chan struct{})
+		s.waiting[end] = ch
 	}
-	return s.waiting, nil
+	return ch, nil
 }
 
 var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
 // piece is a tail entry as a reader found it: a batch, or where the WAL has it.
 type piece struct {
-	batch *shard.Batch
-	pos   wal.Pos
-	base  int64
+	batch      *shard.Batch
+	pos        wal.Pos
+	base, last int64
 }
+
+// errMoved: what a read had found was flushed, trimmed or merged meanwhile, and
+// is somewhere else now.
+var errMoved = errors.New("records have moved meanwhile")
+
+const readTries = 4
 
 // Read implements shard.Log.
 func (e *Engine) Read(ctx context.Context, id shard.ID, from int64, opts shard.ReadOptions) (shard.ReadResult, error) {
@@ -56,6 +70,35 @@ func (e *Engine) Read(ctx context.Context, id shard.ID, from int64, opts shard.R
 	if opts.MaxBytes <= 0 {
 		opts.MaxBytes = defaultReadBytes
 	}
+	var r shard.ReadResult
+	for range readTries {
+		r, err = e.read(ctx, s, from, opts)
+		if !errors.Is(err, errMoved) {
+			break
+		}
+	}
+	var d *damage
+	if errors.As(err, &d) {
+		r.Resume = d.resume
+	}
+	return r, err
+}
+
+// damage is a cause of KindCorrupt that tells where the damaged range ends.
+type damage struct {
+	msg    string
+	resume int64
+	err    error
+}
+
+// Error implements error.
+func (d *damage) Error() string { return d.msg }
+
+// Unwrap gives the cause.
+func (d *damage) Unwrap() error { return d.err }
+
+func (e *Engine) read(ctx context.Context, s *shardLog, from int64, opts shard.ReadOptions) (shard.ReadResult, error) {
+	id := s.id
 	s.mu.Lock()
 	b := s.bounds()
 	if s.gone {
@@ -74,24 +117,45 @@ func (e *Engine) Read(ctx context.Context, id shard.ID, from int64, opts shard.R
 		s.mu.Unlock()
 		return shard.ReadResult{Bounds: b}, nil
 	}
-	if err := s.checkLost(from); err != nil {
-		s.mu.Unlock()
-		return shard.ReadResult{Bounds: b}, err
-	}
+	lost := s.lostAfter(from) // nothing past it is given together with what is before it
+	limit = min(limit, lost)
+	tail := b.End > s.flushed && from >= s.flushed
 	inTail := len(s.tail) > 0 && s.tail[0].base <= from
 	pieces := s.collect(from, limit, opts.MaxBytes)
 	s.mu.Unlock()
 	r := shard.ReadResult{Bounds: b}
-	if !inTail {
+	if tail {
+		if err := e.down(); err != nil { // another gateway may know better
+			return r, err
+		}
+	}
+	var err error
+	if !inTail && from < limit {
 		r.Batches, err = e.readObject(ctx, s, from, limit, opts.MaxBytes)
 	}
 	if len(r.Batches) == 0 && err == nil { // or compaction left a hole up to the tail
 		r.Batches, err = e.load(id, pieces)
 	}
-	if err != nil && len(r.Batches) > 0 {
-		err = nil // the next read begins at the fault and reports it
+	switch {
+	case len(r.Batches) > 0:
+		return r, nil // the next read begins at a fault, if there is one, and reports it
+	case err == nil && limit == lost:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return r, s.checkLost(lost)
+	case err == nil && limit == b.End && e.nothingAt(s, from):
+		return r, &shard.Error{Kind: shard.KindCorrupt, Op: "read", Shard: &id, Offset: from,
+			Err: &damage{msg: "no segment has these records", resume: b.End, err: errMoved}}
 	}
 	return r, err
+}
+
+// nothingAt tells whether a shard has no record at or past an offset.
+func (e *Engine) nothingAt(s *shardLog, from int64) bool {
+	_, _, found := e.cat.FindExtent(s.id, from)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !found && from >= s.start && s.find(from) == len(s.tail)
 }
 
 // collect gives the tail's batches in [from, limit), up to budget bytes but one at
@@ -104,7 +168,7 @@ func (s *shardLog) collect(from, limit int64, budget int) []piece {
 		if t.base >= limit || len(out) > 0 && n+t.size > budget {
 			break
 		}
-		out = append(out, piece{t.batch, t.pos, t.base})
+		out = append(out, piece{t.batch, t.pos, t.base, t.last})
 		n += t.size
 	}
 	return out
@@ -116,17 +180,38 @@ func (e *Engine) load(id shard.ID, ps []piece) ([]*shard.Batch, error) {
 	for _, p := range ps {
 		b := p.batch
 		if b == nil {
-			entry, err := e.wal.ReadAt(p.pos)
-			if err == nil {
-				b, err = shard.ParseBatch(entry.Data)
-			}
-			if err != nil {
-				return out, &shard.Error{Kind: shard.KindCorrupt, Op: "read write-ahead log", Shard: &id, Offset: p.base, Err: err}
+			var err error
+			if b, err = e.loadOne(id, p); err != nil {
+				return out, err
 			}
 		}
 		out = append(out, b)
 	}
 	return out, nil
+}
+
+// loadOne reads one batch from the WAL. Errors: errMoved, KindCorrupt,
+// KindUnavailable where the disk cannot be read.
+func (e *Engine) loadOne(id shard.ID, p piece) (*shard.Batch, error) {
+	entry, err := e.wal.ReadAt(p.pos)
+	if errors.Is(err, wal.ErrTrimmed) || errors.Is(err, wal.ErrBadPos) {
+		return nil, &shard.Error{Kind: shard.KindCorrupt, Op: "read write-ahead log", Shard: &id, Offset: p.base,
+			Err: fmt.Errorf("%w: %w", errMoved, err)}
+	}
+	var b *shard.Batch
+	if err == nil {
+		if b, err = shard.ParseBatch(entry.Data); err == nil && (entry.Shard != id || b.BaseOffset() != p.base || b.LastOffset() != p.last) {
+			err = wal.ErrCorrupt
+		} else if err == nil {
+			return b, nil
+		}
+		err = fmt.Errorf("%w: %w", wal.ErrCorrupt, err)
+	}
+	if !errors.Is(err, wal.ErrCorrupt) {
+		return nil, &shard.Error{Kind: shard.KindUnavailable, Op: "read write-ahead log", Shard: &id, Offset: p.base, Err: err}
+	}
+	return nil, &shard.Error{Kind: shard.KindCorrupt, Op: "read write-ahead log", Shard: &id, Offset: p.base,
+		Err: &damage{msg: err.Error(), resume: p.last + 1, err: err}}
 }
 
 // readObject reads what is flushed, through the cache. It may span extents.
@@ -137,15 +222,12 @@ func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64,
 		if !ok || ext.Base >= limit {
 			break
 		}
-		if ext.Base > from {
-			s.mu.Lock()
-			err := s.checkLost(from)
-			s.mu.Unlock()
-			if err != nil {
-				return out, err
+		raw, err := e.reader.Read(ctx, seg.Key, seg.Size, tierExtent(ext), max(from, ext.Base), budget-n)
+		if errors.Is(err, store.ErrNotFound) {
+			if now, _, ok := e.cat.FindExtent(s.id, from); !ok || now.ULID != seg.ULID {
+				err = fmt.Errorf("%w: %w", errMoved, err)
 			}
 		}
-		raw, err := e.reader.Read(ctx, seg.Key, seg.Size, tierExtent(ext), max(from, ext.Base), budget-n)
 		if err != nil {
 			return out, e.tierError(err, s.id, from, seg.Key)
 		}
@@ -169,12 +251,23 @@ func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64,
 	return out, nil
 }
 
+// lostAfter gives the first damaged offset at or past from; the largest number
+// when there is none. The shard is locked.
+func (s *shardLog) lostAfter(from int64) int64 {
+	for _, l := range s.lost {
+		if from < l.to {
+			return max(from, l.from)
+		}
+	}
+	return math.MaxInt64
+}
+
 // checkLost reports an offset that was damaged before it was flushed.
 func (s *shardLog) checkLost(offset int64) error {
 	for _, l := range s.lost {
 		if offset >= l.from && offset < l.to {
-			return &shard.Error{Kind: shard.KindCorrupt, Op: "read", Shard: &s.id, Offset: offset,
-				Msg: fmt.Sprintf("offsets %d to %d were damaged in the write-ahead log", l.from, l.to-1)}
+			msg := fmt.Sprintf("offsets %d to %d were damaged in the write-ahead log", l.from, l.to-1)
+			return &shard.Error{Kind: shard.KindCorrupt, Op: "read", Shard: &s.id, Offset: offset, Err: &damage{msg: msg, resume: l.to}}
 		}
 	}
 	return nil

@@ -29,8 +29,8 @@ type shardLog struct {
 	flushed int64
 	synced  int64
 	tail    []tailEntry
-	// waiting is closed when end moves; nil while nobody waits.
-	waiting chan struct{}
+	// waiting is closed when end moves past the key; nil while nobody waits.
+	waiting map[int64]chan struct{}
 	// producers is nil until the first idempotent append.
 	producers      *producer.Table
 	producersDirty bool
@@ -58,6 +58,7 @@ type tailEntry struct {
 	batch      *shard.Batch
 	pos        wal.Pos
 	synced     bool
+	evicted    bool // before it was synced: batch goes when it is
 }
 
 // find gives the index of the first tail entry that ends at or past offset.
@@ -79,8 +80,13 @@ func (s *shardLog) advance(to int64) {
 		return
 	}
 	s.end = to
-	if s.waiting != nil {
-		close(s.waiting)
+	for at, ch := range s.waiting {
+		if at < to {
+			close(ch)
+			delete(s.waiting, at)
+		}
+	}
+	if len(s.waiting) == 0 {
 		s.waiting = nil
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -21,77 +23,159 @@ func shardStateKey(kind string, id shard.ID) string {
 	return fmt.Sprintf("%s/%d/%d", kind, uint64(id.Topic), id.Index)
 }
 
-// starts holds the start offsets that were raised.
-type starts struct {
-	mu sync.RWMutex
-	m  map[shard.ID]int64
+// kept is what the state log says of shards, in memory or not.
+type kept struct {
+	mu     sync.RWMutex
+	starts map[shard.ID]int64
+	lost   map[shard.ID][]span
 }
 
-func (s *starts) get(id shard.ID) int64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.m[id]
+func (k *kept) start(id shard.ID) int64 {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.starts[id]
 }
 
-func (s *starts) set(id shard.ID, offset int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.m == nil {
-		s.m = make(map[shard.ID]int64)
+func (k *kept) raise(id shard.ID, offset int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.starts == nil {
+		k.starts = make(map[shard.ID]int64)
 	}
-	s.m[id] = max(s.m[id], offset)
+	k.starts[id] = max(k.starts[id], offset)
+}
+
+func (k *kept) lostOf(id shard.ID) []span {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return slices.Clone(k.lost[id])
+}
+
+func (k *kept) setLost(id shard.ID, ls []span) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lost == nil {
+		k.lost = make(map[shard.ID][]span)
+	}
+	k.lost[id] = slices.Clone(ls)
+}
+
+// dropTopics forgets shards of topics that are gone, and gives them.
+func (k *kept) dropTopics(exists func(shard.TopicNum) bool) (gone []shard.ID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for id := range k.starts {
+		if !exists(id.Topic) {
+			gone = append(gone, id)
+			delete(k.starts, id)
+		}
+	}
+	for id := range k.lost {
+		if !exists(id.Topic) {
+			gone = append(gone, id)
+			delete(k.lost, id)
+		}
+	}
+	return gone
 }
 
 // loadShardState reads starts and lost ranges after the state log is loaded.
-func (e *Engine) loadShardState(ctx context.Context) error {
+func (e *Engine) loadShardState() {
 	for slot := range Slots {
 		owner := fmt.Sprintf("engine/%03d", slot)
-		err := e.state.Range(ctx, owner, "", func(key string, v shard.StateValue) bool {
-			var id shard.ID
-			kind, rest, _ := strings.Cut(key, "/")
-			if _, err := fmt.Sscanf(rest, "%d/%d", &id.Topic, &id.Index); err != nil {
-				e.log.Error("state of a shard has a malformed key", "owner", owner, "key", key)
-				return true
-			}
+		e.state.slots[slotOfName(owner)].walk(owner, "", func(key string, v shard.StateValue) bool {
+			kind, id, ok := parseShardStateKey(key)
 			switch {
+			case !ok:
+				e.log.Error("state of a shard has a malformed key", "owner", owner, "key", key)
 			case kind == "start" && len(v.Data) == 8:
-				e.starts.set(id, int64(binary.BigEndian.Uint64(v.Data)))
+				e.kept.raise(id, int64(binary.BigEndian.Uint64(v.Data)))
 			case kind == "lost":
-				e.loadLost(id, v.Data)
+				e.kept.setLost(id, decodeSpans(v.Data))
 			}
 			return true
 		})
-		if err != nil {
-			return err
-		}
 	}
-	e.each(func(s *shardLog) { s.raise(e.starts.get(s.id)) })
-	return nil
 }
 
-func (e *Engine) loadLost(id shard.ID, b []byte) {
-	s, _, err := e.shardFor(id)
-	if err != nil {
-		return
+func parseShardStateKey(key string) (kind string, id shard.ID, ok bool) {
+	kind, rest, _ := strings.Cut(key, "/")
+	num, index, _ := strings.Cut(rest, "/")
+	n, err1 := strconv.ParseUint(num, 10, 64)
+	i, err2 := strconv.ParseUint(index, 10, 32)
+	return kind, shard.ID{Topic: shard.TopicNum(n), Index: uint32(i)}, err1 == nil && err2 == nil
+}
+
+func encodeSpans(ls []span) []byte {
+	b := make([]byte, 0, 16*len(ls))
+	for _, l := range ls {
+		b = binary.BigEndian.AppendUint64(b, uint64(l.from))
+		b = binary.BigEndian.AppendUint64(b, uint64(l.to))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	return b
+}
+
+func decodeSpans(b []byte) (ls []span) {
 	for ; len(b) >= 16; b = b[16:] {
-		s.lost = append(s.lost, span{int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))})
+		l := span{int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))}
+		if l.from >= 0 && l.from < l.to {
+			ls = append(ls, l)
+		}
+	}
+	return ls
+}
+
+// lose notes a range that is damaged, and tells whether it was not known before.
+// The shard is locked.
+func (s *shardLog) lose(from, to int64) bool {
+	at := 0
+	for ; at < len(s.lost) && s.lost[at].from <= from; at++ {
+		from = max(from, s.lost[at].to)
+	}
+	if from >= to {
+		return false
+	}
+	s.lost = slices.Insert(s.lost, at, span{from, to})
+	return true
+}
+
+// skipLost makes the shard go on after its damaged ranges: their offsets are
+// never given out again.
+func (s *shardLog) skipLost() {
+	for _, l := range s.lost {
+		if l.to <= s.next {
+			continue
+		}
+		if s.flushed == s.next {
+			s.flushed = l.to
+		}
+		s.next, s.synced, s.end = l.to, l.to, l.to
 	}
 }
 
 // saveLost keeps a shard's damaged ranges beyond the WAL that showed them.
 func (e *Engine) saveLost(ctx context.Context, s *shardLog) error {
 	s.mu.Lock()
-	var b []byte
-	for _, l := range s.lost {
-		b = binary.BigEndian.AppendUint64(b, uint64(l.from))
-		b = binary.BigEndian.AppendUint64(b, uint64(l.to))
-	}
+	ls := slices.Clone(s.lost)
 	s.mu.Unlock()
-	return shard.ApplyWait(ctx, e.state, shardStateOwner(s.id), shard.StateOp{Key: shardStateKey("lost", s.id), Value: b})
+	if len(ls) > maxLostSpans {
+		ls = append(ls[:maxLostSpans-1:maxLostSpans-1], span{ls[maxLostSpans-1].from, ls[len(ls)-1].to})
+	}
+	e.kept.setLost(s.id, ls)
+	owner := shardStateOwner(s.id)
+	slot := slotOfName(owner)
+	if s.id.Topic == stateTopicNum { // in that shard itself, since it is read first
+		owner, slot = lostOwner, int(s.id.Index)
+	}
+	op := shard.StateOp{Key: shardStateKey("lost", s.id), Value: encodeSpans(ls)}
+	if err := e.state.keep(ctx, slot, owner, op); err != nil {
+		return fmt.Errorf("note damaged range of shard %s: %w", s.id, err)
+	}
+	return nil
 }
+
+// maxLostSpans bounds what is noted of one shard; past it ranges are joined.
+const maxLostSpans = 1000
 
 // raise lifts the start offset; what lies before it is dropped from the tail.
 func (s *shardLog) raise(offset int64) {
@@ -131,7 +215,7 @@ func (e *Engine) TrimBefore(ctx context.Context, id shard.ID, offset int64) erro
 	if err != nil {
 		return err
 	}
-	e.starts.set(id, offset)
+	e.kept.raise(id, offset)
 	s.raise(offset)
 	return nil
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,9 @@ type stateStore struct {
 type stateSlot struct {
 	mu     sync.RWMutex
 	owners map[string]*stateOwner
+	// damaged says which of the slot's records are lost. What they changed is not
+	// known, so nobody is given what may be older.
+	damaged error
 	// flight holds, by full key, the revision of the newest change that is not
 	// durable yet (NoRev for a deletion), and how many there are.
 	flight map[string]flightRev
@@ -68,6 +72,9 @@ func (st *stateStore) Get(_ context.Context, owner, key string) (shard.StateValu
 	sl := &st.slots[slotOfName(owner)]
 	sl.mu.RLock()
 	defer sl.mu.RUnlock()
+	if sl.damaged != nil {
+		return shard.StateValue{}, false, sl.damaged
+	}
 	o := sl.owners[owner]
 	if o == nil {
 		return shard.StateValue{}, false, nil
@@ -80,10 +87,22 @@ func (st *stateStore) Get(_ context.Context, owner, key string) (shard.StateValu
 func (st *stateStore) Range(_ context.Context, owner, prefix string, fn func(string, shard.StateValue) bool) error {
 	sl := &st.slots[slotOfName(owner)]
 	sl.mu.Lock()
+	if sl.damaged != nil {
+		sl.mu.Unlock()
+		return sl.damaged
+	}
+	sl.mu.Unlock()
+	sl.walk(owner, prefix, fn)
+	return nil
+}
+
+// walk calls fn for an owner's values, damaged slot or not.
+func (sl *stateSlot) walk(owner, prefix string, fn func(string, shard.StateValue) bool) {
+	sl.mu.Lock()
 	o := sl.owners[owner]
 	if o == nil {
 		sl.mu.Unlock()
-		return nil
+		return
 	}
 	if o.sorted == nil {
 		o.sorted = make([]string, 0, len(o.values))
@@ -110,7 +129,6 @@ func (st *stateStore) Range(_ context.Context, owner, prefix string, fn func(str
 			break
 		}
 	}
-	return nil
 }
 
 // Owners implements shard.State.
@@ -120,7 +138,7 @@ func (st *stateStore) Owners(_ context.Context, prefix string) ([]string, error)
 		sl := &st.slots[i]
 		sl.mu.RLock()
 		for o := range sl.owners {
-			if strings.HasPrefix(o, prefix) {
+			if sl.damaged == nil && strings.HasPrefix(o, prefix) {
 				out = append(out, o)
 			}
 		}
@@ -132,20 +150,47 @@ func (st *stateStore) Owners(_ context.Context, prefix string) ([]string, error)
 
 // Apply implements shard.State.
 func (st *stateStore) Apply(ctx context.Context, owner string, ops []shard.StateOp, done func(error)) {
+	slot := slotOfName(owner)
+	sl := &st.slots[slot]
+	sl.mu.RLock()
+	damaged := sl.damaged
+	sl.mu.RUnlock()
+	if damaged != nil {
+		done(damaged)
+		return
+	}
+	st.write(ctx, slot, owner, ops, st.e.opts.Durability == shard.DurabilityObject, done)
+}
+
+// keep makes a note of the engine's own durable in the WAL, where the damage
+// that it speaks of is, also in a damaged slot.
+func (st *stateStore) keep(ctx context.Context, slot int, owner string, op shard.StateOp) error {
+	ch := make(chan error, 1)
+	st.write(ctx, slot, owner, []shard.StateOp{op}, false, func(err error) { ch <- err })
+	select {
+	case err := <-ch:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// write applies changes; with object they are done when their segment is committed.
+func (st *stateStore) write(ctx context.Context, slot int, owner string, ops []shard.StateOp, object bool, done func(error)) {
 	if len(ops) == 0 {
 		done(nil)
 		return
 	}
 	b, err := encodeState(owner, ops, st.e.opts.Now().UnixMilli())
 	if err == nil {
-		err = st.e.admit(ctx, int64(b.Size()))
+		err = st.e.admit(ctx, int64(b.Size()), object)
 	}
 	if err != nil {
 		done(err)
 		return
 	}
-	if err := st.apply(owner, ops, b, done); err != nil {
-		st.e.budget.Release(int64(b.Size()))
+	if err := st.apply(slot, owner, ops, b, object, done); err != nil {
+		st.e.dismiss(int64(b.Size()), object)
 		done(err)
 	}
 	st.e.tails.evict()
@@ -172,8 +217,7 @@ func encodeState(owner string, ops []shard.StateOp, now int64) (*shard.Batch, er
 
 // apply checks the conditions against what is newest, in flight or not, and
 // queues the batch under the slot's lock, so that checks and log order agree.
-func (st *stateStore) apply(owner string, ops []shard.StateOp, b *shard.Batch, done func(error)) error {
-	slot := slotOfName(owner)
+func (st *stateStore) apply(slot int, owner string, ops []shard.StateOp, b *shard.Batch, object bool, done func(error)) error {
 	sl := &st.slots[slot]
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
@@ -187,7 +231,7 @@ func (st *stateStore) apply(owner string, ops []shard.StateOp, b *shard.Batch, d
 	r, p := st.e.append(context.Background(), id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(r shard.AppendResult) {
 		sl.commit(owner, ops, r.Base, r.Err)
 		done(r.Err)
-	}), int64(b.Size()))
+	}), int64(b.Size()), object)
 	if p == nil {
 		return r.Err
 	}
@@ -276,6 +320,12 @@ func (st *stateStore) load(ctx context.Context, slot int) error {
 	}
 	for from := b.Start; from < b.End; {
 		r, err := st.e.Read(ctx, id, from, shard.ReadOptions{MaxBytes: 8 << 20})
+		if err != nil && shard.KindOf(err) == shard.KindCorrupt && r.Resume > from {
+			st.e.log.Error("state is damaged: what this slot keeps is refused, all else is served", "slot", slot, "error", err)
+			sl.damaged = errors.Join(sl.damaged, fmt.Errorf("load state of slot %d: %w", slot, err))
+			from = r.Resume
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("load state of slot %d: %w", slot, err)
 		}
@@ -294,7 +344,36 @@ func (st *stateStore) load(ctx context.Context, slot int) error {
 			from = batch.LastOffset() + 1
 		}
 	}
+	st.noted(slot)
+	if sl.damaged != nil && st.e.opts.AcceptDamage {
+		st.e.log.Warn("damaged state is served as it is, as the configuration says", "slot", slot, "error", sl.damaged)
+		sl.damaged = nil
+	}
 	return nil
+}
+
+// lostOwner keeps, in each state shard, what of that very shard was lost.
+const lostOwner = "engine/lost"
+
+// noted takes up the damage of a former run, whose evidence is gone.
+func (st *stateStore) noted(slot int) {
+	id := shard.ID{Topic: stateTopicNum, Index: uint32(slot)}
+	sl := &st.slots[slot]
+	sl.walk(lostOwner, "", func(_ string, v shard.StateValue) bool {
+		s, _, err := st.e.shardFor(id)
+		if err != nil {
+			return false
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, l := range decodeSpans(v.Data) {
+			s.lose(l.from, l.to)
+			if sl.damaged == nil {
+				sl.damaged = fmt.Errorf("load state of slot %d: %w", slot, s.checkLost(l.from))
+			}
+		}
+		return true
+	})
 }
 
 func (sl *stateSlot) replay(recs []shard.Record) error {

@@ -14,10 +14,13 @@ type Stats struct {
 
 	Flushes, FlushedBytes int64 // segments committed and their bytes
 	FlushFailures         int64
-	Flushing              error         // why the last flush failed, nil when it did not
+	FlushFailing          error         // why the last flush failed, nil when it did not
+	FailingSince          time.Time     // of the first of the failures in a row
+	WALMaxBytes           int64         // of WAL.LiveBytes; appends are refused there
 	UnflushedBytes        int64         // in the WAL and in no segment
 	UnflushedAge          time.Duration // of the oldest of them; 0: none
 	Merges, MergedBytes   int64
+	Unmergeable           int64 // segments that are damaged and left out of merging
 	DeletedObjects        int64
 	LostRecords           int64 // found missing from the WAL at replay
 	TailBytes             int64 // of batches in memory
@@ -32,11 +35,14 @@ func (e *Engine) Stats() Stats {
 	s := Stats{WAL: e.wal.Stats(), Reader: e.reader.Stats(),
 		Flushes: c.flushes.Load(), FlushedBytes: c.flushedBytes.Load(), FlushFailures: c.flushFailures.Load(),
 		Merges: c.merges.Load(), MergedBytes: c.mergedBytes.Load(), DeletedObjects: c.deletedObjects.Load(),
-		LostRecords: c.lostRecords.Load(), Deletions: len(e.cat.Deletions())}
+		LostRecords: c.lostRecords.Load(), Unmergeable: c.unmergeable.Load(), WALMaxBytes: e.opts.WALMaxBytes, Deletions: len(e.cat.Deletions())}
 	s.Segments, s.Extents = e.cat.SegmentStats()
 	f := &e.flusher.mu
 	f.Lock()
-	s.Flushing, s.UnflushedBytes = f.failing, f.bytes
+	s.FlushFailing, s.UnflushedBytes = f.failing, f.bytes
+	if f.failing != nil {
+		s.FailingSince = f.since
+	}
 	if !f.oldest.IsZero() {
 		s.UnflushedAge = e.opts.Now().Sub(f.oldest)
 	}

@@ -65,6 +65,8 @@ func (s *shardLog) drop(last int64) {
 	}
 	if s.tail[i].synced {
 		s.tail[i].batch = nil
+	} else {
+		s.tail[i].evicted = true
 	}
 	n := 0
 	for n < len(s.tail) && s.tail[n].batch == nil && s.tail[n].last < s.flushed {

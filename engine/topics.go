@@ -170,6 +170,7 @@ func (t *topics) Delete(ctx context.Context, name string) error {
 // forgetTopic drops the shards of a deleted topic from memory; retention frees
 // its objects.
 func (e *Engine) forgetTopic(x *shard.Topic) {
+	var gone []*shardLog
 	for i := range e.shards {
 		st := &e.shards[i]
 		st.Lock()
@@ -180,18 +181,18 @@ func (e *Engine) forgetTopic(x *shard.Topic) {
 			delete(st.m, id)
 			s.mu.Lock()
 			s.gone = true
-			waiting, object := s.waiting, s.object
-			s.waiting, s.object, s.tail = nil, nil, nil
+			waiting := s.waiting
+			s.waiting, s.tail = nil, nil
 			s.mu.Unlock()
-			if waiting != nil {
-				close(waiting)
+			for _, ch := range waiting {
+				close(ch)
 			}
-			for _, p := range object {
-				p.result.Err = shard.ErrTopicNotFound
-				p.done.Appended(p.result)
-			}
+			gone = append(gone, s)
 		}
 		st.Unlock()
+	}
+	for _, s := range gone {
+		s.abort(shard.ErrTopicNotFound)
 	}
 }
 

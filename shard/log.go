@@ -89,6 +89,9 @@ type ReadOptions struct {
 type ReadResult struct {
 	Batches []*Batch
 	Bounds  Bounds
+	// Resume, with an error of KindCorrupt, is the offset after the damaged
+	// range, where reading may go on; 0 when that is not known.
+	Resume int64
 }
 
 // Bounds are a shard's offsets: Start <= Stable <= End.

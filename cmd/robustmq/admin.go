@@ -150,7 +150,7 @@ var engineMetrics = []struct {
 	{metricDesc("flush_segments_total", "Segments written to object storage and committed."), counter, func(s *engine.Stats) float64 { return float64(s.Flushes) }, nil},
 	{metricDesc("flush_bytes_total", "Bytes of segments written and committed."), counter, func(s *engine.Stats) float64 { return float64(s.FlushedBytes) }, nil},
 	{metricDesc("flush_failures_total", "Flushes that failed; nothing is lost by that."), counter, func(s *engine.Stats) float64 { return float64(s.FlushFailures) }, nil},
-	{metricDesc("flush_failing", "1 while the last flush failed."), gauge, func(s *engine.Stats) float64 { return boolValue(s.Flushing != nil) }, nil},
+	{metricDesc("flush_failing", "1 while the last flush failed."), gauge, func(s *engine.Stats) float64 { return boolValue(s.FlushFailing != nil) }, nil},
 	{metricDesc("flush_lag_seconds", "Age of the oldest record that is not in object storage."), gauge, func(s *engine.Stats) float64 { return s.UnflushedAge.Seconds() }, nil},
 	{metricDesc("flush_lag_bytes", "Bytes that are not in object storage."), gauge, func(s *engine.Stats) float64 { return float64(s.UnflushedBytes) }, nil},
 	{metricDesc("merges_total", "Runs of segments merged into larger ones."), counter, func(s *engine.Stats) float64 { return float64(s.Merges) }, nil},

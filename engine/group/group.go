@@ -36,7 +36,7 @@ type group struct {
 	all      []*binding          // and those removed that are still needed
 	serial   uint64
 	rev      uint64 // rises with each change of bindings
-	pending  int    // changes of bindings under way: nothing is read meanwhile
+	pending  int    // changes of bindings and purges under way: nothing is read meanwhile
 	lookup   *live.Index[*binding, []*binding]
 	lookRev  uint64
 	cursors  map[shard.ID]*cursor
@@ -130,12 +130,26 @@ func (g *group) SetData(ctx context.Context, data []byte, expireAfter time.Durat
 
 // Purge implements shard.Group.
 func (g *group) Purge(ctx context.Context) (int64, error) {
-	var n int64
+	n, wait, err := g.purge(ctx)
+	g.kick()
+	if err != nil {
+		return n, err
+	}
+	return n, g.written(ctx, wait)
+}
+
+func (g *group) purge(ctx context.Context) (n int64, wait uint64, err error) {
 	g.mu.Lock()
 	if g.over {
 		g.mu.Unlock()
-		return 0, shard.ErrGroupNotFound
+		return 0, 0, shard.ErrGroupNotFound
 	}
+	g.pending++ // or what is dropped now would be read on at once
+	defer func() {
+		g.mu.Lock()
+		g.pending--
+		g.mu.Unlock()
+	}()
 	var behind []*cursor
 	for _, c := range g.cursors {
 		n += g.purgeLocked(c)
@@ -143,19 +157,19 @@ func (g *group) Purge(ctx context.Context) (int64, error) {
 			behind = append(behind, c)
 		}
 	}
-	wait := g.markLocked()
+	wait = g.markLocked()
 	g.mu.Unlock()
 	for _, c := range behind {
 		k, err := g.skip(ctx, c)
 		if err != nil {
-			return n, err
+			return n, 0, err
 		}
 		n += k
 	}
 	if len(behind) > 0 {
 		wait = g.touch(1)
 	}
-	return n, g.written(ctx, wait)
+	return n, wait, nil
 }
 
 // purgeLocked drops what a cursor has ready or delayed in memory.

@@ -41,9 +41,9 @@ var walkSubjects = []string{"w.a", "w.b", "w.c"}
 // message that is the group's is acknowledged once, none comes after that, none
 // comes that is not the group's, over restarts and crashes too.
 func TestRandomHistories(t *testing.T) {
-	n := 60
+	n := 25
 	if testing.Short() {
-		n = 20
+		n = 10
 	}
 	for seed := range n {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) { randomHistory(t, uint64(seed)) })

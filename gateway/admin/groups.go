@@ -24,7 +24,7 @@ type Group struct {
 	Unacked   int64  `json:"unacked" doc:"delivered and not acknowledged"`
 	// Redelivered counts since the process started.
 	Redelivered int64         `json:"redelivered,omitempty" doc:"since the process started"`
-	Bindings    []string      `json:"bindings,omitempty" doc:"subject filters, when one group is asked for"`
+	Bindings    []string      `json:"bindings,omitempty" doc:"filters, when one group is asked for; one that begins with / is an MQTT topic filter"`
 	Offsets     []GroupOffset `json:"offsets,omitempty" doc:"positions, when one group is asked for"`
 }
 
@@ -121,7 +121,7 @@ func (s *Server) getGroup(r *request) (any, error) {
 	if g.Kind == "cursor" {
 		if x, err := s.env.Broker.Groups.Get(name); err == nil {
 			for _, b := range x.Bindings().List() {
-				g.Bindings = append(g.Bindings, b.Filter.String())
+				g.Bindings = append(g.Bindings, strings.TrimPrefix(b.Filter.String(), "."))
 			}
 		}
 	}

@@ -66,9 +66,16 @@ var (
 // labels by topic, group or client: their number is not bounded.
 type collector struct{ s *Server }
 
-// Describe implements prometheus.Collector: the metrics are those that Collect
-// gives.
-func (c collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
+// Describe implements prometheus.Collector.
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for i := range protocolMetrics {
+		ch <- protocolMetrics[i].desc
+	}
+	for _, d := range []*prometheus.Desc{readyDesc, buildDesc, adminFailDesc, topicsDesc, autoTopicsDesc, shardsDesc,
+		groupsDesc, groupLagDesc, groupMaxLagDesc, groupUnackedDesc, groupConsumerDesc} {
+		ch <- d
+	}
+}
 
 // Collect implements prometheus.Collector.
 func (c collector) Collect(ch chan<- prometheus.Metric) {

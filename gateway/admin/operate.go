@@ -1,7 +1,6 @@
 package admin
 
 import (
-
 	"github.com/robustmq/robustmq-go/shard"
 )
 
@@ -59,4 +58,3 @@ type rawJSON []byte
 
 // MarshalJSON implements json.Marshaler.
 func (b rawJSON) MarshalJSON() ([]byte, error) { return b, nil }
-

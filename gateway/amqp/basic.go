@@ -137,7 +137,7 @@ func (ch *channel) attach(k *consumer, m *frame.BasicConsume) error {
 		}
 		cfg.Priority = int(n)
 	}
-	if k.q.limits.kind == "stream" {
+	if k.q.limits.Load().kind == "stream" {
 		if err := ch.openStream(k, m); err != nil {
 			return err
 		}
@@ -193,7 +193,7 @@ func (ch *channel) get(m *frame.BasicGet) error {
 	if err != nil {
 		return err
 	}
-	if q.limits.kind == "stream" {
+	if q.limits.Load().kind == "stream" {
 		return refuse(codeNotImplemented, "basic.get not supported by stream queues queue '%s' in vhost '%s'", q.name, ch.c.vh.name)
 	}
 	k := ch.getters[getterKey{q, m.NoAck}]

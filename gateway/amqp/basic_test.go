@@ -146,6 +146,41 @@ func TestCancelKeepsUnacked(t *testing.T) {
 	eventually(t, "all is settled", func() bool { st := g.Stats(); return st.Unacked == 0 && st.Ready == 0 && st.Acked == 2 })
 }
 
+// A cancel loses nothing that was on its way to a consumer without
+// acknowledgements.
+func TestCancelWithoutAcks(t *testing.T) {
+	s := startServer(t, testOptions{})
+	c := open(t, s)
+	c.declare(1, frame.QueueDeclare{Queue: "q"})
+	const n = 3000
+	var b []byte
+	for i := range n {
+		b = publishFrames(b, 1, "", "q", frame.Properties{}, fmt.Append(nil, i), false)
+	}
+	c.write(b)
+	for expect[*frame.BasicAck](c, 1).DeliveryTag < n {
+	}
+	got := 0
+	for round := 0; got < n; round++ {
+		tag := fmt.Sprint("c", round)
+		c.consume(1, "q", tag, true)
+		for range 200 {
+			if got == n {
+				break
+			}
+			c.deliver(1, fmt.Sprint(got))
+			got++
+		}
+		c.send(1, &frame.BasicCancel{ConsumerTag: tag})
+		expect[*frame.BasicCancelOk](c, 1)
+		for len(c.queue) > 0 {
+			c.deliver(1, fmt.Sprint(got))
+			got++
+		}
+	}
+	c.wantGet(1, "q", "")
+}
+
 func TestCancelNotify(t *testing.T) {
 	s := startServer(t, testOptions{})
 	a, b := open(t, s), open(t, s)
@@ -329,7 +364,13 @@ func TestStreamQueue(t *testing.T) {
 	call[*frame.BasicConsumeOk](c, 1, from("next", frame.String("next")))
 	c.put(1, "", "s", "4")
 	c.deliver(1, "4")
-	c.send(1, from("odd", frame.String("sometime")))
+	call[*frame.BasicConsumeOk](c, 1, from("time", frame.Value{Kind: frame.KindTimestamp, Num: uint64(time.Now().Unix()) + 3600}))
+	c.put(1, "", "s", "5")
+	if _, m := c.deliver(1, "5"); m.ConsumerTag != "next" {
+		t.Errorf("a message before its time went to %s", m.ConsumerTag)
+	}
+	quiet[*frame.BasicDeliver](c, 1)
+	c.send(1, from("odd", frame.String("last")))
 	c.channelClosed(1, 406)
 }
 

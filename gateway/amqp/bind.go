@@ -151,38 +151,58 @@ func (vh *vhost) unlink(b *binding) (orphan bool) {
 }
 
 // routes gives all ways to a queue, those over bound exchanges too; mu is held.
+// ok is false when there are too many.
 func (vh *vhost) routes(q *queue) (rs []route, ok bool) {
-	w := walker{vh: vh}
+	w := walker{vh: vh, seen: make(map[string]bool)}
 	for _, b := range q.in {
-		w.walk(b, anyKey, nil, nil)
+		w.step(b, anyKey, nil)
 	}
-	return w.out, !w.over && len(w.out) <= maxEffective
+	return w.out, !w.over
 }
 
+// walker goes from a queue upstream. Each exchange is left once per different
+// condition: cycles end, since meeting a condition twice adds nothing.
 type walker struct {
 	vh   *vhost
 	out  []route
+	seen map[string]bool
 	over bool
 }
 
-// walk adds the ways that end in b and then meet tokens and headers.
-func (w *walker) walk(b *binding, tokens []shard.Token, headers []*shard.HeaderMatch, path []*binding) {
+// step adds what passes b and then meets tokens and headers.
+func (w *walker) step(b *binding, tokens []shard.Token, headers []*shard.HeaderMatch) {
 	x := w.vh.mu.exchanges[b.source]
-	if x == nil || slices.Contains(path, b) || len(w.out) > maxEffective || w.over {
+	if x == nil {
 		return
 	}
-	if x.typ == typeHeaders {
+	if x.typ == typeHeaders && !slices.Contains(headers, b.headers) {
 		headers = append(slices.Clip(headers), b.headers)
 	}
-	path = append(slices.Clip(path), b)
 	ps, ok := intersect(tokensOf(x, b), tokens)
 	w.over = w.over || !ok
 	for _, ts := range ps {
-		w.out = append(w.out, route{x, ts, headers})
+		r := route{x, ts, headers}
+		key := r.key()
+		if w.over || w.seen[key] {
+			continue
+		}
+		w.seen[key] = true
+		w.out = append(w.out, r)
+		w.over = len(w.out) > maxEffective
 		for _, up := range x.in {
-			w.walk(up, ts, headers, path)
+			w.step(up, ts, headers)
 		}
 	}
+}
+
+// key tells routes apart.
+func (r *route) key() string {
+	ids := make([]string, len(r.headers))
+	for i, m := range r.headers {
+		ids[i] = headersID(m)
+	}
+	slices.Sort(ids)
+	return strings.Join(append(ids, r.exchange.name, shard.Filter{Tokens: r.tokens}.String()), "\x00")
 }
 
 // subjects gives the filter of a route.

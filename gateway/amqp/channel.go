@@ -17,7 +17,7 @@ type channel struct {
 	incoming  incoming // the publish whose content is arriving
 	confirm   bool
 	tx        *transaction
-	txRefs    int // records stored on behalf of transactions
+	txRefs    int    // records stored on behalf of transactions
 	published uint64 // sequence number of the last publish with confirms
 	prefetch  int    // of new consumers
 	window    *shard.Window

@@ -98,7 +98,7 @@ func (k *consumer) send(ds []shard.Delivery) {
 // unwanted tells whether a message has expired, or lies before the start of a
 // stream consumer.
 func (k *consumer) unwanted(d *shard.Delivery, now time.Time) bool {
-	return d.Record.Expired(now) || k.q.limits.expired(d.Record.Timestamp, now) || k.from != nil && k.from.before(d)
+	return d.Record.Expired(now) || k.q.limits.Load().expired(d.Record.Timestamp, now) || k.from != nil && k.from.before(d)
 }
 
 // track gives the delivery its tag; the channel's mu is held.

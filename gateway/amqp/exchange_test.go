@@ -193,6 +193,7 @@ func TestExchangeDeclare(t *testing.T) {
 		{frame.ExchangeDeclare{Exchange: "y", Type: "x-odd"}, 406},
 		{frame.ExchangeDeclare{Exchange: "amq.mine", Type: "direct"}, 403},
 		{frame.ExchangeDeclare{Exchange: "a..b", Type: "direct"}, 406},
+		{frame.ExchangeDeclare{Exchange: "a.*", Type: "direct"}, 406},
 	} {
 		c.channel(2)
 		c.send(2, &d.m)
@@ -200,6 +201,9 @@ func TestExchangeDeclare(t *testing.T) {
 			t.Errorf("close = %+v", m)
 		}
 	}
+	c.channel(2)
+	c.publish(2, "x", strings.Repeat(".", 200), "x")
+	c.channelClosed(2, 406)
 	c.publish(1, "nope", "k", "x")
 	if m := c.channelClosed(1, 404); m.ReplyText != "NOT_FOUND - no exchange 'nope' in vhost '/'" || m.ClassID != 60 || m.MethodID != 40 {
 		t.Errorf("close = %+v", m)

@@ -52,7 +52,8 @@ type exchange struct {
 	used bool                // had a binding once: auto-delete applies
 }
 
-// queue is one queue.
+// queue is one queue. A declare may adopt an implicit one, so its properties are
+// read under mu; the limits are deliveries' to read, too.
 type queue struct {
 	name       string
 	durable    bool
@@ -60,8 +61,8 @@ type queue struct {
 	autoDelete bool
 	implicit   bool // consumed without ever being declared
 	args       frame.Table
-	limits     queueLimits
-	owner      *conn // of an exclusive queue
+	limits     atomic.Pointer[queueLimits] // never nil
+	owner      *conn                       // of an exclusive queue
 	group      shard.Group
 
 	in        map[string]*binding
@@ -224,18 +225,23 @@ func (vh *vhost) loadQueue(ctx context.Context, name, data string) (*queue, erro
 	}
 	q := &queue{name: name, durable: true, autoDelete: e.AutoDelete, implicit: e.Implicit, in: make(map[string]*binding)}
 	q.args, _ = frame.DecodeTable(e.Args)
-	var err error
-	if q.limits, err = limitsOf(q.args); err != nil {
+	limits, err := limitsOf(q.args)
+	if err != nil {
 		return nil, err
 	}
+	q.limits.Store(&limits)
 	if q.group, err = vh.s.env.Broker.Groups.Get(vh.groupName(name)); err != nil {
 		if shard.KindOf(err) != shard.KindNotFound {
 			return nil, err
 		}
-		if q.limits.expires > 0 { // it expired while nobody looked
+		if limits.expires > 0 { // it expired while nobody looked
 			return nil, vh.forget(ctx, keyQueue+name)
 		}
-		if err = vh.createGroup(ctx, q, shard.StartNew); err != nil {
+		start := shard.StartNew
+		if q.implicit {
+			start = shard.StartEarliest
+		}
+		if err = vh.createGroup(ctx, q, start); err != nil {
 			return nil, err
 		}
 	}
@@ -255,13 +261,26 @@ func (vh *vhost) settleGroups(ctx context.Context) error {
 	}
 	prefix := vh.groupName("")
 	for _, g := range vh.s.env.Broker.Groups.List(prefix) {
-		c := g.Config()
-		if c.Durable && vh.queue(strings.TrimPrefix(c.Name, prefix)) == nil && !strings.Contains(c.Name, streamInfix) {
-			vh.s.log.Warn("group without a queue deleted", "group", c.Name)
-			if err := vh.s.env.Broker.Groups.Delete(ctx, c.Name); err != nil && shard.KindOf(err) != shard.KindNotFound {
-				return err
-			}
+		if err := vh.dropOrphan(ctx, g.Config(), prefix); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// dropOrphan deletes a durable group whose queue is not stored. A queue is
+// stored before its group is made and forgotten before it is deleted.
+func (vh *vhost) dropOrphan(ctx context.Context, c shard.GroupConfig, prefix string) error {
+	queue := strings.TrimPrefix(c.Name, prefix)
+	if !c.Durable || vh.queue(queue) != nil {
+		return nil
+	}
+	if _, stored, err := vh.s.env.Broker.State.Get(ctx, vh.owner, keyQueue+queue); err != nil || stored {
+		return err
+	}
+	vh.s.log.Warn("group without a queue deleted", "group", c.Name)
+	if err := vh.s.env.Broker.Groups.Delete(ctx, c.Name); err != nil && shard.KindOf(err) != shard.KindNotFound {
+		return err
 	}
 	return nil
 }

@@ -7,7 +7,8 @@ import (
 )
 
 // SaslHandshake (17): v1. v0, whose tokens follow without requests around them,
-// is not served: clients have used v1 since Kafka 1.0.
+// is shown, because librdkafka looks for it before it uses v1, and refused:
+// clients have used v1 since Kafka 1.0.
 func saslHandshake(_ context.Context, c *conn, q *kmsg.SASLHandshakeRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.SASLHandshakeResponse)
 	resp.SupportedMechanisms = mechanisms

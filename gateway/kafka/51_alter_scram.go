@@ -3,10 +3,8 @@ package kafka
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/sha512"
-	"hash"
 
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -115,10 +113,4 @@ func putCredential(u *shard.User, x *kmsg.AlterUserSCRAMCredentialsRequestUpsert
 		StoredKey: stored.Sum(nil), ServerKey: keyed(h, x.SaltedPassword, "Server Key"),
 	}
 	return nil
-}
-
-func keyed(h func() hash.Hash, key []byte, text string) []byte {
-	m := hmac.New(h, key)
-	m.Write([]byte(text))
-	return m.Sum(nil)
 }

@@ -423,6 +423,9 @@ func TestTheRestOfAdmin(t *testing.T) {
 	if r := ask[*kmsg.ListPartitionReassignmentsResponse](w, kmsg.NewPtrListPartitionReassignmentsRequest(), 0); r.ErrorCode != 0 || len(r.Topics) != 0 {
 		t.Errorf("reassignments: %+v", r)
 	}
+	if r := ask[*kmsg.DescribeClientQuotasResponse](w, kmsg.NewPtrDescribeClientQuotasRequest(), 1); r.ErrorCode != 0 || r.Entries == nil || len(r.Entries) != 0 {
+		t.Errorf("quotas: %+v", r)
+	}
 	c := kmsg.NewPtrDescribeClusterRequest()
 	c.IncludeClusterAuthorizedOperations = true
 	for v := int16(0); v <= 2; v++ {

@@ -20,7 +20,8 @@ type api struct {
 	// min and max are the versions that are served.
 	min, max int16
 	// shownMin is what ApiVersions shows as the least version, where that is
-	// not min (KAFKA-18659).
+	// not min: librdkafka takes features for missing where these are not
+	// shown (KAFKA-18659).
 	shownMin int16
 	// early requests are served to who is not logged in.
 	early bool
@@ -86,7 +87,7 @@ func newTable() *apiTable {
 		row(14, 0, 5, "s i s s3+ s5+ s5+ [s y]", on(syncGroup)).upTo(shard.MaxStateValue),
 		row(15, 0, 6, "(s) b3+", on(describeGroups)),
 		row(16, 0, 5, "(s)4+ (s)5+", on(listGroups)),
-		row(17, 1, 1, "s", on(saslHandshake)).beforeLogin(),
+		row(17, 1, 1, "s", on(saslHandshake)).beforeLogin().shownFrom(0),
 		row(18, 0, 5, "s3+ s3+ s5+ i5+", serveAPIVersions).beforeLogin(),
 		row(19, 2, 7, "[s i h [i (i)] [s s]] i b", on(createTopics)),
 		row(20, 1, 6, "(s)0-5 [s u]6+ i", on(deleteTopics)),
@@ -105,6 +106,7 @@ func newTable() *apiTable {
 		row(44, 0, 1, "[b s [s b s]] b", on(incrementalAlterConfigs)),
 		row(46, 0, 0, "i [s (i)]", on(listPartitionReassignments)),
 		row(47, 0, 0, "s [s [i]]", on(offsetDelete)),
+		row(48, 0, 1, "[s b s] b", on(describeClientQuotas)),
 		row(50, 0, 0, "[s]", on(describeSCRAM)),
 		row(51, 0, 0, "[s b] [s b i y y]", on(alterSCRAM)),
 		row(60, 0, 2, "b b1+ b2+", on(describeCluster)),

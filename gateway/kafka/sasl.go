@@ -6,7 +6,6 @@ import (
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
-	"github.com/xdg-go/scram"
 )
 
 // The SASL mechanisms.
@@ -21,7 +20,7 @@ var mechanisms = []string{mechanismPlain, mechanismScram256, mechanismScram512}
 // saslState is how far a client's login is. The processor alone uses it.
 type saslState struct {
 	mechanism string // chosen and not finished; "" otherwise
-	scram     *scram.ServerConversation
+	scram     *scramServer
 	user      string // who logged in before: a new login must be the same
 	broken    bool   // failed: nothing more is served
 }
@@ -31,49 +30,30 @@ func (s *saslState) idle() bool { return s.mechanism == "" }
 // errSASL does not say which part was wrong.
 var errSASL = gateway.ErrBadCredentials
 
-// start begins a login.
+// startSASL begins a login.
 func (c *conn) startSASL(mechanism string) bool {
 	s := &c.sasl
 	s.scram = nil
-	var gen scram.HashGeneratorFcn
 	switch mechanism {
 	case mechanismPlain:
-		s.mechanism = mechanism
-		return true
-	case mechanismScram256:
-		gen = scram.SHA256
-	case mechanismScram512:
-		gen = scram.SHA512
+	case mechanismScram256, mechanismScram512:
+		s.scram = newScram(mechanism, func(name string) *shard.Credential { return c.credential(mechanism, name) })
 	default:
 		return false
 	}
-	srv, err := gen.NewServer(func(name string) (scram.StoredCredentials, error) {
-		return c.credential(mechanism, name)
-	})
-	if err != nil {
-		c.log.Error("SCRAM cannot be started", "error", err)
-		return false
-	}
-	s.mechanism, s.scram = mechanism, srv.NewConversation()
+	s.mechanism = mechanism
 	return true
 }
 
-func (c *conn) credential(mechanism, name string) (scram.StoredCredentials, error) {
+func (c *conn) credential(mechanism, name string) *shard.Credential {
 	u, ok := c.srv.env.Auth.User(name)
-	if !ok {
-		return scram.StoredCredentials{}, errSASL
+	switch {
+	case !ok:
+		return nil
+	case mechanism == mechanismScram512:
+		return u.SCRAM512
 	}
-	cred := u.SCRAM256
-	if mechanism == mechanismScram512 {
-		cred = u.SCRAM512
-	}
-	if cred == nil {
-		return scram.StoredCredentials{}, errSASL
-	}
-	return scram.StoredCredentials{
-		KeyFactors: scram.KeyFactors{Salt: string(cred.Salt), Iters: cred.Iterations},
-		StoredKey:  cred.StoredKey, ServerKey: cred.ServerKey,
-	}, nil
+	return u.SCRAM256
 }
 
 // stepSASL takes the client's next token. done tells whether p has logged in.
@@ -88,15 +68,15 @@ func (c *conn) stepSASL(ctx context.Context, token []byte) (answer []byte, p gat
 		p, err = auth.Password(ctx, c.nc.RemoteAddr(), parts[1], parts[2])
 		return nil, p, err == nil, err
 	}
-	text, err := s.scram.Step(string(token))
-	if err != nil {
+	text, done, ok := s.scram.step(string(token))
+	if !ok {
 		return nil, p, false, errSASL
 	}
-	if !s.scram.Done() {
+	if !done {
 		return []byte(text), p, false, nil
 	}
-	u, ok := auth.User(s.scram.Username())
-	if !ok || !s.scram.Valid() || s.scram.AuthzID() != "" && s.scram.AuthzID() != u.Name {
+	u, ok := auth.User(s.scram.user)
+	if !ok || s.scram.authz != "" && s.scram.authz != u.Name {
 		return nil, p, false, errSASL
 	}
 	p, err = auth.Admit(c.nc.RemoteAddr(), u)

@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
+	"github.com/robustmq/robustmq-go/shard"
 )
 
 // ackFIFO holds the acknowledgements owed to a publisher, so that they go out in
@@ -34,11 +35,18 @@ type ackSlot struct {
 type incoming struct {
 	// answered: PUBREC was sent once, and is sent again for a duplicate.
 	answered bool
-	// resumed: it was loaded with the session; whether its append succeeded is
-	// not known, so a duplicate appends again under the same dedupe id.
+	// resumed: it was loaded with the session, and whether its append succeeded
+	// is not known.
 	resumed bool
-	// dedupe makes a second append of the same message harmless.
+	// dedupe names the message in its record and to the log, so that a second
+	// append can be told from the first.
 	dedupe string
+	// check: whether an earlier append succeeded has to be looked up in the
+	// shard, from the offset on that it then ended at, among records of that time.
+	check bool
+	shard shard.ID
+	from  int64
+	at    int64 // milliseconds since the epoch
 }
 
 // reserve makes a slot that waits for so many completions.

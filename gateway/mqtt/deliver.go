@@ -148,7 +148,7 @@ func (r *receiver) Deliver(ds []shard.Delivery) {
 		if !ok {
 			continue
 		}
-		if it.qos == 2 && c.durable && !it.skip && !it.dup && r.shared == nil {
+		if it.qos == 2 && c.durable && !it.skip && !e.saved && r.shared == nil {
 			e.saved = true
 			ops = append(ops, put(idKey(keyOut, e.id), e.kept(false)))
 			kept = append(kept, it)
@@ -200,7 +200,8 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 	if it.qos == 0 {
 		return it, nil, true
 	}
-	it.dup = d.Count > 1 && r.shared == nil // [MQTT-3.3.1-1]
+	// At QoS 2 a persistent session knows what it sent [MQTT-3.3.1-1].
+	it.dup = d.Count > 1 && r.shared == nil && !(it.qos == 2 && c.durable)
 	e = c.session.out.add(&it)
 	return it, e, true
 }

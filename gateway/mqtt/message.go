@@ -14,6 +14,10 @@ import (
 // headerFormat keeps the payload format indicator, which has no common name.
 const headerFormat = shard.ReservedPrefix + "mqtt-format"
 
+// headerID names a QoS 2 message of a persistent session, by which it is found
+// again after a crash that left open whether it was appended.
+const headerID = shard.ReservedPrefix + "mqtt-id"
+
 // marks are the values of shard.HeaderMQTT by QoS and retain flag.
 var marks = [3][2][]byte{{[]byte("0"), []byte("0r")}, {[]byte("1"), []byte("1r")}, {[]byte("2"), []byte("2r")}}
 
@@ -30,7 +34,7 @@ func isRetained(mark []byte) bool { return len(mark) == 2 && mark[1] == 'r' }
 // headers maps a PUBLISH to record headers, behind dst. The order is part of the
 // format: properties lie before shard.HeaderMQTT and user properties behind it,
 // so that a user property of a common name stays what it was.
-func (t *target) headers(dst []shard.Header, p *packet.Publish, origin string) []shard.Header {
+func (t *target) headers(dst []shard.Header, p *packet.Publish, origin, id string) []shard.Header {
 	if t.topic != nil && t.topic.Name != t.subject {
 		dst = append(dst, shard.Header{Name: shard.HeaderSubject, Value: []byte(t.subject)})
 	}
@@ -39,6 +43,9 @@ func (t *target) headers(dst []shard.Header, p *packet.Publish, origin string) [
 	}
 	if origin != "" {
 		dst = append(dst, shard.Header{Name: shard.HeaderOrigin, Value: []byte(origin)})
+	}
+	if id != "" {
+		dst = append(dst, shard.Header{Name: headerID, Value: []byte(id)})
 	}
 	users := 0
 	for v, rest, ok := p.Props.Next(); ok; v, rest, ok = rest.Next() {

@@ -34,11 +34,17 @@ type bed struct {
 type mortal struct {
 	shard.State
 	dead atomic.Bool
+	// lose, if it says so, forgets a change that it says was made.
+	lose func(ops []shard.StateOp) bool
 }
 
 func (m *mortal) Apply(ctx context.Context, owner string, ops []shard.StateOp, done func(error)) {
 	if m.dead.Load() {
 		done(shard.ErrClosed)
+		return
+	}
+	if m.lose != nil && m.lose(ops) {
+		done(nil)
 		return
 	}
 	m.State.Apply(ctx, owner, ops, done)

@@ -258,7 +258,9 @@ func (c *client) hangUp() {
 	if half, ok := c.nc.Conn.(interface{ CloseWrite() error }); ok && c.linger.Load() && half.CloseWrite() == nil {
 		return
 	}
+	grace := time.AfterFunc(lingerTime, c.nc.Abort) // a WebSocket says goodbye and waits
 	_ = c.nc.Close()
+	grace.Stop()
 }
 
 // readOff waits for the client to hang up after hangUp, but not for long.
@@ -285,7 +287,7 @@ func (c *client) failWriter() {
 	c.out.ctl, c.out.items = nil, nil
 	c.out.idle.Broadcast()
 	c.out.mu.Unlock()
-	_ = c.nc.Close()
+	c.nc.Abort()
 }
 
 func (c *client) send(b []byte) error {

@@ -37,8 +37,8 @@ func (s *Server) resolve(ctx context.Context, topic string) (t target, err error
 }
 
 // record makes the record of a PUBLISH; it shares memory with p and hdrs.
-func (t *target) record(p *packet.Publish, hdrs []shard.Header, origin string, now time.Time) shard.Record {
-	r := shard.Record{Timestamp: now.UnixMilli(), Value: p.Payload, Headers: t.headers(hdrs, p, origin)}
+func (t *target) record(p *packet.Publish, hdrs []shard.Header, origin, id string, now time.Time) shard.Record {
+	r := shard.Record{Timestamp: now.UnixMilli(), Value: p.Payload, Headers: t.headers(hdrs, p, origin, id)}
 	if r.Value == nil {
 		r.Value = []byte{}
 	}
@@ -67,8 +67,8 @@ type pubBatch struct {
 	slots   []uint64
 	size    int
 	durable bool
-	// dedupe and incoming belong to a QoS 2 message that has the batch to itself.
-	dedupe   string
+	// in and incoming belong to a QoS 2 message that has the batch to itself.
+	in       *incoming
 	incoming uint16
 }
 
@@ -154,7 +154,7 @@ func (c *client) admitPublish(p *packet.Publish) (dup bool, in *incoming, err er
 		}
 		if old != nil && p.Dup {
 			in = old
-			old.resumed = false
+			old.resumed, old.check = false, true
 		}
 	}
 	f.unfinished++
@@ -164,7 +164,7 @@ func (c *client) admitPublish(p *packet.Publish) (dup bool, in *incoming, err er
 	if p.QoS == 2 && in == nil {
 		in = &incoming{}
 		if c.durable {
-			in.dedupe = c.sessionOwner + "/" + rand.Text()
+			in.dedupe = rand.Text()
 		}
 		if f.incoming == nil {
 			f.incoming = make(map[uint16]*incoming)
@@ -213,10 +213,21 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 	if c.session.noLocal {
 		origin = c.id
 	}
-	r := t.record(p, b.hdrs[:0], origin, b.now)
+	name := ""
+	if in != nil {
+		name = in.dedupe
+	}
+	r := t.record(p, b.hdrs[:0], origin, name, b.now)
 	b.hdrs = r.Headers
 	if limit := c.srv.env.Limits.MaxMessageBytes; r.Size() > limit {
 		return c.failPublish(p, shard.Errorf(shard.KindTooLarge, "message of %d bytes is over %d", r.Size(), limit))
+	}
+	if in != nil && in.dedupe != "" {
+		if known, err := c.locate(in, t.topic.ShardOf(r.Key, t.subject), r.Timestamp); err != nil {
+			return c.failPublish(p, err)
+		} else if known { // [MQTT-4.3.3-10]
+			return c.answerKnown(p, in)
+		}
 	}
 	waits := uint8(1)
 	if p.Retain {
@@ -231,7 +242,7 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 		slot = c.acks.reserve(p.ID, p.QoS, waits)
 	}
 	if alone {
-		c.keepIncoming(p.ID, in.dedupe, false, func(err error) { c.completedSlots([]uint64{slot}, 0, err) })
+		c.keepIncoming(p.ID, in, false, func(err error) { c.completedSlots([]uint64{slot}, 0, err) })
 	}
 	if p.Retain {
 		c.retain(string(p.Topic), &r, p.QoS, slot)
@@ -243,7 +254,7 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 		pb.slots = append(pb.slots, slot)
 	}
 	if alone {
-		pb.dedupe, pb.incoming = in.dedupe, p.ID
+		pb.in, pb.incoming = in, p.ID
 		b.send(pb)
 		b.batches = b.batches[:len(b.batches)-1]
 	}
@@ -289,7 +300,10 @@ func (b *publisher) flush() {
 
 func (b *publisher) send(pb *pubBatch) {
 	c := b.c
-	opts := shard.AppendOptions{Origin: c.nc.Origin, DedupeID: pb.dedupe}
+	opts := shard.AppendOptions{Origin: c.nc.Origin}
+	if pb.in != nil {
+		opts.DedupeID = pb.in.dedupe
+	}
 	if !pb.durable {
 		opts.Durability = shard.DurabilityMemory
 	}
@@ -310,8 +324,8 @@ func (pb *pubBatch) Appended(r shard.AppendResult) {
 		if len(pb.slots) == 0 {
 			c.srv.env.Stats.Dropped.Add(1)
 		}
-	} else if pb.dedupe != "" {
-		c.keepIncoming(pb.incoming, pb.dedupe, true, func(error) {})
+	} else if pb.in != nil {
+		c.keepIncoming(pb.incoming, pb.in, true, func(error) {})
 	}
 	c.completedSlots(pb.slots, pb.size, r.Err)
 	c.applying.Done()
@@ -319,7 +333,7 @@ func (pb *pubBatch) Appended(r shard.AppendResult) {
 
 // relay hands a message that is never stored to live subscribers.
 func (c *client) relay(p *packet.Publish, t *target) error {
-	r := t.record(p, nil, "", time.Now())
+	r := t.record(p, nil, "", "", time.Now())
 	kept, _, err := frozen(&r)
 	if err != nil {
 		return c.failPublish(p, err)
@@ -339,7 +353,7 @@ func (s *Server) publishDetached(ctx context.Context, p *packet.Publish) error {
 	if err != nil {
 		return err
 	}
-	r := t.record(p, nil, "", time.Now())
+	r := t.record(p, nil, "", "", time.Now())
 	if t.topic == nil {
 		kept, _, err := frozen(&r)
 		if err == nil {

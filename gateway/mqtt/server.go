@@ -72,7 +72,7 @@ func New(env gateway.Env) (gateway.Server, error) {
 // ServeConn serves one connection.
 func (s *Server) ServeConn(ctx context.Context, nc *gateway.Conn) {
 	c := newClient(s, ctx, nc)
-	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
+	stop := context.AfterFunc(ctx, nc.Abort)
 	defer stop()
 	err := c.readLoop()
 	c.leave(err)

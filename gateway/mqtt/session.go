@@ -76,12 +76,6 @@ type keptSub struct {
 	ID      uint32 `json:"i,omitempty"`
 }
 
-// keptIn is the value of a keyIn key.
-type keptIn struct {
-	Dedupe   string `json:"d"`
-	Received bool   `json:"r,omitempty"`
-}
-
 // put makes the change that writes v as JSON.
 func put(key string, v any) shard.StateOp {
 	b, err := json.Marshal(v)
@@ -107,23 +101,6 @@ func (c *client) apply(ops []shard.StateOp, done func(error)) {
 		}
 		done(err)
 		c.applying.Done()
-	})
-}
-
-// keepIncoming notes a QoS 2 message that came in.
-func (c *client) keepIncoming(id uint16, dedupe string, received bool, done func(error)) {
-	c.apply([]shard.StateOp{put(idKey(keyIn, id), keptIn{Dedupe: dedupe, Received: received})}, done)
-}
-
-// forgetIncoming forgets one that was released. If that fails the connection
-// ends, and the client releases it again.
-func (c *client) forgetIncoming(id uint16, then func()) {
-	c.apply([]shard.StateOp{{Key: idKey(keyIn, id)}}, func(err error) {
-		if err != nil {
-			c.finish(nil)
-			return
-		}
-		then()
 	})
 }
 
@@ -175,16 +152,11 @@ func (c *client) loadKey(key string, data []byte) error {
 		}
 		c.session.subs[sb.filter] = sb
 	case strings.HasPrefix(key, keyIn):
-		var k keptIn
 		id, ok := parseIDKey(key, keyIn)
-		if err := json.Unmarshal(data, &k); err != nil || !ok {
-			return err
+		if !ok {
+			return shard.Errorf(shard.KindCorrupt, "packet identifier out of range")
 		}
-		if c.acks.incoming == nil {
-			c.acks.incoming = make(map[uint16]*incoming)
-		}
-		c.acks.incoming[id] = &incoming{answered: k.Received, resumed: !k.Received, dedupe: k.Dedupe}
-		c.acks.unfinished++
+		return c.acks.restore(id, data)
 	case strings.HasPrefix(key, keyOut):
 		id, ok := parseIDKey(key, keyOut)
 		if !ok {

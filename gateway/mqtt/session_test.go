@@ -2,11 +2,16 @@ package mqtt
 
 import (
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/shard/shardmem"
 )
 
 // present fails unless the CONNACK said so of the session.
@@ -238,6 +243,47 @@ func TestIncomingQoS2(t *testing.T) {
 	}
 }
 
+// TestIncomingQoS2FateUnknown: the process died before it noted that the append
+// had succeeded; whether it had is looked up, however long ago that was.
+func TestIncomingQoS2FateUnknown(t *testing.T) {
+	for _, appended := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			var fail atomic.Bool
+			b := newBed(t, bedOptions{mem: shardmem.Options{FailAppend: func(shard.ID, *shard.Batch, shard.AppendOptions) error {
+				if fail.Load() {
+					return shard.ErrClosed
+				}
+				return nil
+			}}})
+			other := b.connect(clean(4, "other"))
+			other.publish("t", "before", 1, 1)
+			other.expect("PUBACK 1")
+			b.state.lose = func(ops []shard.StateOp) bool { return strings.Contains(string(ops[0].Value), `"r":true`) }
+			fail.Store(!appended)
+			p := b.connect(kept(5, "p"))
+			p.publish("t", "m", 2, 7)
+			p.read()
+			fail.Store(false)
+			other.publish("t", "after", 1, 2)
+			other.expect("PUBACK 2")
+			b.crash()
+			time.Sleep(time.Hour / 2)
+			b = b.restart(bedOptions{})
+			p = b.connect(kept(5, "p")).present(true)
+			p.publish("t", "m", 2, 7, func(k *packet.Publish) { k.Dup = true })
+			p.expect("PUBREC 7")
+			p.send(&packet.Ack{Kind: packet.PUBREL, ID: 7})
+			p.expect("PUBCOMP 7")
+			p.publish("t", "m", 2, 7)
+			p.expect("PUBREC 7")
+			if n := len(b.stored("t")); n != 4 {
+				t.Fatalf("appended %v: %d records", appended, n)
+			}
+			p.bye()
+		})
+	}
+}
+
 func TestSessionExpiry(t *testing.T) { // [MQTT-3.1.2-23]
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, bedOptions{})
@@ -333,12 +379,41 @@ func TestRetainedUnackedIsResent(t *testing.T) {
 	s.quiet()
 }
 
+func TestListSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, bedOptions{})
+		s := b.connect(kept(5, "b"))
+		s.subscribe("t", 1)
+		s.subscribe("u", 0)
+		s.bye()
+		left := time.Now()
+		three := b.connect(kept(4, "a"))
+		three.bye()
+		time.Sleep(time.Minute)
+		on := b.connect(kept(4, "c"))
+		on.subscribe("t", 0)
+		got, err := b.srv.ListSessions(b.ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []gateway.SessionInfo{
+			{ID: "a", Left: left},
+			{ID: "b", Left: left, Expires: left.Add(time.Hour), Subscriptions: 2},
+			{ID: "c", Connected: true, Subscriptions: 1},
+		}
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Fatalf("got  %v\nwant %v", got, want)
+		}
+		on.bye()
+	})
+}
+
 // FuzzSessionState feeds the values of a session's state.
 func FuzzSessionState(f *testing.F) {
 	f.Add("meta", []byte(`{"expiry":60,"left":5,"v":5}`))
 	f.Add("sub/a/#", []byte(`{"o":45,"i":7}`))
 	f.Add("sub/$share/g/a", []byte(`{"o":1}`))
-	f.Add("in/7", []byte(`{"d":"x","r":true}`))
+	f.Add("in/7", []byte(`{"d":"x","r":true,"s":[1,2,3],"t":4}`))
 	f.Add("out/9", []byte(`{"q":1,"s":[1,2,3]}`))
 	f.Add("out/9", []byte(`{"q":2,"m":"AAAA","t":"a"}`))
 	f.Add("out/9", []byte(`{"q":2,"r":true}`))

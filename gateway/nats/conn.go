@@ -57,11 +57,15 @@ type connStats struct {
 	pinged, rtt                                atomic.Int64 // Unix nanoseconds; nanoseconds
 }
 
+// defaultOptions are those of a client that does not say, as nats-server's:
+// somebody who types at a terminal.
+var defaultOptions = connectOptions{Verbose: true, Pedantic: true, Echo: true}
+
 // connectOptions are the fields of CONNECT (NATS client protocol).
 type connectOptions struct {
 	Verbose      bool   `json:"verbose"`
 	Pedantic     bool   `json:"pedantic"`
-	Echo         *bool  `json:"echo"`
+	Echo         bool   `json:"echo"`
 	Headers      bool   `json:"headers"`
 	NoResponders bool   `json:"no_responders"`
 	Name         string `json:"name"`
@@ -278,7 +282,7 @@ func (c *conn) publish(ctx context.Context, cmd *command) error {
 func (c *conn) execute(ctx context.Context, cmd *command) error {
 	switch cmd.verb {
 	case verbLogin: // without CONNECT: anonymous
-		return c.login(ctx, connectOptions{})
+		return c.login(ctx, defaultOptions)
 	case verbSub:
 		return c.sub(cmd.args)
 	case verbUnsub:
@@ -305,7 +309,7 @@ func (c *conn) ok() {
 }
 
 func (c *conn) connect(ctx context.Context, args []byte) error {
-	var o connectOptions
+	o := defaultOptions
 	if err := json.Unmarshal(args, &o); err != nil {
 		return errParser
 	}

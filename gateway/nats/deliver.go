@@ -10,6 +10,8 @@ import (
 // runState is scratch for delivering, guarded by the outbox's mutex.
 type runState struct {
 	head    []byte // "MSG subject sid ", behind a byte for the H of HMSG
+	plain   []byte // "MSG subject sid size\r\n" of messages without reply and headers
+	size    int    // in plain
 	block   []byte // a header block
 	subject string
 	fresh   bool // head is of another subscription
@@ -21,7 +23,7 @@ func (c *conn) Deliver(ms []shard.Message, matched []shard.SubID) {
 	if !ok {
 		return
 	}
-	n, size := 0, len(buf)
+	n, size := 0, 0
 	var ended []*subscription
 	for _, id := range matched {
 		s := c.subs.byID[id]
@@ -29,14 +31,14 @@ func (c *conn) Deliver(ms []shard.Message, matched []shard.SubID) {
 			continue
 		}
 		k := s.take(len(ms))
-		buf = c.appendRun(buf, ms[:k], s.sid)
-		n += k
+		var bytes int
+		buf, bytes = c.appendRun(buf, ms[:k], s.sid)
+		n, size = n+k, size+bytes
 		if s.over() {
 			c.dropLocked(s)
 			ended = append(ended, s)
 		}
 	}
-	size = len(buf) - size
 	congested := c.out.unlock(buf)
 	c.sent(n, size)
 	if congested {
@@ -58,46 +60,61 @@ func (c *conn) sent(n, size int) {
 	c.stats.bytesOut.Add(int64(size))
 }
 
-// appendRun writes messages for one subscription. out.mu is locked.
-func (c *conn) appendRun(buf []byte, ms []shard.Message, sid string) []byte {
+// appendRun writes messages for one subscription, and gives their size on the
+// wire. out.mu is locked.
+func (c *conn) appendRun(buf []byte, ms []shard.Message, sid string) (out []byte, size int) {
 	r := &c.subs.run
 	headers := c.headers.Load()
 	r.fresh = true
 	for i := range ms {
-		buf = r.appendMessage(buf, &ms[i], sid, headers)
+		m := &ms[i]
+		buf = c.out.room(buf, m.Record.Size()+len(m.Subject)+messageOverhead)
+		was := len(buf)
+		buf = r.appendMessage(buf, m, sid, headers)
+		size += len(buf) - was
 	}
-	return buf
+	return buf, size
 }
+
+// messageOverhead is about what a message takes besides subject, value and
+// headers.
+const messageOverhead = 128
 
 // appendMessage writes MSG subject sid [reply] size, or HMSG with headers.
 func (r *runState) appendMessage(buf []byte, m *shard.Message, sid string, headers bool) []byte {
 	if r.fresh || m.Subject != r.subject {
 		r.head = appendSubject(append(r.head[:0], "HMSG "...), m.Subject)
 		r.head = append(append(append(r.head, ' '), sid...), ' ')
-		r.subject, r.fresh = m.Subject, false
+		r.subject, r.fresh, r.size = m.Subject, false, -1
 	}
+	value := m.Record.Value
 	var k known
 	if len(m.Record.Headers) > 0 {
 		k = sortHeaders(m.Record.Headers)
 	}
-	value := m.Record.Value
-	if headers && (k.shown || len(k.status) > 0) {
+	switch {
+	case headers && (k.shown || len(k.status) > 0):
 		r.block = appendHeaders(r.block[:0], m.Record.Headers, k.status)
-		buf = append(buf, r.head...)
-		buf = appendReply(buf, k.reply)
+		buf = appendReply(append(buf, r.head...), k.reply)
 		buf = strconv.AppendInt(buf, int64(len(r.block)), 10)
-		buf = append(buf, ' ')
-		buf = strconv.AppendInt(buf, int64(len(r.block)+len(value)), 10)
-		buf = append(buf, "\r\n"...)
+		buf = appendSize(append(buf, ' '), len(r.block)+len(value))
 		buf = append(buf, r.block...)
-	} else {
-		buf = append(buf, r.head[1:]...)
-		buf = appendReply(buf, k.reply)
-		buf = strconv.AppendInt(buf, int64(len(value)), 10)
-		buf = append(buf, "\r\n"...)
+	case len(k.reply) > 0:
+		buf = appendReply(append(buf, r.head[1:]...), k.reply)
+		buf = appendSize(buf, len(value))
+	default:
+		if r.size != len(value) {
+			r.size = len(value)
+			r.plain = appendSize(append(r.plain[:0], r.head[1:]...), r.size)
+		}
+		buf = append(buf, r.plain...)
 	}
 	buf = append(buf, value...)
-	return append(buf, "\r\n"...)
+	return append(buf, '\r', '\n')
+}
+
+func appendSize(buf []byte, n int) []byte {
+	return append(strconv.AppendInt(buf, int64(n), 10), '\r', '\n')
 }
 
 func appendReply(buf, reply []byte) []byte {
@@ -107,24 +124,29 @@ func appendReply(buf, reply []byte) []byte {
 	return append(append(buf, reply...), ' ')
 }
 
+// headerOfSubject tells the client which of its requests a status is about.
+const headerOfSubject = "Nats-Subject"
+
 // sendStatus hands the client itself a status message on a reply subject, as the
 // answer to a request that nobody takes or that failed. Others who listen to that
 // subject get nothing: whoever asks may not be allowed to publish there.
-func (c *conn) sendStatus(reply, code string) {
-	m := shard.Message{Subject: reply, Record: &shard.Record{Timestamp: time.Now().UnixMilli(), Value: []byte{},
-		Headers: []shard.Header{{Name: headerStatus, Value: []byte(code)}}}}
+func (c *conn) sendStatus(subject string, reply []byte, code string) {
+	to := string(reply)
+	m := shard.Message{Subject: to, Record: &shard.Record{Timestamp: time.Now().UnixMilli(), Value: []byte{},
+		Headers: []shard.Header{{Name: headerStatus, Value: []byte(code)}, {Name: headerOfSubject, Value: []byte(subject)}}}}
 	buf, ok := c.out.lock()
 	if !ok {
 		return
 	}
-	n, size := 0, len(buf)
+	n, size := 0, 0
 	var ended []*subscription
 	for _, s := range c.subs.byID {
-		if !s.filter.Match(reply) || s.take(1) == 0 {
+		if !s.filter.Match(to) || s.take(1) == 0 {
 			continue
 		}
-		buf = c.appendRun(buf, []shard.Message{m}, s.sid)
-		n++
+		var k int
+		buf, k = c.appendRun(buf, []shard.Message{m}, s.sid)
+		n, size = n+1, size+k
 		if s.over() {
 			ended = append(ended, s)
 		}
@@ -132,7 +154,6 @@ func (c *conn) sendStatus(reply, code string) {
 	for _, s := range ended {
 		c.dropLocked(s)
 	}
-	size = len(buf) - size
 	c.out.replies += size
 	c.out.unlock(buf)
 	c.sent(n, size)

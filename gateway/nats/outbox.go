@@ -11,10 +11,10 @@ import (
 
 // Bounds of an outbox, in bytes.
 const (
-	writeChunk   = 1 << 20  // one write, with a deadline of its own
-	repliesBound = 64 << 10 // unwritten replies (PONG, +OK, -ERR) at which reading stops
-	pooledMin    = 16 << 10 // smaller buffers stay with their outbox
-	pooledMax    = 1 << 20  // larger ones go to the collector
+	writeChunk   = 1 << 20   // one write, with a deadline of its own
+	repliesBound = 64 << 10  // unwritten replies (PONG, +OK, -ERR) at which reading stops
+	smallBuffer  = 4 << 10   // smaller buffers stay with their outbox
+	chunkBytes   = 128 << 10 // larger ones are of this size and shared by all
 )
 
 // outbox queues bytes for one client; one goroutine writes them. Sends never
@@ -29,11 +29,13 @@ type outbox struct {
 
 	mu      sync.Mutex
 	cond    *sync.Cond
+	full    [][]byte // chunks before buf
 	buf     []byte
-	spare   []byte // of the last write
-	last    int    // bytes of the last write
+	spare   []byte // a small one
+	waiting int    // bytes of full
 	flying  int    // bytes being written
-	replies int    // bytes of replies in buf
+	replies int    // bytes of replies that wait
+	idle    bool   // the writer waits
 	closed  bool
 	over    bool
 }
@@ -51,27 +53,40 @@ func (o *outbox) lock() (buf []byte, ok bool) {
 		o.mu.Unlock()
 		return nil, false
 	}
-	if o.buf == nil {
-		switch {
-		case o.spare != nil:
-			o.buf, o.spare = o.spare[:0], nil
-		case o.last >= pooledMin:
-			if b, _ := o.pool.Get().(*[]byte); b != nil {
-				o.buf = (*b)[:0]
-			}
-		}
+	if o.buf == nil && o.spare != nil {
+		o.buf, o.spare = o.spare[:0], nil
 	}
 	return o.buf, true
+}
+
+// room gives a buffer with room for n bytes more. Small buffers grow; past that
+// a chunk is begun, so that a long queue is never copied.
+func (o *outbox) room(buf []byte, n int) []byte {
+	if len(buf)+n <= cap(buf) || len(buf)+n <= smallBuffer {
+		return buf
+	}
+	if len(buf) > 0 {
+		o.full = append(o.full, buf)
+		o.waiting += len(buf)
+		o.buf = nil
+	}
+	if n <= chunkBytes {
+		if b, _ := o.pool.Get().(*[]byte); b != nil {
+			return (*b)[:0]
+		}
+	}
+	return make([]byte, 0, max(n, chunkBytes))
 }
 
 // unlock tells whether the client is congested: three quarters of the bound are
 // queued.
 func (o *outbox) unlock(buf []byte) (congested bool) {
-	wake := len(o.buf) == 0 && len(buf) > 0
 	o.buf = buf
-	queued := len(buf) + o.flying
+	wake := o.idle && o.waiting+len(buf) > 0
+	queued := o.waiting + len(buf) + o.flying
 	over := queued > o.limit && !o.over
 	o.over = o.over || over
+	o.idle = o.idle && !wake
 	o.mu.Unlock()
 	if wake {
 		o.cond.Broadcast()
@@ -94,38 +109,51 @@ func (o *outbox) send(text string) {
 func (o *outbox) queued() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return len(o.buf) + o.flying
+	return o.waiting + len(o.buf) + o.flying
 }
 
 // run writes until the outbox is closed and empty, or a write fails.
 func (o *outbox) run() {
+	var out [][]byte
 	for {
 		o.mu.Lock()
-		for len(o.buf) == 0 && !o.closed {
+		o.flying = 0
+		for _, b := range out {
+			o.recycle(b)
+		}
+		clear(out)
+		o.cond.Broadcast()
+		for o.waiting+len(o.buf) == 0 && !o.closed {
+			o.idle = true
 			o.cond.Wait()
 		}
-		if len(o.buf) == 0 || o.over {
-			o.closed, o.buf = true, nil
-			o.cond.Broadcast()
+		o.idle = false
+		if o.waiting+len(o.buf) == 0 || o.over {
+			o.drop()
 			o.mu.Unlock()
 			return
 		}
-		out := o.buf
-		o.buf, o.flying, o.last, o.replies = nil, len(out), len(out), 0
+		out, o.full = append(o.full, o.buf), out[:0]
+		o.flying = o.waiting + len(o.buf)
+		o.buf, o.waiting, o.replies = nil, 0, 0
 		o.mu.Unlock()
-		err := o.write(out)
-		o.mu.Lock()
-		o.flying = 0
-		o.recycle(out)
-		if err != nil {
-			o.closed, o.buf = true, nil
-		}
-		o.cond.Broadcast()
-		o.mu.Unlock()
-		if err != nil {
-			o.fail(errors.Is(err, os.ErrDeadlineExceeded))
+		for _, b := range out {
+			if err := o.write(b); err != nil {
+				o.mu.Lock()
+				o.flying = 0
+				o.drop()
+				o.mu.Unlock()
+				o.fail(errors.Is(err, os.ErrDeadlineExceeded))
+				return
+			}
 		}
 	}
+}
+
+// drop forgets what is queued, and queues nothing any more.
+func (o *outbox) drop() {
+	o.closed, o.full, o.buf, o.spare, o.waiting, o.replies = true, nil, nil, nil, 0, 0
+	o.cond.Broadcast()
 }
 
 func (o *outbox) write(b []byte) error {
@@ -142,13 +170,13 @@ func (o *outbox) write(b []byte) error {
 	return nil
 }
 
-// recycle keeps a small buffer and gives a larger one to whoever needs it next:
-// idle connections hold next to nothing.
+// recycle keeps a small buffer and gives a chunk to whoever needs it next: idle
+// connections hold next to nothing.
 func (o *outbox) recycle(b []byte) {
 	switch c := cap(b); {
-	case c < pooledMin:
+	case c <= smallBuffer:
 		o.spare = b[:0]
-	case c <= pooledMax:
+	case c == chunkBytes:
 		o.pool.Put(&b)
 	}
 }
@@ -164,7 +192,7 @@ func (o *outbox) close() {
 // wait waits until what is queued is at most that much, the outbox is closed, or
 // ctx ends.
 func (o *outbox) wait(ctx context.Context, most int) {
-	o.waitFor(ctx, func() bool { return len(o.buf)+o.flying <= most })
+	o.waitFor(ctx, func() bool { return o.waiting+len(o.buf)+o.flying <= most })
 }
 
 // throttle waits while the client does not take the replies to its commands.

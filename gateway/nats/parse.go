@@ -50,7 +50,8 @@ type parser struct {
 	// locked: nobody is logged in, so nothing but CONNECT is taken in, and no
 	// memory for payloads.
 	locked bool
-	quiet  int // small reads in a row
+	full   bool // the last read filled the buffer
+	quiet  int  // small reads in a row
 	cmd    command
 }
 
@@ -67,6 +68,7 @@ func (p *parser) fill(src io.Reader, need int) error {
 	p.resize(need)
 	n, err := src.Read(p.buf[p.w:])
 	p.w += n
+	p.full = p.w == len(p.buf)
 	if n < len(p.buf)/8 {
 		p.quiet++
 	} else {
@@ -85,7 +87,7 @@ func (p *parser) resize(need int) {
 	switch {
 	case need > size:
 		size = max(need, min(2*size, maxBuffer), minBuffer)
-	case p.w == size && size < maxBuffer:
+	case p.full && size < maxBuffer:
 		size = min(2*max(size, minBuffer), maxBuffer)
 	case size > maxBuffer && max(p.w, need) <= maxBuffer:
 		size = maxBuffer

@@ -93,7 +93,7 @@ func (p *publisher) publish(ctx context.Context, cmd *command) bool {
 	if t.kind == targetNobody {
 		if request {
 			p.flush(ctx)
-			c.sendStatus(string(cmd.reply), statusNoReply)
+			c.sendStatus(t.subject, cmd.reply, statusNoReply)
 		}
 		return true
 	}
@@ -102,9 +102,9 @@ func (p *publisher) publish(ctx context.Context, cmd *command) bool {
 		return true
 	}
 	p.add(ctx, t, r)
-	if request && !c.s.env.Broker.Live.Interest(t.subject) {
+	if request && !c.s.responds(t.subject) {
 		p.flush(ctx)
-		c.sendStatus(string(cmd.reply), statusNoReply)
+		c.sendStatus(t.subject, cmd.reply, statusNoReply)
 	}
 	return true
 }
@@ -174,7 +174,7 @@ func (p *publisher) addRelay(ctx context.Context, t *target, r *shard.Record, re
 	p.flush(ctx)
 	if p.c.s.env.Broker.Live.Relay([]shard.Message{m}) == 0 {
 		reply, _ := r.Header(shard.HeaderReplySubject)
-		p.c.sendStatus(string(reply), statusNoReply)
+		p.c.sendStatus(t.subject, reply, statusNoReply)
 	}
 }
 
@@ -238,7 +238,7 @@ func (p *publisher) refuse(ctx context.Context, subject string, reply []byte, er
 	p.dropped(1, subject, err)
 	if len(reply) > 0 {
 		p.flush(ctx)
-		p.c.sendStatus(string(reply), status(err))
+		p.c.sendStatus(subject, reply, status(err))
 	}
 }
 

@@ -69,7 +69,7 @@ func Protocol() gateway.Protocol {
 		Listeners: []gateway.ListenerSpec{
 			{Key: "listen", Port: 4222, OwnTLS: true},
 			{Key: "ws_listen", Port: 9222, Subprotocols: []string{"nats"}},
-			{Key: monitorKey, Port: 8222, HTTP: true},
+			{Key: monitorKey, Port: 8222, HTTP: true, Off: true},
 		},
 		New: New,
 	}
@@ -92,6 +92,7 @@ type Server struct {
 		conns    map[shard.Origin]*conn
 		draining bool
 	}
+	responders responders
 	complaints struct {
 		sync.Mutex
 		last   time.Time

@@ -59,7 +59,7 @@ func (c *conn) sub(args []byte) error {
 		return nil
 	}
 	opts := shard.LiveOptions{Queue: s.queue}
-	if c.opts.Echo != nil && !*c.opts.Echo {
+	if !c.opts.Echo {
 		opts.NotFrom = c.nc.Origin
 	}
 	if err := c.live.Add(s.id, s.filter, opts); err != nil {

@@ -12,6 +12,8 @@
 //
 //   - Messages may reach groups and durable live subscribers a moment after
 //     their append completed; the suite waits.
+//   - A channel of Log.Wait for an offset past the end may wake too early;
+//     whoever waits looks again.
 //   - The first number of a counter (Cluster.NextIDs), and revisions of state,
 //     need only rise.
 package shardtest

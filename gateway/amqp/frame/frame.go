@@ -51,9 +51,9 @@ type Frame struct {
 }
 
 // Parse takes the first frame of b and tells how many bytes it took, 0 when
-// there are not enough yet. max is frame-max: the size of a whole frame.
+// there are not enough yet. frameMax is the size of a whole frame.
 // Errors: ErrTooLarge, ErrEnd, ErrType.
-func Parse(b []byte, max int) (f Frame, n int, err error) {
+func Parse(b []byte, frameMax int) (f Frame, n int, err error) {
 	if len(b) == 0 {
 		return f, 0, nil
 	}
@@ -68,8 +68,8 @@ func Parse(b []byte, max int) (f Frame, n int, err error) {
 	}
 	f.Channel = binary.BigEndian.Uint16(b[1:])
 	size := binary.BigEndian.Uint32(b[3:])
-	if uint64(size)+Overhead > uint64(max) {
-		return f, 0, fmt.Errorf("%w: %d of at most %d", ErrTooLarge, uint64(size)+Overhead, max)
+	if uint64(size)+Overhead > uint64(frameMax) {
+		return f, 0, fmt.Errorf("%w: %d of at most %d", ErrTooLarge, uint64(size)+Overhead, frameMax)
 	}
 	n = int(size) + Overhead
 	if len(b) < n {
@@ -107,12 +107,12 @@ func AppendHeartbeat(b []byte) []byte {
 
 // AppendContent writes the content header and as many body frames as frame-max
 // asks for (none for an empty body).
-func AppendContent(b []byte, channel uint16, p *Properties, body []byte, max int) []byte {
+func AppendContent(b []byte, channel uint16, p *Properties, body []byte, frameMax int) []byte {
 	b, at := begin(b, TypeHeader, channel)
 	h := Header{Class: ClassBasic, BodySize: uint64(len(body)), Properties: *p}
 	b = finish(h.Append(b), at)
 	for len(body) > 0 {
-		n := min(len(body), max-Overhead)
+		n := min(len(body), frameMax-Overhead)
 		b, at = begin(b, TypeBody, channel)
 		b = finish(append(b, body[:n]...), at)
 		body = body[n:]

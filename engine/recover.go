@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/wal"
+)
+
+// recovery is a replay of the WAL under way. The state log comes first, since it
+// knows where shards start and what of them was lost before.
+type recovery struct {
+	e       *Engine
+	entries []replayed         // of all other shards, in WAL order
+	hurt    map[*shardLog]bool // shards whose damage is not noted yet
+}
+
+// replayed is what is kept of an entry; its bytes stay in the WAL.
+type replayed struct {
+	id         shard.ID
+	base, last int64
+	maxTime    int64
+	size       int
+	pos        wal.Pos
+}
+
+// recover replays the WAL into the tails and loads the state log.
+func (e *Engine) recover(ctx context.Context) error {
+	r := &recovery{e: e, hurt: make(map[*shardLog]bool)}
+	rec, err := e.wal.Replay(r.take)
+	if err != nil {
+		return fmt.Errorf("replay write-ahead log: %w", err)
+	}
+	if rec.Entries > 0 || rec.TornBytes > 0 {
+		e.log.Info("write-ahead log replayed", "entries", rec.Entries, "bytes", rec.Bytes, "torn_bytes", rec.TornBytes)
+	}
+	e.each((*shardLog).skipLost)
+	if err := r.damage(rec, true); err != nil {
+		return err
+	}
+	if err := e.loadState(ctx); err != nil {
+		return err
+	}
+	e.loadShardState()
+	for i := range r.entries {
+		if err := r.apply(&r.entries[i]); err != nil {
+			return err
+		}
+	}
+	r.entries = nil
+	if err := r.damage(rec, false); err != nil {
+		return err
+	}
+	e.each(func(s *shardLog) { s.skipLost(); s.raise(e.kept.start(s.id)) })
+	e.serving = true
+	for s := range r.hurt { // before the first flush, which trims the evidence
+		if err := e.saveLost(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadState loads the slots that this gateway owns.
+func (e *Engine) loadState(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for slot := range Slots {
+		if e.epochs[slot] > 0 {
+			g.Go(func() error { return e.state.load(gctx, slot) })
+		}
+	}
+	return g.Wait()
+}
+
+// take is told of one entry of the WAL.
+func (r *recovery) take(pos wal.Pos, entry wal.Entry) error {
+	b, err := shard.ParseBatch(entry.Data)
+	if err != nil {
+		r.e.log.Error("write-ahead log entry does not hold a batch", "position", pos.String(), "shard", entry.Shard.String(), "error", err)
+		return nil // the entry after it shows the gap
+	}
+	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos}
+	if entry.Shard.Topic == stateTopicNum {
+		return r.apply(&x)
+	}
+	r.entries = append(r.entries, x)
+	return nil
+}
+
+// apply puts one entry into its shard's tail, unless it is flushed.
+func (r *recovery) apply(x *replayed) error {
+	s, t, err := r.e.shardFor(x.id)
+	if err != nil {
+		return nil // its topic was deleted
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if x.last < s.flushed {
+		return nil
+	}
+	if x.base < s.next {
+		return shard.At(shard.Errorf(shard.KindCorrupt, "the write-ahead log holds an offset twice"), "replay", s.id, x.base)
+	}
+	if from := max(s.next, r.e.kept.start(x.id)); x.base > from {
+		r.lose(s, from, x.base)
+	}
+	s.tail = append(s.tail, tailEntry{base: x.base, last: x.last, maxTime: x.maxTime, size: x.size, pos: x.pos, synced: true})
+	s.next, s.synced, s.end = x.last+1, x.last+1, x.last+1
+	r.e.flusher.note(s, x.pos, int64(x.size), r.e.durability(t) == shard.DurabilityObject)
+	return nil
+}
+
+// lose notes offsets that the WAL should hold and does not. The shard is locked.
+func (r *recovery) lose(s *shardLog, from, to int64) {
+	if !s.lose(from, to) {
+		return
+	}
+	r.hurt[s] = true
+	r.e.counters.lostRecords.Add(to - from)
+	r.e.log.Error("acknowledged records are lost: the write-ahead log is damaged", "shard", s.id.String(), "from", from, "to", to-1)
+}
+
+// unknownSpan is how many offsets are given up for a batch whose end is not
+// known: more than any batch may hold.
+const unknownSpan = 1 << 25
+
+// damage gives up the ends of shards whose last batches are damaged; damage
+// further in shows as gaps. It is called for the state log and for the rest.
+func (r *recovery) damage(rec wal.Recovery, state bool) error {
+	for i := range rec.Damaged {
+		d := &rec.Damaged[i]
+		if !d.Lost() || d.Named && (d.Shard.Topic == stateTopicNum) != state {
+			continue
+		}
+		if !d.Named {
+			if state {
+				r.e.log.Error("the write-ahead log is damaged: acknowledged records may be lost", "range", d.Error())
+			}
+			continue
+		}
+		s, _, err := r.e.shardFor(d.Shard)
+		if errors.Is(err, shard.ErrTopicNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		if d.BaseOffset >= s.next {
+			r.lose(s, s.next, d.BaseOffset+unknownSpan)
+			s.skipLost()
+		}
+		s.mu.Unlock()
+	}
+	return nil
+}
