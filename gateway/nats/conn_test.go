@@ -248,6 +248,26 @@ func TestStaleConnection(t *testing.T) {
 	})
 }
 
+// TestIdleBuffer: a publisher that falls silent gives its buffer back, and goes
+// on where it was, in the middle of a command too.
+func TestIdleBuffer(t *testing.T) {
+	b := newBed(t, bedOptions{config: func(c *Config) { c.PingInterval, c.PingMax = 50*time.Millisecond, 100 }})
+	c := b.dial(quiet)
+	c.send("SUB idle.x 1", "PUB a 100000", strings.Repeat("x", 100_000), "PUB idle.x 5")
+	if _, err := io.WriteString(c, "he"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "buffer is large", func() bool { l := b.srv.list(); return len(l) == 1 && l[0].large.Load() })
+	eventually(t, "buffer is given back", func() bool { return !b.srv.list()[0].large.Load() })
+	c.send("llo")
+	for l := c.line(); l != "MSG idle.x 1 5"; l = c.line() {
+		if l != "PING" {
+			t.Fatalf("got %q", l)
+		}
+	}
+	c.expect("hello")
+}
+
 func TestDrain(t *testing.T) {
 	b := newBed(t, bedOptions{})
 	c := b.dial(quiet)
