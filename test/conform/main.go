@@ -112,7 +112,7 @@ func (s suite) run(ctx context.Context, at string) (err error) {
 		if dir, err = edited(dir, s.edits); err != nil {
 			return fmt.Errorf("edit a copy of %s: %w", s.module, err)
 		}
-		defer os.RemoveAll(dir)
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
 	fmt.Printf("== %s: %s\n", s.name, s.module)
 	began := time.Now()

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/robustmq/robustmq-go/test/e2e/clients"
 	"github.com/robustmq/robustmq-go/test/harness"
@@ -203,8 +204,11 @@ func readOn(ctx context.Context, port int, l *Ledger) error {
 		return fmt.Errorf("list offsets of %s: %w", l.Subject, err)
 	}
 	end, ok := ends.Lookup(l.Subject, 0)
-	if !ok || end.Err != nil {
+	if !ok || errors.Is(end.Err, kerr.UnknownTopicOrPartition) {
 		return nil // no message of it was stored yet
+	}
+	if end.Err != nil {
+		return fmt.Errorf("list offsets of %s: %w", l.Subject, end.Err)
 	}
 	rs, err := clients.ReadRange(ctx, port, l.Subject, 0, l.At(), end.Offset)
 	for _, rec := range rs {
