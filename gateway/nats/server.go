@@ -116,7 +116,7 @@ func New(env gateway.Env) (gateway.Server, error) {
 	if s.first, err = parseHandshakeFirst(s.cfg.HandshakeFirst); err != nil {
 		return nil, err
 	}
-	var id [32]byte
+	var id [35]byte         // 56 digits, and no padding
 	_, _ = rand.Read(id[:]) // crypto/rand does not fail
 	s.id = "N" + base32.StdEncoding.EncodeToString(id[:])[:55]
 	s.mu.conns = make(map[shard.Origin]*conn)
