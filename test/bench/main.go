@@ -8,6 +8,7 @@
 //
 //	bench                     every row, 3 rounds
 //	bench -quick              a tenth of the messages, 1 round: does everything run?
+//	bench -profile            CPU profiles of our server, as text in test/bench/profiles
 //	bench -only nats,kafka    some groups: nats, kafka, mqtt, amqp, start
 //
 // A row that fails is reported and does not stop the others. Servers listen on loopback only, on
@@ -46,6 +47,8 @@ type plan struct {
 	groups []string
 	match  string
 	dir    string // of the results
+	// profiles is where CPU profiles of our server go; none when empty.
+	profiles string
 }
 
 // groups in the order they run.
@@ -67,6 +70,7 @@ func realMain() int {
 	only := flag.String("only", strings.Join(groupOrder, ","), "groups to run, comma-separated")
 	match := flag.String("match", "", "run only rows whose name contains this")
 	out := flag.String("out", "", "directory of the results; test/bench/results, or test/bench/out with -quick, -only or -match")
+	profile := flag.Bool("profile", false, "profile our server with perf into test/bench/profiles; the figures are not kept as results")
 	flag.Parse()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	p := plan{rounds: max(1, *rounds), scale: 1, groups: strings.Split(*only, ","), match: *match, dir: *out}
@@ -79,14 +83,17 @@ func realMain() int {
 			return 2
 		}
 	}
+	root, err := harness.Root()
+	if err != nil {
+		log.Error("find repository", "error", err)
+		return 1
+	}
+	if *profile {
+		p.profiles = filepath.Join(root, "test", "bench", "profiles")
+	}
 	if p.dir == "" {
-		root, err := harness.Root()
-		if err != nil {
-			log.Error("find repository", "error", err)
-			return 1
-		}
 		p.dir = filepath.Join(root, "test", "bench", "results")
-		if *quick || *match != "" || len(p.groups) < len(groupOrder) {
+		if *quick || *profile || *match != "" || len(p.groups) < len(groupOrder) {
 			p.dir = filepath.Join(root, "test", "bench", "out")
 		}
 	}

@@ -157,7 +157,7 @@ func (b *bench) runRow(ctx context.Context, r row) rowResult {
 			if ctx.Err() != nil {
 				return res
 			}
-			one := b.runSide(ctx, &r.sides[i])
+			one := b.runSide(ctx, r.name, &r.sides[i], i == 0)
 			res.Sides[i].Runs = append(res.Sides[i].Runs, one)
 			b.log.Info(r.name, "round", round+1, "server", r.sides[i].server.name, "value", int64(one.Value),
 				"unit", r.unit, "cpu", one.CPU, "error", one.Error)
@@ -167,7 +167,7 @@ func (b *bench) runRow(ctx context.Context, r row) rowResult {
 }
 
 // runSide is one run: the server's counters before and after the load.
-func (b *bench) runSide(ctx context.Context, s *side) runResult {
+func (b *bench) runSide(ctx context.Context, name string, s *side, ours bool) runResult {
 	ctx, cancel := context.WithTimeout(ctx, runWithin+startWithin)
 	defer cancel()
 	if s.fresh {
@@ -190,7 +190,12 @@ func (b *bench) runSide(ctx context.Context, s *side) runResult {
 		return newRun(figure{}, usage{}, err)
 	}
 	began := time.Now()
-	fig, err := s.load(ctx, r)
+	var fig figure
+	if ours && b.plan.profiles != "" {
+		fig, err = profiled(ctx, b.plan.profiles, name, r, s.load)
+	} else {
+		fig, err = s.load(ctx, r)
+	}
 	if err != nil {
 		return newRun(fig, usage{}, err)
 	}
