@@ -25,14 +25,22 @@ type rig struct {
 
 func newRig(t *testing.T, opts Options) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: t.TempDir(), store: mem.New(nil), opts: opts}
-	var err error
-	r.cat, err = catalog.Open(context.Background(), catalog.Config{Embedded: t.TempDir(), LeaseTTL: 5 * time.Second,
+	cat, err := catalog.Open(context.Background(), catalog.Config{Embedded: t.TempDir(), LeaseTTL: 5 * time.Second,
 		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = r.cat.Close() })
+	t.Cleanup(func() { _ = cat.Close() })
+	return newRigOn(t, opts, cat, mem.New(nil))
+}
+
+// newRigOn is newRig on a catalog and a store of the caller's.
+func newRigOn(t *testing.T, opts Options, cat *catalog.Catalog, st store.Store) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: t.TempDir(), store: st, opts: opts, cat: cat}
+	if opts.FS != nil {
+		r.dir = "/wal"
+	}
 	r.open()
 	t.Cleanup(func() { r.abandon() })
 	return r
@@ -42,7 +50,9 @@ func (r *rig) open() {
 	r.t.Helper()
 	o := r.opts
 	o.WALDir = r.dir
-	o.WALFileBytes = 1 << 20
+	if o.WALFileBytes == 0 {
+		o.WALFileBytes = 1 << 20
+	}
 	o.Node = shard.Node{Name: "test-1"}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -246,8 +246,12 @@ func nameMatches(r *shard.ACL, name string) bool {
 		return true
 	}
 	if r.Resource == ResourceSubject {
-		f, err := shard.ParseSubjectFilter(r.Filter)
-		return err == nil && f.Match(name)
+		if f, err := shard.ParseSubjectFilter(r.Filter); err == nil && f.Match(name) {
+			return true
+		}
+		if strings.HasSuffix(r.Filter, ".*") { // one token, not a prefix
+			return false
+		}
 	}
 	prefix, ok := strings.CutSuffix(r.Filter, "*")
 	return ok && strings.HasPrefix(name, prefix)

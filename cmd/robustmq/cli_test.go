@@ -380,8 +380,8 @@ func TestVerifyNamesDamage(t *testing.T) {
 	if code, out, _ := run(t, nil, "catalog", "dump", "--data-dir", dir); code != 0 || !strings.Contains(out, "sensors.a") || strings.Contains(out, "StoredKey") {
 		t.Errorf("catalog dump: %d %s", code, out)
 	}
-	if code, out, _ := run(t, nil, "orphans", "--data-dir", dir, "--delete"); code != 0 || !strings.Contains(out, "0 objects") {
-		t.Errorf("orphans: %d %s", code, out)
+	if code, out, errs := run(t, nil, "orphans", "--data-dir", dir, "--delete"); code != 0 || !strings.Contains(out, "0 objects") {
+		t.Errorf("orphans: %d %s%s", code, out, errs)
 	}
 	wantHealthy(t, dir)
 

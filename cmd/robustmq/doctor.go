@@ -195,7 +195,7 @@ func (d *doctor) files() {
 	}
 	hint := "each connection takes one: raise LimitNOFILE, --ulimit nofile or the user's hard limit"
 	// Go raises the soft limit to the hard one at start.
-	switch n := uint64(l.Max); {
+	switch n := l.Max; {
 	case n < 1024:
 		d.say("open files", bad, hint, "limit is %d", n)
 	case n < uint64(d.cfg.Limits.MaxConnections):

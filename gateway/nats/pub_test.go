@@ -264,3 +264,17 @@ func TestMaxSubscriptions(t *testing.T) {
 		t.Fatalf("got %s", m)
 	}
 }
+
+func TestInvalidSubscription(t *testing.T) {
+	b := newBed(t, bedOptions{})
+	c := b.dial(quiet)
+	for _, s := range []string{"a..b", ".a", "a.", "a.>.b", ">.a"} {
+		c.send("SUB " + s + " 1")
+		c.expect("-ERR 'Invalid Subject'")
+	}
+	c.send("SUB a.*b 1", "PUB a.*b 1", "x")
+	c.expect("MSG a.*b 1 1", "x")
+	c.send("SUB toofew")
+	c.expect("-ERR 'Unknown Protocol Operation'")
+	c.closed()
+}

@@ -59,7 +59,10 @@ func TestExternalServers(t *testing.T) {
 			if err := b.Start(ctx); err != nil {
 				t.Fatal(err)
 			}
-			n, size := inBucket(t, s3)
+			n, size := objects(t, s3)
+			if n == 0 {
+				t.Error("the bucket is empty")
+			}
 			t.Logf("ready again in %v without its disk; %d objects of %d bytes in MinIO", b.StartupTime().Round(time.Millisecond), n, size)
 			kafka, err := harness.KafkaConsole(b.Ports.Kafka, demo, "--partition", "0", "--from-beginning")
 			if err != nil {
@@ -132,8 +135,8 @@ func wantMessages(t *testing.T, ctx context.Context, name string, c *harness.Cli
 	}
 }
 
-// inBucket counts a service's objects.
-func inBucket(t *testing.T, s *harness.Service) (n int, size int64) {
+// objects counts a service's objects, and their bytes.
+func objects(t *testing.T, s *harness.Service) (n int, size int64) {
 	t.Helper()
 	c, err := s.S3()
 	if err != nil {
@@ -144,9 +147,6 @@ func inBucket(t *testing.T, s *harness.Service) (n int, size int64) {
 			t.Fatalf("list objects: %v", o.Err)
 		}
 		n, size = n+1, size+o.Size
-	}
-	if n == 0 {
-		t.Error("the bucket is empty")
 	}
 	return n, size
 }
