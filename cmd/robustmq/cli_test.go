@@ -246,6 +246,7 @@ func TestVerbsOnRunningBroker(t *testing.T) {
 	wantOutput(t, b.mustCLI("shard", "segments", "sensors.a", "0"), "segments/")
 	wantOutput(t, b.mustCLI("user", "create", "bob"), "bob", "set")
 	b.mustCLI("user", "password", "bob", "--generate")
+	wantOutput(t, b.mustCLI("user", "set", "bob", "--max-connections", "7", "--bytes-per-second", "123456"), "bob", "7", "123456")
 	wantOutput(t, b.mustCLI("user", "list"), "bob", "admin", "default")
 	b.mustCLI("acl", "add", "bob", "publish", "subject", "sensors.>")
 	wantOutput(t, b.mustCLI("acl", "list"), "bob", "sensors.>")

@@ -265,6 +265,7 @@ func (c *client) leave(err error) {
 	}
 	c.waitWritten()
 	c.readOff()
+	c.nc.Leave()
 	if c.claimed {
 		c.letGo(errors.Is(err, errLeft))
 	}

@@ -231,6 +231,7 @@ func diskFull(t *testing.T, embedded bool) {
 		defer cancel()
 		return produce(once, b.Ports.Kafka, []byte("again")) == nil
 	})
+	eventually(t, "health that is green again", 30*time.Second, func() bool { status, _ := health(t, b); return status == http.StatusOK })
 	must(t, writeAll(ctx, b.Ports, "disk", 20, 20))
 	must(t, readAll(ctx, b.Ports, "disk", 40))
 	rs, err := clients.ReadRange(ctx, b.Ports.Kafka, "disk.full", 0, 0, int64(acked+1))
