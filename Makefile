@@ -56,9 +56,9 @@ demo: ## one message, four ecosystems' own tools, each publisher in turn
 bench: ## Go benchmarks of the product (BENCH=Append PKG=./wal/... narrow)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
-bench-peers: ## the same load on RobustMQ and on its peers, with real clients
-	@test/tools/install.sh nats-server benchstat kafka nats
-	cd test && go run ./bench
+bench-peers: ## the same load on RobustMQ and on its peers, with real clients (BENCHARGS=-quick)
+	@test/tools/install.sh nats nats-server kafka mosquitto rabbitmq
+	cd test && go run ./bench $(BENCHARGS)
 
 bench-storage: ## restart, cold reads, a million shards and many topics, without protocols
 	cd test/bench/storage && go run .

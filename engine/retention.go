@@ -254,7 +254,9 @@ func (e *Engine) Orphans(ctx context.Context, remove bool) ([]Orphan, error) {
 	for _, g := range e.cat.Gateways() {
 		alive[g.Incarnation] = true
 	}
-	delete(alive, e.session.Incarnation())
+	if e.session != nil { // nil in an offline look
+		delete(alive, e.session.Incarnation())
+	}
 	var out []Orphan
 	total, after := 0, ""
 	for {

@@ -38,7 +38,8 @@ type Auth struct {
 	users shard.Users
 	acls  shard.ACLs
 
-	cache struct {
+	accounts accounts
+	cache    struct {
 		sync.Mutex
 		ok map[[32]byte]string // proofs of passwords that were right -> stored key they matched
 	}
@@ -54,6 +55,7 @@ var ErrBadCredentials = shard.Errorf(shard.KindDenied, "user name or password is
 func NewAuth(users shard.Users, acls shard.ACLs, cfg AuthConfig) *Auth {
 	a := &Auth{cfg: cfg, users: users, acls: acls}
 	a.cache.ok = make(map[[32]byte]string)
+	a.accounts.of = make(map[string]*account)
 	return a
 }
 
@@ -83,7 +85,7 @@ func (a *Auth) Admit(remote net.Addr, u *shard.User) (Principal, error) {
 	if u.DefaultPassword && !a.cfg.DefaultPasswordRemotely && !Loopback(remote) {
 		return Principal{}, shard.Errorf(shard.KindDenied, "the default password is good from loopback only")
 	}
-	return Principal{Name: u.Name, Superuser: u.Superuser}, nil
+	return principalOf(u), nil
 }
 
 // User looks an account up, for mechanisms that a gateway runs itself (SCRAM,
@@ -246,8 +248,12 @@ func nameMatches(r *shard.ACL, name string) bool {
 		return true
 	}
 	if r.Resource == ResourceSubject {
-		f, err := shard.ParseSubjectFilter(r.Filter)
-		return err == nil && f.Match(name)
+		if f, err := shard.ParseSubjectFilter(r.Filter); err == nil && f.Match(name) {
+			return true
+		}
+		if strings.HasSuffix(r.Filter, ".*") { // one token, not a prefix
+			return false
+		}
 	}
 	prefix, ok := strings.CutSuffix(r.Filter, "*")
 	return ok && strings.HasPrefix(name, prefix)

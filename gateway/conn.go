@@ -26,6 +26,9 @@ type Conn struct {
 	raw           net.Conn    // as accepted, below TLS
 	tls           *tls.Config // of StartTLS
 	authenticated atomic.Bool
+	closed        atomic.Bool
+	auth          atomic.Pointer[Auth]    // of Join
+	account       atomic.Pointer[account] // of Join; nil before it and without limits
 	info          struct {
 		sync.Mutex
 		ConnInfo
@@ -113,6 +116,7 @@ func (c *prefixConn) Read(b []byte) (int, error) {
 // Abort ends the connection at once and without a farewell, even while a write
 // is stuck. Any goroutine may call it.
 func (c *Conn) Abort() {
+	c.closed.Store(true)
 	if a, ok := c.raw.(interface{ abort() }); ok {
 		a.abort()
 		return

@@ -18,7 +18,7 @@ type Protocol struct {
 	New func(env Env) (Server, error)
 }
 
-// ListenerSpec is a default listener.
+// ListenerSpec is a listener a protocol can have.
 type ListenerSpec struct {
 	// Key is its configuration key below the protocol's: "listen", "ws_listen".
 	Key  string
@@ -30,6 +30,8 @@ type ListenerSpec struct {
 	OwnTLS bool
 	// HTTP serves plain HTTP by the Server's HTTPHandler.
 	HTTP bool
+	// Off leaves it out unless the configuration gives its address.
+	Off bool
 }
 
 // HTTPServer is a Server with listeners whose spec says HTTP.

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	if built != "" {
 		_ = os.RemoveAll(built)
 	}
-	os.Exit(code) //nolint:forbidigo // TestMain ends the test binary.
+	os.Exit(code)
 }
 
 // environment leaves out what the machine may have set for RobustMQ.
@@ -226,6 +226,7 @@ func wantOutput(t *testing.T, out string, wants ...string) {
 }
 
 func TestVerbsOnRunningBroker(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t, t.TempDir())
 	wantOutput(t, b.mustCLI("health"), "ok")
 	wantOutput(t, b.mustCLI("health", "--live"), "ok")
@@ -245,6 +246,7 @@ func TestVerbsOnRunningBroker(t *testing.T) {
 	wantOutput(t, b.mustCLI("shard", "segments", "sensors.a", "0"), "segments/")
 	wantOutput(t, b.mustCLI("user", "create", "bob"), "bob", "set")
 	b.mustCLI("user", "password", "bob", "--generate")
+	wantOutput(t, b.mustCLI("user", "set", "bob", "--max-connections", "7", "--bytes-per-second", "123456"), "bob", "7", "123456")
 	wantOutput(t, b.mustCLI("user", "list"), "bob", "admin", "default")
 	b.mustCLI("acl", "add", "bob", "publish", "subject", "sensors.>")
 	wantOutput(t, b.mustCLI("acl", "list"), "bob", "sensors.>")
@@ -353,6 +355,7 @@ func flip(t *testing.T, dir, needle string) {
 }
 
 func TestVerifyNamesDamage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	b := startBroker(t, dir)
 	b.publish("sensors.a", "flushed-0", "flushed-1", "flushed-2")
@@ -378,8 +381,8 @@ func TestVerifyNamesDamage(t *testing.T) {
 	if code, out, _ := run(t, nil, "catalog", "dump", "--data-dir", dir); code != 0 || !strings.Contains(out, "sensors.a") || strings.Contains(out, "StoredKey") {
 		t.Errorf("catalog dump: %d %s", code, out)
 	}
-	if code, out, _ := run(t, nil, "orphans", "--data-dir", dir, "--delete"); code != 0 || !strings.Contains(out, "0 objects") {
-		t.Errorf("orphans: %d %s", code, out)
+	if code, out, errs := run(t, nil, "orphans", "--data-dir", dir, "--delete"); code != 0 || !strings.Contains(out, "0 objects") {
+		t.Errorf("orphans: %d %s%s", code, out, errs)
 	}
 	wantHealthy(t, dir)
 
@@ -438,6 +441,7 @@ func wantHealthy(t *testing.T, dir string) {
 }
 
 func TestDoctorFails(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	code, out, _ := run(t, nil, "doctor", "--data-dir", dir, "--set", "store.kind=minio", "--set", "store.endpoint=http://127.0.0.1:1",
 		"--set", "store.bucket=b", "--set", "store.access_key=a", "--set", "store.secret_key=b", "--set", "store.tries=1",
@@ -459,6 +463,7 @@ func TestDoctorFails(t *testing.T) {
 }
 
 func TestServeRefusesExposure(t *testing.T) {
+	t.Parallel()
 	off := []string{"--nats.listen", "off", "--nats.ws-listen", "off", "--mqtt.listen", "off", "--mqtt.ws-listen", "off", "--kafka.listen", "off", "--amqp.listen", "off"}
 	code, _, errs := run(t, nil, append([]string{"serve", "--data-dir", t.TempDir(), "--admin.listen", "0.0.0.0:0"}, off...)...)
 	if code != 1 || !strings.Contains(errs, "refusing to listen on 0.0.0.0:0") {
@@ -467,6 +472,7 @@ func TestServeRefusesExposure(t *testing.T) {
 }
 
 func TestCompletion(t *testing.T) {
+	t.Parallel()
 	if code, out, _ := run(t, nil, "completion", "bash"); code != 0 || !strings.Contains(out, "robustmq") {
 		t.Errorf("completion: %d", code)
 	}

@@ -88,7 +88,7 @@ func doctorCommand() *cobra.Command {
 func (d *doctor) examine(ctx context.Context) {
 	if _, err := os.Stat(d.cfg.DataDir); err == nil {
 		if l, err := lockDir(d.cfg.DataDir); err == nil {
-			defer l.Close()
+			defer func() { _ = l.Close() }()
 		} else {
 			d.busy = errors.Is(err, syscall.EWOULDBLOCK)
 			if !d.busy {
@@ -127,8 +127,10 @@ func (d *doctor) disk() {
 		d.say("disk", bad, "the user that runs the gateway needs to write to it", "%s", err)
 		return
 	}
-	defer os.Remove(f.Name())
-	defer f.Close()
+	defer func() {
+		_ = f.Close()
+		_ = os.Remove(f.Name())
+	}()
 	buf := make([]byte, size)
 	times := make([]time.Duration, 0, tries)
 	begun := time.Now()
@@ -193,7 +195,7 @@ func (d *doctor) files() {
 	}
 	hint := "each connection takes one: raise LimitNOFILE, --ulimit nofile or the user's hard limit"
 	// Go raises the soft limit to the hard one at start.
-	switch n := uint64(l.Max); {
+	switch n := l.Max; {
 	case n < 1024:
 		d.say("open files", bad, hint, "limit is %d", n)
 	case n < uint64(d.cfg.Limits.MaxConnections):
@@ -282,7 +284,7 @@ func (d *doctor) etcd(ctx context.Context) {
 		d.say("etcd", bad, "check etcd.endpoints and the credentials", "%s", err)
 		return
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	alive := 0
 	for _, ep := range d.cfg.Etcd.Endpoints {
 		if d.member(ctx, c, ep) {
@@ -357,7 +359,7 @@ func (d *doctor) embedded(ctx context.Context) {
 		d.say("etcd", bad, "embedded etcd does not start: restore its directory from a backup", "%s", err)
 		return
 	}
-	defer cat.Close()
+	defer func() { _ = cat.Close() }()
 	opened := time.Since(begun).Round(time.Millisecond)
 	if err := cat.Health(); err != nil {
 		d.say("etcd", bad, "robustmq verify says more", "embedded in %s: %s", c.Embedded, err)

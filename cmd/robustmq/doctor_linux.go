@@ -15,7 +15,7 @@ func statfs(path string) (free, total int64, memory bool, err error) {
 		return 0, 0, false, err
 	}
 	memory = st.Type == unix.TMPFS_MAGIC || st.Type == unix.RAMFS_MAGIC
-	return int64(st.Bavail) * int64(st.Bsize), int64(st.Blocks) * int64(st.Bsize), memory, nil
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, memory, nil
 }
 
 // clockSynced tells whether the kernel believes the clock to be synchronised.

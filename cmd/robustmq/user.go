@@ -42,8 +42,24 @@ func userCommand() *cobra.Command {
 	passwordFlags(create)
 	create.Flags().Bool("superuser", false, "the account passes every rule and administers")
 	create.Flags().String("nkey", "", "public NATS key")
-	create.Flags().Int("max-connections", 0, "bound of connections; 0: none")
-	create.Flags().Int64("bytes-per-second", 0, "bound of traffic; 0: none")
+	limitFlags(create)
+	change := verb("set NAME", "Change an account's limits or rights; what is not given stays", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
+		in := admin.UserUpdate{
+			Superuser: given(cmd, "superuser", cmd.Flags().GetBool), MaxConnections: given(cmd, "max-connections", cmd.Flags().GetInt),
+			BytesPerSecond: given(cmd, "bytes-per-second", cmd.Flags().GetInt64),
+		}
+		if in == (admin.UserUpdate{}) {
+			return errors.New("nothing to change: give --max-connections, --bytes-per-second or --superuser")
+		}
+		var u admin.User
+		if err := c.call(cmd.Context(), http.MethodPatch, apiPath("users", args[0]), in, &u); err != nil {
+			return err
+		}
+		return showUsers(c, u, u)
+	})
+	change.Example = "  robustmq user set alice --max-connections 10 --bytes-per-second 1000000"
+	change.Flags().Bool("superuser", false, "the account passes every rule and administers")
+	limitFlags(change)
 	set := verb("password NAME", "Set an account's password", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
 		p, err := newPassword(cmd, false)
 		if err != nil {
@@ -55,7 +71,21 @@ func userCommand() *cobra.Command {
 	del := verb("delete NAME", "Delete an account", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
 		return c.call(cmd.Context(), http.MethodDelete, apiPath("users", args[0]), nil, nil)
 	})
-	return noun("user", "Administer accounts", ls, create, set, del)
+	return noun("user", "Administer accounts", ls, create, change, set, del)
+}
+
+func limitFlags(cmd *cobra.Command) {
+	cmd.Flags().Int("max-connections", 0, "bound of connections to each gateway; 0: none")
+	cmd.Flags().Int64("bytes-per-second", 0, "bound of what the user sends to each gateway; 0: none")
+}
+
+// given gives a flag's value, nil when it is not on the command line.
+func given[T any](cmd *cobra.Command, name string, get func(string) (T, error)) *T {
+	v, err := get(name)
+	if err != nil || !cmd.Flags().Changed(name) {
+		return nil
+	}
+	return &v
 }
 
 func passwordFlags(cmd *cobra.Command) {

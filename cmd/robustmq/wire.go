@@ -195,6 +195,9 @@ func (c *Config) endpoints(p gateway.Protocol) ([]endpoint, map[string]any, erro
 	var out []endpoint
 	for _, spec := range p.Listeners {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(spec.Port))
+		if spec.Off {
+			addr = "off"
+		}
 		if v, ok := rest[spec.Key]; ok {
 			addr = fmt.Sprint(v)
 			delete(rest, spec.Key)

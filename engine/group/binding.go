@@ -297,13 +297,7 @@ func (g *group) cutShard(ctx context.Context, t *shard.Topic, id shard.ID, n, ol
 	if err != nil || b.End == 0 {
 		return nil
 	}
-	fed := b.End
-	if old != nil { // without a feed nothing was fed since it began
-		g.mu.Lock()
-		fed = min(fed, old.starts[id])
-		g.mu.Unlock()
-	}
-	f := g.m.makeFeed(id, fed)
+	f := g.m.makeFeed(id, 0)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	g.mu.Lock()
@@ -314,7 +308,7 @@ func (g *group) cutShard(ctx context.Context, t *shard.Topic, id shard.ID, n, ol
 	cut := max(b.End, f.end.Load())
 	if old != nil {
 		old.ends[id] = cut
-		g.readUpTo(f, t, cut)
+		g.readUpTo(f, t, cut, n)
 	}
 	switch {
 	case n == nil:
@@ -323,7 +317,7 @@ func (g *group) cutShard(ctx context.Context, t *shard.Topic, id shard.ID, n, ol
 		g.startAt(f, t, b.Start, cut, n)
 	default:
 		n.starts[id] = cut
-		if g.durable {
+		if g.durable && len(g.all) == 1 { // else an older one may have something before the cut that is not fed yet
 			g.cursorLocked(f, t, cut)
 		}
 	}
@@ -332,16 +326,16 @@ func (g *group) cutShard(ctx context.Context, t *shard.Topic, id shard.ID, n, ol
 
 // readUpTo has the group read what is visible and not yet fed, for a binding
 // that ends and will not be known when it is fed.
-func (g *group) readUpTo(f *feed, t *shard.Topic, end int64) {
-	fed := f.end.Load()
+func (g *group) readUpTo(f *feed, t *shard.Topic, end int64, n *binding) {
+	fed := max(f.end.Load(), g.lowestStart(f.id, n))
 	if fed >= end {
 		return
 	}
 	c := g.cursorLocked(f, t, fed)
 	if c.live {
 		c.live, c.next, c.counted, c.behind = false, max(c.next, fed), end, 0
-		c.gen++
 	}
+	c.gen++ // a read under way may have found the end before this was visible
 }
 
 // startAt has the group read a shard from an offset for a new binding. For the

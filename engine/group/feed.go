@@ -17,7 +17,8 @@ const maxPooled = 256
 type feed struct {
 	id shard.ID
 	mu sync.Mutex
-	// end is the offset after the last batch that was fed; written under mu.
+	// end is an offset up to which batches were fed: the last one's end, or 0
+	// where none was since somebody wanted to know. Written under mu.
 	end     atomic.Int64
 	cursors map[*cursor]struct{} // under mu
 	run     []shard.Message      // under mu; kept for reuse
@@ -62,7 +63,8 @@ func (m *Manager) feed(id shard.ID) *feed {
 	return m.feeds.m[id]
 }
 
-// makeFeed gives the feed of a shard; a new one has that end.
+// makeFeed gives the feed of a shard; a new one has that end. What lies between
+// the end of a feed and that of the log may still be fed.
 func (m *Manager) makeFeed(id shard.ID, end int64) *feed {
 	if f := m.feed(id); f != nil {
 		return f

@@ -138,7 +138,7 @@ func (g *group) restoreCursors(ctx context.Context, saved map[shard.ID][]byte) e
 		if b.removed {
 			for id, end := range b.ends {
 				if t, ok := g.m.opts.Topics.ByNum(id.Topic); ok && err == nil && b.starts[id] < end {
-					err = g.restoreCursor(ctx, t, id, g.lowestStart(id), 0, nil)
+					err = g.restoreCursor(ctx, t, id, g.lowestStart(id, nil), 0, nil)
 				}
 			}
 			continue
@@ -146,7 +146,7 @@ func (g *group) restoreCursors(ctx context.Context, saved map[shard.ID][]byte) e
 		g.m.opts.Topics.Overlapping(b.filter, func(t *shard.Topic) {
 			for i := range t.Shards {
 				if id := t.Shard(i); err == nil && !t.Internal {
-					err = g.restoreCursor(ctx, t, id, g.lowestStart(id), 0, nil)
+					err = g.restoreCursor(ctx, t, id, g.lowestStart(id, nil), 0, nil)
 				}
 			}
 		})
@@ -154,11 +154,11 @@ func (g *group) restoreCursors(ctx context.Context, saved map[shard.ID][]byte) e
 	return err
 }
 
-// lowestStart is where the first binding begins in a shard.
-func (g *group) lowestStart(id shard.ID) int64 {
+// lowestStart is where the first binding but one begins in a shard.
+func (g *group) lowestStart(id shard.ID, but *binding) int64 {
 	low := int64(-1)
 	for _, b := range g.all {
-		if s := b.starts[id]; low < 0 || s < low {
+		if s := b.starts[id]; b != but && (low < 0 || s < low) {
 			low = s
 		}
 	}
@@ -169,25 +169,17 @@ func (g *group) restoreCursor(ctx context.Context, t *shard.Topic, id shard.ID, 
 	if g.cursors[id] != nil {
 		return nil
 	}
-	var end int64
-	f := g.m.feed(id)
-	if f == nil {
-		b, err := g.m.opts.Log.Bounds(ctx, id)
-		if shard.KindOf(err) == shard.KindNotFound && err != nil {
-			return nil
-		}
-		if err != nil {
-			return shard.At(err, "restore cursor", id, floor)
-		}
-		if b.End == 0 && floor == 0 {
-			return nil
-		}
-		end = b.End
-		f = g.m.makeFeed(id, end)
+	b, err := g.m.opts.Log.Bounds(ctx, id)
+	if err != nil && shard.KindOf(err) == shard.KindNotFound || err == nil && b.End == 0 && floor == 0 {
+		return nil
 	}
+	if err != nil {
+		return shard.At(err, "restore cursor", id, floor)
+	}
+	f := g.m.makeFeed(id, 0)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	end = f.end.Load()
+	end := max(b.End, f.end.Load())
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.cursors[id] != nil { // fed meanwhile

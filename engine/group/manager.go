@@ -255,9 +255,9 @@ func (m *Manager) Pinned(id shard.ID) (offset int64, ok bool) {
 			continue
 		}
 		c.g.mu.Lock()
-		floor := c.floor()
+		floor, needs := c.floor(), !c.live || c.head < len(c.out)
 		c.g.mu.Unlock()
-		if floor < f.end.Load() && (!ok || floor < offset) {
+		if needs && (!ok || floor < offset) {
 			offset, ok = floor, true
 		}
 	}

@@ -332,6 +332,16 @@ func TestUsers(t *testing.T) {
 		}
 	}
 	r.want(403, "POST", "/api/v1/flush", "bob", "")
+	bob := decode[User](t, r.want(200, "PATCH", "/api/v1/users/bob", "boss", `{"bytes_per_second":5000}`))
+	if bob.MaxConnections != 3 || bob.BytesPerSecond != 5000 || !bob.HasPassword || bob.Superuser {
+		t.Errorf("after a change of one limit: %+v", bob)
+	}
+	if bob = decode[User](t, r.want(200, "PATCH", "/api/v1/users/bob", "boss", `{"max_connections":0}`)); bob.MaxConnections != 0 || bob.BytesPerSecond != 5000 {
+		t.Errorf("after a limit was lifted: %+v", bob)
+	}
+	r.want(400, "PATCH", "/api/v1/users/bob", "boss", `{"max_connections":-1}`)
+	r.want(404, "PATCH", "/api/v1/users/eve", "boss", `{"max_connections":1}`)
+	r.want(409, "PATCH", "/api/v1/users/boss", "boss", `{"superuser":false}`)
 	r.want(204, "PUT", "/api/v1/users/bob/password", "boss", `{"password":"new-password"}`)
 	r.want(401, "GET", "/api/v1/topics", "bob", "")
 	r.want(404, "PUT", "/api/v1/users/eve/password", "boss", `{"password":"new-password"}`)

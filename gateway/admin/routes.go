@@ -37,6 +37,7 @@ func (s *Server) table() []route {
 		{get, base + "/users", "listUsers", "users", "Accounts, without credentials", administ, paging, nil, page[User]{}, 0, s.listUsers},
 		{post, base + "/users", "createUser", "users", "Create an account", administ, nil, UserCreate{}, User{}, http.StatusCreated, s.createUser},
 		{get, base + "/users/{name}", "getUser", "users", "One account", administ, nil, nil, User{}, 0, s.getUser},
+		{patch, base + "/users/{name}", "updateUser", "users", "Change an account's limits or rights", administ, nil, UserUpdate{}, User{}, 0, s.updateUser},
 		{put, base + "/users/{name}/password", "setPassword", "users", "Set an account's password", administ, nil, Password{}, nil, 0, s.setPassword},
 		{del, base + "/users/{name}", "deleteUser", "users", "Delete an account; the last superuser stays", administ, nil, nil, nil, 0, s.deleteUser},
 

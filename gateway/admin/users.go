@@ -27,6 +27,13 @@ type UserCreate struct {
 	BytesPerSecond int64  `json:"bytes_per_second,omitempty"`
 }
 
+// UserUpdate is the body that changes an account; what is left out stays.
+type UserUpdate struct {
+	Superuser      *bool  `json:"superuser,omitempty"`
+	MaxConnections *int   `json:"max_connections,omitempty" doc:"to each gateway, over all protocols; 0: no bound"`
+	BytesPerSecond *int64 `json:"bytes_per_second,omitempty" doc:"sent to each gateway by all its connections; 0: no bound"`
+}
+
 // Password is the body that sets a password.
 type Password struct {
 	Password string `json:"password"`
@@ -122,6 +129,51 @@ func (s *Server) setPassword(r *request) (any, error) {
 	return nil, s.env.Broker.Users.Put(r.Context(), u)
 }
 
+func (s *Server) updateUser(r *request) (any, error) {
+	in, err := body[UserUpdate](r)
+	if err != nil {
+		return nil, err
+	}
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	old, err := r.user()
+	if err != nil {
+		return nil, err
+	}
+	u := *old
+	if in.Superuser != nil {
+		u.Superuser = *in.Superuser
+	}
+	if in.MaxConnections != nil {
+		u.MaxConnections = *in.MaxConnections
+	}
+	if in.BytesPerSecond != nil {
+		u.BytesPerSecond = *in.BytesPerSecond
+	}
+	if u.MaxConnections < 0 || u.BytesPerSecond < 0 {
+		return nil, shard.Errorf(shard.KindInvalid, "a limit is under 0")
+	}
+	if old.Superuser && !u.Superuser {
+		if err := s.keepSuperuser(u.Name); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.env.Broker.Users.Put(r.Context(), u); err != nil {
+		return nil, err
+	}
+	return viewUser(&u), nil
+}
+
+// keepSuperuser refuses that name ends to be one, when no other is.
+func (s *Server) keepSuperuser(name string) error {
+	for _, o := range s.env.Broker.Users.List() {
+		if o.Superuser && o.Name != name {
+			return nil
+		}
+	}
+	return shard.Errorf(shard.KindExists, "user %q is the last superuser: nobody could administer the cluster", name)
+}
+
 func (s *Server) deleteUser(r *request) (any, error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -130,14 +182,8 @@ func (s *Server) deleteUser(r *request) (any, error) {
 		return nil, err
 	}
 	if u.Superuser {
-		others := 0
-		for _, o := range s.env.Broker.Users.List() {
-			if o.Superuser && o.Name != u.Name {
-				others++
-			}
-		}
-		if others == 0 {
-			return nil, shard.Errorf(shard.KindExists, "user %q is the last superuser: nobody could administer the cluster", u.Name)
+		if err := s.keepSuperuser(u.Name); err != nil {
+			return nil, err
 		}
 	}
 	return nil, s.env.Broker.Users.Delete(r.Context(), u.Name)

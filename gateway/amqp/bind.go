@@ -202,7 +202,7 @@ func (r *route) key() string {
 		ids[i] = headersID(m)
 	}
 	slices.Sort(ids)
-	return strings.Join(append(ids, r.exchange.name, shard.Filter{Tokens: r.tokens}.String()), "\x00")
+	return strings.Join(slices.Concat(ids, []string{r.exchange.name, shard.Filter{Tokens: r.tokens}.String()}), "\x00")
 }
 
 // subjects gives the filter of a route.

@@ -14,12 +14,11 @@ import (
 
 // testClient speaks the protocol frame by frame.
 type testClient struct {
-	t          testing.TB
-	nc         net.Conn
-	buf        []byte
-	queue      []event // that were passed over
-	max        int
-	blockedNow bool
+	t     testing.TB
+	nc    net.Conn
+	buf   []byte
+	queue []event // that were passed over
+	max   int
 }
 
 // event is a method with its content.

@@ -48,7 +48,8 @@ type conn struct {
 
 	phase      phase
 	mechanism  string
-	frameMax   int // read by deliveries; constant once running
+	name       string // the client's, for operators
+	frameMax   int    // read by deliveries; constant once running
 	channelMax int
 	heartbeat  atomic.Int64 // nanoseconds, 0: none
 	caps       clientCaps

@@ -15,6 +15,14 @@ import (
 
 const mechanisms = "PLAIN AMQPLAIN ANONYMOUS"
 
+// mechanisms offers EXTERNAL to who shows a certificate that is good.
+func (c *conn) mechanisms() string {
+	if c.nc.TLS != nil && len(c.nc.TLS.VerifiedChains) > 0 {
+		return mechanisms + " EXTERNAL"
+	}
+	return mechanisms
+}
+
 func (c *conn) start() {
 	c.phase = phaseStart
 	caps := frame.Table{}
@@ -34,7 +42,7 @@ func (c *conn) start() {
 			{Name: "platform", Value: frame.String("Go")},
 			{Name: "information", Value: frame.String("https://github.com/robustmq/robustmq-go")},
 		},
-		Mechanisms: []byte(mechanisms),
+		Mechanisms: []byte(c.mechanisms()),
 		Locales:    []byte("en_US"),
 	})
 }
@@ -115,11 +123,9 @@ func (c *conn) startOk(m *frame.ConnectionStartOk) error {
 		return errDone
 	}
 	c.who = who
-	name := ""
 	if v, ok := m.ClientProperties.Get("connection_name"); ok {
-		name, _ = v.Text()
+		c.name, _ = v.Text()
 	}
-	c.nc.Authenticated(who, name)
 	c.phase = phaseTune
 	c.frameMax = c.s.cfg.FrameMax
 	c.out.method(0, &frame.ConnectionTune{
@@ -130,7 +136,8 @@ func (c *conn) startOk(m *frame.ConnectionStartOk) error {
 
 var errMalformedLogin = shard.Errorf(shard.KindDenied, "login response is malformed")
 
-// authenticate logs in by SASL PLAIN (RFC 4616), AMQPLAIN or ANONYMOUS.
+// authenticate logs in by SASL PLAIN (RFC 4616), AMQPLAIN, ANONYMOUS, or
+// EXTERNAL: the client's certificate.
 func (c *conn) authenticate(m *frame.ConnectionStartOk) (gateway.Principal, error) {
 	auth, remote := c.s.env.Auth, c.nc.RemoteAddr()
 	switch m.Mechanism {
@@ -150,6 +157,12 @@ func (c *conn) authenticate(m *frame.ConnectionStartOk) (gateway.Principal, erro
 		return auth.Password(c.ctx, remote, login.Str, password.Str)
 	case "ANONYMOUS":
 		return auth.Anonymous(remote)
+	case "EXTERNAL": // RFC 4422, appendix A: the response is the identity to act as, or empty
+		p, ok := auth.Certificate(remote, c.nc.TLS)
+		if !ok || len(m.Response) > 0 && string(m.Response) != p.Name {
+			return gateway.Principal{}, gateway.ErrBadCredentials
+		}
+		return p, nil
 	}
 	return gateway.Principal{}, refuse(codeCommandInvalid, "unknown authentication mechanism '%.64s'", m.Mechanism)
 }
@@ -183,6 +196,14 @@ func (c *conn) open(m *frame.ConnectionOpen) error {
 	if err := vh.load(c.ctx); err != nil {
 		return err
 	}
+	over := &gateway.TooManyConnections{}
+	if err := c.s.env.Auth.Join(c.nc, c.who); errors.As(err, &over) {
+		c.s.env.Stats.Refused.Add(1)
+		return refuse(codeNotAllowed, "connection refused for user '%s': user connection limit (%d) is reached", over.User, over.Limit)
+	} else if err != nil {
+		return err
+	}
+	c.nc.Authenticated(c.who, c.name)
 	c.vh = vh
 	c.phase = phaseRunning
 	c.out.method(0, &frame.ConnectionOpenOk{})

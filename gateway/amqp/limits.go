@@ -78,7 +78,7 @@ func (l *queueLimits) allow(m *frame.QueueDeclare, queue, vhost string) error {
 	if l.kind == "classic" {
 		return nil
 	}
-	what := ""
+	var what string
 	switch {
 	case !m.Durable:
 		what = "non-durable"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"strings"
 
 	"github.com/robustmq/robustmq-go/gateway"
@@ -206,8 +207,8 @@ func (ch *channel) unbindQueue(m *frame.QueueUnbind) error {
 }
 
 func isNotFound(err error) bool {
-	f, ok := err.(*fault)
-	return ok && f.code == codeNotFound
+	var f *fault
+	return errors.As(err, &f) && f.code == codeNotFound
 }
 
 func (ch *channel) deleteQueue(m *frame.QueueDelete) (int64, error) {

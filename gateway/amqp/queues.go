@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -18,7 +19,11 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 	c, vh := ch.c, ch.c.vh
 	limits, err := limitsOf(m.Arguments)
 	if err != nil {
-		return nil, err.(*fault).in(name, vh.name)
+		var f *fault
+		if errors.As(err, &f) {
+			return nil, f.in(name, vh.name)
+		}
+		return nil, err
 	}
 	if err := limits.allow(m, name, vh.name); err != nil {
 		return nil, err
@@ -320,7 +325,7 @@ func (vh *vhost) consumerGone(c *conn, q *queue) {
 		}
 		return nil
 	})
-	if f, ok := err.(*fault); err != nil && !ok {
-		vh.s.log.Warn("auto-delete queue not deleted", "queue", q.name, "error", err, "fault", f)
+	if f := (*fault)(nil); err != nil && !errors.As(err, &f) {
+		vh.s.log.Warn("auto-delete queue not deleted", "queue", q.name, "error", err)
 	}
 }

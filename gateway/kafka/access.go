@@ -19,9 +19,16 @@ func (c *conn) admit(r *request) bool {
 		return true
 	}
 	if !c.srv.cfg.SASLRequired && c.sasl.idle() {
-		p, err := c.srv.env.Auth.Anonymous(c.nc.RemoteAddr())
+		p, ok := c.srv.env.Auth.Certificate(c.nc.RemoteAddr(), c.nc.TLS)
+		var err error
+		if !ok {
+			p, err = c.srv.env.Auth.Anonymous(c.nc.RemoteAddr())
+		}
 		if err == nil {
-			c.login(p, r.clientID)
+			if err := c.login(p, r.clientID); err != nil {
+				c.log.Info("connection refused", "error", err) // Kafka has no word for it: it closes
+				return false
+			}
 			return true
 		}
 	}
@@ -33,11 +40,17 @@ func (c *conn) admit(r *request) bool {
 	return false
 }
 
-func (c *conn) login(p gateway.Principal, clientID string) {
+// login lets p in, within the limits of the account.
+func (c *conn) login(p gateway.Principal, clientID string) error {
+	if err := c.srv.env.Auth.Join(c.nc, p); err != nil {
+		c.srv.env.Stats.Refused.Add(1)
+		return err
+	}
 	c.principal = p
 	c.nc.Authenticated(p, clientID)
 	c.admitted = true
 	c.admitOnce.Do(func() { close(c.admittedC) })
+	return nil
 }
 
 func (c *conn) allowed(op shard.Operation, resource, name string) bool {

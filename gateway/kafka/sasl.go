@@ -89,7 +89,9 @@ func (c *conn) finishSASL(p gateway.Principal, clientID string) error {
 	if s.user != "" && s.user != p.Name { // KIP-368
 		return shard.Errorf(shard.KindDenied, "a connection cannot change its user")
 	}
+	if err := c.login(p, clientID); err != nil {
+		return err
+	}
 	s.user, s.mechanism, s.scram = p.Name, "", nil
-	c.login(p, clientID)
 	return nil
 }

@@ -52,7 +52,7 @@ type client struct {
 	session      session
 }
 
-func newClient(s *Server, ctx context.Context, nc *gateway.Conn) *client {
+func newClient(ctx context.Context, s *Server, nc *gateway.Conn) *client {
 	c := &client{srv: s, nc: nc, ctx: ctx, done: make(chan struct{}), v: packet.V311}
 	c.out.idle.L = &c.out.mu
 	c.acks.room.L = &c.acks.mu
@@ -265,6 +265,7 @@ func (c *client) leave(err error) {
 	}
 	c.waitWritten()
 	c.readOff()
+	c.nc.Leave()
 	if c.claimed {
 		c.letGo(errors.Is(err, errLeft))
 	}

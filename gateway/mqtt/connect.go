@@ -70,11 +70,15 @@ func (c *client) admit(p *packet.Connect, ack *packet.Connack) error {
 	return c.takeWill(p)
 }
 
-// logIn authenticates by user name and password, or admits an anonymous client.
+// logIn authenticates by user name and password, without them by the client's
+// certificate, or admits an anonymous client.
 func (c *client) logIn(p *packet.Connect) (err error) {
 	remote := c.nc.RemoteAddr()
 	if !p.HasUser {
-		c.who, err = c.srv.env.Auth.Anonymous(remote)
+		var ok bool
+		if c.who, ok = c.srv.env.Auth.Certificate(remote, c.nc.TLS); !ok {
+			c.who, err = c.srv.env.Auth.Anonymous(remote)
+		}
 	} else {
 		c.who, err = c.srv.env.Auth.Password(c.ctx, remote, p.User, string(p.Password))
 	}
@@ -143,6 +147,10 @@ func (c *client) openSession(p *packet.Connect, ack *packet.Connack) error {
 	c.window = shard.NewWindow(1)
 	if err := c.srv.claim(c); err != nil {
 		return err
+	}
+	if err := c.srv.env.Auth.Join(c.nc, c.who); err != nil { // after a takeover, which frees a place
+		c.srv.env.Stats.Refused.Add(1)
+		return protocolError(packet.QuotaExceeded, err.Error())
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, sessionTimeout)
 	defer cancel()

@@ -1,7 +1,10 @@
 package mqtt
 
 import (
+	"bytes"
+	"crypto/rand"
 	"encoding/json"
+	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
 	"github.com/robustmq/robustmq-go/shard"
@@ -60,15 +63,23 @@ func (f *ackFIFO) restore(id uint16, data []byte) error {
 
 // locate notes where the record of a message will be, or, for one sent again
 // whose fate is open, finds out whether it is there.
-func (c *client) locate(in *incoming, id shard.ID, now int64) (known bool, err error) {
+func (c *client) locate(in *incoming, t *target, payload []byte, now time.Time) (known bool, err error) {
 	if in.check {
 		in.check = false
-		if known, err = c.lookUp(in); known || err != nil {
-			return known, err
+		r, err := c.lookUp(in)
+		if err != nil {
+			return false, err
+		}
+		if r != nil && bytes.Equal(r.Value, payload) {
+			return true, nil
+		}
+		if r != nil { // a new message: the client forgot the old one
+			in.dedupe = rand.Text()
 		}
 	}
+	id := t.shard()
 	b, err := c.srv.broker.Log.Bounds(c.ctx, id)
-	in.shard, in.from, in.at = id, b.End, now
+	in.shard, in.from, in.at = id, b.End, now.UnixMilli()
 	return false, err
 }
 
@@ -76,8 +87,8 @@ func (c *client) locate(in *incoming, id shard.ID, now int64) (known bool, err e
 // before the search for it ends.
 const lookUpMs = 60_000
 
-// lookUp searches the shard for the record of a message.
-func (c *client) lookUp(in *incoming) (bool, error) {
+// lookUp searches the shard for the record of a message; nil: it is not there.
+func (c *client) lookUp(in *incoming) (*shard.Record, error) {
 	from := in.from
 	for {
 		r, err := c.srv.broker.Log.Read(c.ctx, in.shard, from, shard.ReadOptions{})
@@ -86,23 +97,23 @@ func (c *client) lookUp(in *incoming) (bool, error) {
 			from = r.Bounds.Start
 			continue
 		case err != nil && (shard.KindOf(err) == shard.KindNotFound || shard.KindOf(err) == shard.KindOutOfRange):
-			return false, nil // the topic is gone
+			return nil, nil // the topic is gone
 		case err != nil:
-			return false, err
+			return nil, err
 		case len(r.Batches) == 0:
-			return false, nil
+			return nil, nil
 		}
 		for _, b := range r.Batches {
 			if b.BaseTimestamp() > in.at+lookUpMs {
-				return false, nil
+				return nil, nil
 			}
 			rs, err := b.Records()
 			if err != nil {
-				return false, err
+				return nil, err
 			}
 			for i := range rs {
 				if rs[i].HeaderString(headerID) == in.dedupe {
-					return true, nil
+					return &rs[i], nil
 				}
 			}
 			from = b.LastOffset() + 1

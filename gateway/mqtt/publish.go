@@ -36,6 +36,9 @@ func (s *Server) resolve(ctx context.Context, topic string) (t target, err error
 	return t, err
 }
 
+// shard gives the shard of the target: messages have no key but the subject.
+func (t *target) shard() shard.ID { return t.topic.ShardOf(nil, t.subject) }
+
 // record makes the record of a PUBLISH; it shares memory with p and hdrs.
 func (t *target) record(p *packet.Publish, hdrs []shard.Header, origin, id string, now time.Time) shard.Record {
 	r := shard.Record{Timestamp: now.UnixMilli(), Value: p.Payload, Headers: t.headers(hdrs, p, origin, id)}
@@ -149,11 +152,9 @@ func (c *client) admitPublish(p *packet.Publish) (dup bool, in *incoming, err er
 			}
 			return true, nil, nil
 		}
-		if old != nil { // counted when the session was loaded
-			f.unfinished--
-		}
-		if old != nil && p.Dup {
+		if old != nil { // counted when the session was loaded; some clients forget DUP
 			in = old
+			f.unfinished--
 			old.resumed, old.check = false, true
 		}
 	}
@@ -213,6 +214,13 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 	if c.session.noLocal {
 		origin = c.id
 	}
+	if in != nil && in.dedupe != "" {
+		if known, err := c.locate(in, t, p.Payload, b.now); err != nil {
+			return c.failPublish(p, err)
+		} else if known { // [MQTT-4.3.3-10]
+			return c.answerKnown(p, in)
+		}
+	}
 	name := ""
 	if in != nil {
 		name = in.dedupe
@@ -221,13 +229,6 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 	b.hdrs = r.Headers
 	if limit := c.srv.env.Limits.MaxMessageBytes; r.Size() > limit {
 		return c.failPublish(p, shard.Errorf(shard.KindTooLarge, "message of %d bytes is over %d", r.Size(), limit))
-	}
-	if in != nil && in.dedupe != "" {
-		if known, err := c.locate(in, t.topic.ShardOf(r.Key, t.subject), r.Timestamp); err != nil {
-			return c.failPublish(p, err)
-		} else if known { // [MQTT-4.3.3-10]
-			return c.answerKnown(p, in)
-		}
 	}
 	waits := uint8(1)
 	if p.Retain {
@@ -263,7 +264,7 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 
 // batch gives the batch that r goes into. One that is full is sent first.
 func (b *publisher) batch(t *target, r *shard.Record, alone bool) *pubBatch {
-	id := t.topic.ShardOf(r.Key, t.subject)
+	id := t.shard()
 	limit := maxPubBatch
 	if m := int(t.topic.Config.MaxMessageBytes); m > 0 && m < limit {
 		limit = m
@@ -366,6 +367,6 @@ func (s *Server) publishDetached(ctx context.Context, p *packet.Publish) error {
 			return err
 		}
 	}
-	_, err = shard.AppendWait(ctx, s.broker.Log, t.topic.ShardOf(r.Key, t.subject), shard.BatchOf(r), shard.AppendOptions{})
+	_, err = shard.AppendWait(ctx, s.broker.Log, t.shard(), shard.BatchOf(r), shard.AppendOptions{})
 	return err
 }

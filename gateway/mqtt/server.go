@@ -71,7 +71,7 @@ func New(env gateway.Env) (gateway.Server, error) {
 
 // ServeConn serves one connection.
 func (s *Server) ServeConn(ctx context.Context, nc *gateway.Conn) {
-	c := newClient(s, ctx, nc)
+	c := newClient(ctx, s, nc)
 	stop := context.AfterFunc(ctx, nc.Abort)
 	defer stop()
 	err := c.readLoop()
@@ -140,11 +140,4 @@ func (s *Server) release(c *client) {
 		delete(s.mu.clients, c.id)
 	}
 	s.mu.Unlock()
-}
-
-// successor tells whether another connection took c's identifier.
-func (s *Server) successor(c *client) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.mu.clients[c.id] != c
 }

@@ -19,13 +19,17 @@ func newNonce() string {
 }
 
 // login says who the client is, by what CONNECT holds: an nkey, a token, a name
-// and password, or nothing.
+// and password, or nothing but the certificate of the handshake, or nothing.
 func (c *conn) login(ctx context.Context, o connectOptions) error {
 	p, err := c.authenticate(ctx, &o)
 	if err != nil {
 		c.s.env.Stats.AuthFailures.Add(1)
 		c.s.env.Log.Info("login refused", "remote", c.nc.RemoteAddr().String(), "user", o.User, "error", err)
 		return errAuthorization
+	}
+	if err := c.s.env.Auth.Join(c.nc, p); err != nil {
+		c.s.env.Stats.Refused.Add(1)
+		return errUserConnections
 	}
 	o.Pass, o.Token, o.Sig = "", "", ""
 	c.opts, c.principal = o, p
@@ -59,6 +63,9 @@ func (c *conn) authenticate(ctx context.Context, o *connectOptions) (gateway.Pri
 		return gateway.Principal{}, gateway.ErrBadCredentials
 	case o.User != "":
 		return auth.Password(ctx, remote, o.User, o.Pass)
+	}
+	if p, ok := auth.Certificate(remote, c.nc.TLS); ok { // nats-server: verify_and_map
+		return p, nil
 	}
 	return auth.Anonymous(remote)
 }

@@ -35,6 +35,8 @@ type conn struct {
 
 	headers  atomic.Bool // the client understands HMSG
 	slow     atomic.Bool
+	large    atomic.Bool            // the read buffer is over its least size
+	idle     atomic.Bool            // the read was interrupted to give memory back
 	stall    atomic.Pointer[outbox] // a congested subscriber of ours
 	tlsFirst bool
 	stats    connStats
@@ -185,6 +187,10 @@ func (c *conn) startPings() (stop func()) {
 		default:
 			c.stats.pinged.Store(now.UnixNano())
 			c.out.send("PING\r\n")
+			if c.large.Load() && !c.nc.WebSocket { // an interrupted read ends a WebSocket
+				c.idle.Store(true)
+				c.interrupt()
+			}
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -209,9 +215,14 @@ func (c *conn) readLoop(ctx context.Context) error {
 	}
 	for {
 		if need > 0 {
-			if err := c.parse.fill(c.nc, need); err != nil {
+			err := c.parse.fill(c.nc, need)
+			if err != nil && !c.wasIdle(ctx, err) {
 				return err
 			}
+			if err != nil {
+				continue
+			}
+			c.large.Store(c.loggedIn && len(c.parse.buf) > minBuffer)
 		}
 		now := time.Now()
 		c.stats.lastRead.Store(now.UnixNano())
@@ -229,6 +240,21 @@ func (c *conn) readLoop(ctx context.Context) error {
 		c.out.throttle(ctx)
 		c.yieldTo(ctx)
 	}
+}
+
+// wasIdle tells whether a read was interrupted only to give the buffer of a
+// connection back that fell silent, and does so.
+func (c *conn) wasIdle(ctx context.Context, err error) bool {
+	if !c.idle.Swap(false) || !errors.Is(err, os.ErrDeadlineExceeded) || ctx.Err() != nil {
+		return false
+	}
+	c.parse.release()
+	c.large.Store(false)
+	_ = c.raw.SetReadDeadline(time.Time{})
+	if ctx.Err() != nil {
+		c.interrupt()
+	}
+	return true
 }
 
 // drainBuffer executes all commands that were read, and tells how many bytes the

@@ -9,16 +9,17 @@ import (
 // Errors that end a connection, in the words nats-server has for them; clients
 // compare them.
 var (
-	errParser         = errors.New("Unknown Protocol Operation")
-	errControlLine    = errors.New("maximum control line exceeded")
-	errPayload        = errors.New("Maximum Payload Violation")
-	errAuthorization  = errors.New("Authorization Violation")
-	errAuthTimeout    = errors.New("Authentication Timeout")
-	errStale          = errors.New("Stale Connection")
-	errTLSRequired    = errors.New("Secure Connection - TLS Required")
-	errHeadersOff     = errors.New("message headers not supported")
-	errNeedsHeaders   = errors.New("no responders requires headers support")
-	errClientProtocol = errors.New("invalid client protocol")
+	errParser          = errors.New("Unknown Protocol Operation")
+	errControlLine     = errors.New("maximum control line exceeded")
+	errPayload         = errors.New("Maximum Payload Violation")
+	errAuthorization   = errors.New("Authorization Violation")
+	errAuthTimeout     = errors.New("Authentication Timeout")
+	errUserConnections = errors.New("maximum account active connections exceeded")
+	errStale           = errors.New("Stale Connection")
+	errTLSRequired     = errors.New("Secure Connection - TLS Required")
+	errHeadersOff      = errors.New("message headers not supported")
+	errNeedsHeaders    = errors.New("no responders requires headers support")
+	errClientProtocol  = errors.New("invalid client protocol")
 )
 
 // Errors that do not end it. Clients close by themselves on any other words than
@@ -30,7 +31,7 @@ const (
 	statusNoReply  = "503" // no responders (NATS ADR-4)
 )
 
-var wireErrors = []error{errParser, errControlLine, errPayload, errAuthorization, errAuthTimeout, errStale,
+var wireErrors = []error{errParser, errControlLine, errPayload, errAuthorization, errAuthTimeout, errUserConnections, errStale,
 	errTLSRequired, errHeadersOff, errNeedsHeaders, errClientProtocol}
 
 // wireError gives the words of an error that ends a connection; ok is false for

@@ -50,10 +50,10 @@ func sortHeaders(hs []shard.Header) (k known) {
 		h := &hs[i]
 		switch {
 		case !shard.Reserved(h.Name):
-			k.shown = k.shown || h.Name != ""
+			k.shown = k.shown || shown(h)
 		case h.Name == shard.HeaderReplySubject && k.reply == nil && spellable(h.Value):
 			k.reply = h.Value
-		case h.Name == headerStatus && k.status == nil && !bytes.ContainsAny(h.Value, "\r\n"):
+		case h.Name == headerStatus && k.status == nil && !lineEnds(h.Value):
 			k.status = h.Value
 		}
 	}
@@ -70,9 +70,9 @@ func spellable(b []byte) bool {
 	return len(b) > 0
 }
 
-// appendHeaders writes a header block (NATS ADR-4) with what is not reserved, in
-// order. Names are percent-encoded where the block cannot spell them, values
-// only at CR and LF; a null value is empty, a header without a name is left out.
+// appendHeaders writes a header block (NATS ADR-4) with what is shown, in order.
+// Names are percent-encoded where the block cannot spell them; a null value is
+// empty.
 func appendHeaders(b []byte, hs []shard.Header, status []byte) []byte {
 	b = append(b, headerLine...)
 	if len(status) > 0 {
@@ -81,12 +81,12 @@ func appendHeaders(b []byte, hs []shard.Header, status []byte) []byte {
 	b = append(b, "\r\n"...)
 	for i := range hs {
 		h := &hs[i]
-		if h.Name == "" || shard.Reserved(h.Name) {
+		if !shown(h) {
 			continue
 		}
 		b = appendName(b, h.Name)
 		b = append(b, ": "...)
-		b = appendValue(b, h.Value)
+		b = append(b, h.Value...)
 		b = append(b, "\r\n"...)
 	}
 	return append(b, "\r\n"...)
@@ -103,18 +103,19 @@ func appendName(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
-func appendValue(b, v []byte) []byte {
-	if bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0 {
-		return append(b, v...)
-	}
-	return appendEncoded(b, unsafeString(v), func(c byte) bool { return c == '\r' || c == '\n' })
+// shown tells whether clients get to see a header: not reserved ones, nor what a
+// block has no way to say, no name or a value of several lines.
+func shown(h *shard.Header) bool {
+	return h.Name != "" && !shard.Reserved(h.Name) && !lineEnds(h.Value)
 }
+
+func lineEnds(b []byte) bool { return bytes.IndexByte(b, '\n') >= 0 || bytes.IndexByte(b, '\r') >= 0 }
 
 // parseHeaders reads a header block; names with the reserved prefix are left
 // out. What it appends shares memory with b.
 func parseHeaders(hs []shard.Header, b []byte) ([]shard.Header, bool) {
 	line, rest, ok := bytes.Cut(b, []byte("\r\n"))
-	if !ok || !bytes.HasPrefix(line, []byte(headerLine)) {
+	if !ok || !bytes.HasPrefix(line, []byte(headerLine)) || lineEnds(line) {
 		return hs, false
 	}
 	if code := bytes.TrimSpace(line[len(headerLine):]); len(code) > 0 {

@@ -3,6 +3,7 @@ package nats
 import (
 	"encoding/json"
 	"net"
+	"runtime"
 	"slices"
 	"strconv"
 
@@ -39,7 +40,7 @@ func (s *Server) info(c *conn) info {
 	host, port := hostPort(self.Addresses["nats"])
 	ip, _ := hostPort(c.nc.RemoteAddr().String())
 	_, anonymous := s.env.Auth.Anonymous(c.nc.RemoteAddr())
-	i := info{ServerID: s.id, ServerName: self.Name, Version: protocolVersion, Proto: 1, Go: "go", Host: host, Port: port,
+	i := info{ServerID: s.id, ServerName: self.Name, Version: protocolVersion, Proto: 1, Go: runtime.Version(), Host: host, Port: port,
 		Headers: true, MaxPayload: s.cfg.MaxPayload, AuthRequired: anonymous != nil, ClientID: uint64(c.nc.Origin),
 		ClientIP: ip, Nonce: c.nonce, LameDuckMode: s.draining()}
 	if c.nc.TLSOffered() || c.nc.TLS != nil && !c.nc.WebSocket {

@@ -13,7 +13,7 @@ import (
 const (
 	writeChunk   = 1 << 20   // one write, with a deadline of its own
 	repliesBound = 64 << 10  // unwritten replies (PONG, +OK, -ERR) at which reading stops
-	smallBuffer  = 16 << 10  // smaller buffers stay with their outbox
+	smallBuffer  = 4 << 10   // smaller buffers stay with their outbox
 	chunkBytes   = 128 << 10 // larger ones are of this size and shared by all
 )
 

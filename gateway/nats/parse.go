@@ -102,6 +102,13 @@ func (p *parser) resize(need int) {
 	p.buf = nb
 }
 
+// release gives the buffer back as far as nothing waits in it.
+func (p *parser) release() {
+	b := p.buf[p.r:p.w]
+	p.buf = make([]byte, max(len(b), minBuffer))
+	p.r, p.w, p.full, p.quiet = 0, copy(p.buf, b), false, 0
+}
+
 // next parses one command. need > 0 says that many bytes have to be there before
 // it is worth calling again.
 func (p *parser) next() (cmd *command, need int, err error) {

@@ -245,11 +245,11 @@ func TestForeignRecords(t *testing.T) {
 	now := time.Now().UnixMilli()
 	b.append("f.x", shard.Record{Timestamp: now, Key: []byte("k")},
 		shard.Record{Timestamp: now, Value: []byte("gone"), Headers: []shard.Header{{Name: shard.HeaderExpiration, Value: []byte("0")}}},
-		shard.Record{Timestamp: now, Value: []byte("v"), Headers: []shard.Header{{Name: "A", Value: []byte("1\n2")}, {Name: shard.HeaderMQTT, Value: []byte("1")}}})
+		shard.Record{Timestamp: now, Value: []byte("v"), Headers: []shard.Header{{Name: "A", Value: []byte("1\n2")}, {Name: "a b", Value: []byte("2")}, {Name: shard.HeaderMQTT, Value: []byte("1")}}})
 	if m := c.message(); m.String() != "f.x 1  [] " {
 		t.Fatalf("got %s", m)
 	}
-	if m := c.message(); m.String() != "f.x 1  [NATS/1.0\r\nA: 1%0A2\r\n\r\n] v" {
+	if m := c.message(); m.String() != "f.x 1  [NATS/1.0\r\na%20b: 2\r\n\r\n] v" {
 		t.Fatalf("got %s", m)
 	}
 }
@@ -263,4 +263,18 @@ func TestMaxSubscriptions(t *testing.T) {
 	if m := c.message(); m.sid != "3" {
 		t.Fatalf("got %s", m)
 	}
+}
+
+func TestInvalidSubscription(t *testing.T) {
+	b := newBed(t, bedOptions{})
+	c := b.dial(quiet)
+	for _, s := range []string{"a..b", ".a", "a.", "a.>.b", ">.a"} {
+		c.send("SUB " + s + " 1")
+		c.expect("-ERR 'Invalid Subject'")
+	}
+	c.send("SUB a.*b 1", "PUB a.*b 1", "x")
+	c.expect("MSG a.*b 1 1", "x")
+	c.send("SUB toofew")
+	c.expect("-ERR 'Unknown Protocol Operation'")
+	c.closed()
 }

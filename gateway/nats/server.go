@@ -69,7 +69,7 @@ func Protocol() gateway.Protocol {
 		Listeners: []gateway.ListenerSpec{
 			{Key: "listen", Port: 4222, OwnTLS: true},
 			{Key: "ws_listen", Port: 9222, Subprotocols: []string{"nats"}},
-			{Key: monitorKey, Port: 8222, HTTP: true},
+			{Key: monitorKey, Port: 8222, HTTP: true, Off: true},
 		},
 		New: New,
 	}
@@ -92,6 +92,7 @@ type Server struct {
 		conns    map[shard.Origin]*conn
 		draining bool
 	}
+	responders responders
 	complaints struct {
 		sync.Mutex
 		last   time.Time
@@ -115,7 +116,7 @@ func New(env gateway.Env) (gateway.Server, error) {
 	if s.first, err = parseHandshakeFirst(s.cfg.HandshakeFirst); err != nil {
 		return nil, err
 	}
-	var id [32]byte
+	var id [35]byte         // 56 digits, and no padding
 	_, _ = rand.Read(id[:]) // crypto/rand does not fail
 	s.id = "N" + base32.StdEncoding.EncodeToString(id[:])[:55]
 	s.mu.conns = make(map[shard.Origin]*conn)

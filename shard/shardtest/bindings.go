@@ -133,8 +133,8 @@ var bindingTests = []test{
 		more := e.deliveries(in, 2)
 		c.Ack(tags(more)...)
 		if len(more) != 2 || values(more)[0] == values(more)[1] {
-		e.Fatal(values(more))
-	}
+			e.Fatal(values(more))
+		}
 		e.publish("s.b", "b1")
 		e.want(in, "b1")
 	}},

@@ -297,9 +297,9 @@ var groupTests = []test{
 		e.want(in, "theirs")
 	}},
 	{"expiry of the group", func(e *env) {
-		g := e.group(shard.GroupConfig{Name: "g", Durable: true, ExpireAfter: 120 * time.Millisecond})
+		g := e.group(shard.GroupConfig{Name: "g", Durable: true, ExpireAfter: 400 * time.Millisecond})
 		c, _ := e.attach(g, shard.ConsumerConfig{})
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(600 * time.Millisecond)
 		_, err := e.Broker.Groups.Get("g")
 		e.must(err)
 		c.Close()

@@ -177,7 +177,7 @@ var restartTests = []test{
 	both("purge", func(e *env, next func() *env) {
 		g := e.group(shard.GroupConfig{Name: "g", Durable: true}, "q")
 		e.publish("q", numbers(0, 300)...)
-		c, in := e.attach(g, shard.ConsumerConfig{Windows: window(1)})
+		_, in := e.attach(g, shard.ConsumerConfig{Windows: window(1)})
 		e.want(in, "0")
 		_, err := g.Purge(e.ctx)
 		e.must(err)
@@ -185,7 +185,7 @@ var restartTests = []test{
 		g, err = e.Broker.Groups.Get("g")
 		e.must(err)
 		e.equal(g.Stats().Ready, 1)
-		c, in = e.attach(g, shard.ConsumerConfig{})
+		c, in := e.attach(g, shard.ConsumerConfig{})
 		c.Ack(e.want(in, "0")[0].Tag)
 	}),
 	both("what retention freed is passed over", func(e *env, next func() *env) {

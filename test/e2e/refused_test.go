@@ -75,8 +75,8 @@ func TestWrongPassword(t *testing.T) {
 	for _, a := range []attempt{
 		{name: "mqtt 5", tool: "mosquitto_pub", args: mqtt("5"), want: "Bad User Name or Password"},
 		{name: "mqtt 3.1.1", tool: "mosquitto_pub", args: mqtt("311"), want: "bad user name or password"},
-		{name: "kafka, PLAIN", tool: "kcat", args: sasl("PLAIN"), in: "x", want: "Authentication failure"},
-		{name: "kafka, SCRAM", tool: "kcat", args: sasl("SCRAM-SHA-256"), in: "x", want: "Authentication failure"},
+		{name: "kafka, PLAIN", tool: "kcat", args: sasl("PLAIN"), in: "x", want: "SASL authentication error"},
+		{name: "kafka, SCRAM", tool: "kcat", args: sasl("SCRAM-SHA-256"), in: "x", want: "SASL authentication error"},
 		{name: "nats", tool: "nats", args: []string{"pub", "refused", "x", "--server", "nats://admin:wrong@" + harness.Addr(p.NATS)}, want: "Authorization Violation"},
 		{name: "amqp", tool: "python3", args: []string{"-c", pikaAs, strconv.Itoa(p.AMQP), "wrong"}, want: "(403) 'ACCESS_REFUSED"},
 	} {
@@ -132,7 +132,7 @@ func TestTooLarge(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), toolWithin)
 	defer cancel()
-	playDemo(t, ctx, p)
+	playDemo(ctx, t, p)
 }
 
 // mqttTooLarge publishes more than allowed and gives what the server said before and after.

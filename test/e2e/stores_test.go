@@ -43,7 +43,7 @@ func TestExternalServers(t *testing.T) {
 			b := harness.NewBroker(t, harness.Options{Args: onServers(kind, s3, etcd)})
 			ctx, cancel := context.WithTimeout(t.Context(), 3*toolWithin)
 			defer cancel()
-			want := playDemo(t, ctx, b.Ports)
+			want := playDemo(ctx, t, b.Ports)
 			if err := b.Stop(); err != nil {
 				t.Fatal(err)
 			}
@@ -59,20 +59,23 @@ func TestExternalServers(t *testing.T) {
 			if err := b.Start(ctx); err != nil {
 				t.Fatal(err)
 			}
-			n, size := inBucket(t, s3)
+			n, size := objects(t, s3)
+			if n == 0 {
+				t.Error("the bucket is empty")
+			}
 			t.Logf("ready again in %v without its disk; %d objects of %d bytes in MinIO", b.StartupTime().Round(time.Millisecond), n, size)
 			kafka, err := harness.KafkaConsole(b.Ports.Kafka, demo, "--partition", "0", "--from-beginning")
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer kafka.Kill()
-			wantMessages(t, ctx, "kafka", kafka, want)
+			wantMessages(ctx, t, "kafka", kafka, want)
 		})
 	}
 }
 
 // playDemo publishes with each protocol's tool to the readers of all, and gives the messages.
-func playDemo(t *testing.T, ctx context.Context, p harness.Ports) (want []string) {
+func playDemo(ctx context.Context, t *testing.T, p harness.Ports) (want []string) {
 	t.Helper()
 	mqtt, err := harness.MosquittoSub(p.MQTT, demo, 1)
 	if err != nil {
@@ -108,7 +111,7 @@ func playDemo(t *testing.T, ctx context.Context, p harness.Ports) (want []string
 	}
 	defer amqp.Kill()
 	for name, c := range map[string]*harness.Client{"mqtt": mqtt, "nats": nats, "amqp": amqp} {
-		wantMessages(t, ctx, name, c, want)
+		wantMessages(ctx, t, name, c, want)
 		if err := c.Stop(); err != nil {
 			t.Error(err)
 		}
@@ -116,7 +119,7 @@ func playDemo(t *testing.T, ctx context.Context, p harness.Ports) (want []string
 	return want
 }
 
-func wantMessages(t *testing.T, ctx context.Context, name string, c *harness.Client, want []string) {
+func wantMessages(ctx context.Context, t *testing.T, name string, c *harness.Client, want []string) {
 	t.Helper()
 	ms, err := c.WaitMessages(ctx, len(want))
 	if err != nil {
@@ -132,8 +135,8 @@ func wantMessages(t *testing.T, ctx context.Context, name string, c *harness.Cli
 	}
 }
 
-// inBucket counts a service's objects.
-func inBucket(t *testing.T, s *harness.Service) (n int, size int64) {
+// objects counts a service's objects, and their bytes.
+func objects(t *testing.T, s *harness.Service) (n int, size int64) {
 	t.Helper()
 	c, err := s.S3()
 	if err != nil {
@@ -144,9 +147,6 @@ func inBucket(t *testing.T, s *harness.Service) (n int, size int64) {
 			t.Fatalf("list objects: %v", o.Err)
 		}
 		n, size = n+1, size+o.Size
-	}
-	if n == 0 {
-		t.Error("the bucket is empty")
 	}
 	return n, size
 }

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -94,6 +95,7 @@ type Options struct {
 	Within  time.Duration // bound on readiness; ReadyWithin when zero
 	Log     io.Writer     // gets a copy of the broker's output
 	Race    bool          // build with the race detector
+	Wrap    []string      // a command line that runs the broker's, which is appended to it
 }
 
 // Broker is one `robustmq serve`.
@@ -169,11 +171,9 @@ func (b *Broker) Start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	started := time.Now()
-	p, err := StartProc(Command{
-		Name: "robustmq", Path: b.binary,
-		Args: append(serveArgs(b.DataDir, b.Ports, b.config), b.opts.Args...),
-		Env:  b.opts.Env, Tee: b.opts.Log,
-	})
+	line := append([]string{b.binary}, serveArgs(b.DataDir, b.Ports, b.config)...)
+	line = append(append(slices.Clone(b.opts.Wrap), line...), b.opts.Args...)
+	p, err := StartProc(Command{Name: "robustmq", Path: line[0], Args: line[1:], Env: b.opts.Env, Tee: b.opts.Log})
 	if err != nil {
 		return err
 	}

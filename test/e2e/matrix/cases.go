@@ -83,7 +83,7 @@ func properties() []Case {
 		},
 		Why: "a table cannot repeat a field: one array of the values",
 	}
-	return []Case{
+	return append([]Case{
 		{ID: "headers", Title: "headers", Message: value(clients.Message{Headers: []clients.Header{header("a", "1"), header("Other-Name", "é✓")}})},
 		{ID: "emptyheader", Title: "header: empty value", Message: value(clients.Message{Headers: []clients.Header{header("h", "")}})},
 		{
@@ -111,6 +111,13 @@ func properties() []Case {
 				"*>nats": {Edit: func(m *clients.Message) { m.Headers[0].Value = []byte{} }, Why: "read as empty"},
 			},
 		},
+	}, fields()...)
+}
+
+// fields are the properties that have a field of their own in some protocol.
+func fields() []Case {
+	binary := string([]byte{0, 1, 0xfe, 0xff})
+	return []Case{
 		{ID: "contenttype", Title: "content-type", Message: field(clients.ContentType, "application/json; charset=utf-8")},
 		{ID: "correlation", Title: "correlation-id", Message: field(clients.CorrelationID, "corr-1")},
 		{

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"go/format"
-	"log"
 	"os"
 	"strconv"
 	"strings"
@@ -26,15 +25,20 @@ type method struct {
 func main() {
 	table, err := os.ReadFile("gen/methods.txt")
 	if err != nil {
-		log.Fatal(err)
+		fail(err)
 	}
 	src, err := generate(table)
 	if err != nil {
-		log.Fatal(err)
+		fail(err)
 	}
 	if err := os.WriteFile("methods_gen.go", src, 0o644); err != nil {
-		log.Fatal(err)
+		fail(err)
 	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "gen:", err)
+	os.Exit(1)
 }
 
 // generate gives the Go source for a method table.

@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/robustmq/robustmq-go/shard"
+	"golang.org/x/time/rate"
+)
+
+// TooManyConnections is the error of Auth.Join for a user who has as many
+// connections to this gateway as the account may have.
+type TooManyConnections struct {
+	User  string
+	Limit int
+}
+
+func (e *TooManyConnections) Error() string {
+	return "user " + e.User + " has as many connections as it may"
+}
+
+// Unwrap gives it the kind of what may be tried again later.
+func (e *TooManyConnections) Unwrap() error {
+	return shard.Errorf(shard.KindUnavailable, "too many connections")
+}
+
+// account is what the connections of one user share on this gateway.
+type account struct {
+	name  string
+	users shard.Users
+	conns atomic.Int64 // changed under Auth.accounts
+
+	checked atomic.Int64 // Unix nanoseconds: when the rate was looked up
+	bucket  atomic.Pointer[rate.Limiter]
+}
+
+const (
+	// rateCheck is how soon a changed limit of bytes holds for open connections.
+	rateCheck = time.Second
+	// minBurst is the least that may come at once, minChunk the least that one
+	// read takes, in bytes.
+	minBurst = 4 << 10
+	minChunk = 512
+	// rateNap bounds how long a waiting read does not look whether its
+	// connection was closed.
+	rateNap = 100 * time.Millisecond
+)
+
+// Join counts c among the connections of p until c is closed, and holds it to
+// the account's bytes per second from then on. A protocol calls it once it knows
+// who logs in, before it says so. Over shard.User.MaxConnections it gives a
+// *TooManyConnections. A second call for another principal moves c. Anonymous
+// clients have no account, and no limit.
+func (a *Auth) Join(c *Conn, p Principal) error {
+	if now := c.account.Load(); now != nil && !p.Anonymous && now.name == p.Name {
+		return nil
+	}
+	if p.Anonymous {
+		c.Leave()
+		return nil
+	}
+	a.accounts.Lock()
+	defer a.accounts.Unlock()
+	u := a.accounts.of[p.Name]
+	if u == nil {
+		u = &account{name: p.Name, users: a.users}
+		a.accounts.of[p.Name] = u
+	}
+	if s, ok := a.users.User(p.Name); ok && s.MaxConnections > 0 && u.conns.Load() >= int64(s.MaxConnections) {
+		return &TooManyConnections{p.Name, s.MaxConnections}
+	}
+	if old := c.account.Swap(u); old != nil {
+		old.conns.Add(-1)
+	}
+	u.conns.Add(1)
+	c.auth.Store(a)
+	return nil
+}
+
+// Leave ends what Join began. Close does it too; who knows earlier that the
+// connection is over, because another takes its place, calls it before.
+func (c *Conn) Leave() {
+	a := c.auth.Load()
+	if a == nil {
+		return
+	}
+	a.accounts.Lock()
+	defer a.accounts.Unlock()
+	u := c.account.Swap(nil)
+	if u == nil || u.conns.Add(-1) > 0 {
+		return
+	}
+	if _, exists := a.users.User(u.name); !exists || u.bucket.Load() == nil { // a bucket stays: to connect anew does not fill it
+		delete(a.accounts.of, u.name)
+	}
+}
+
+// Close ends the connection.
+func (c *Conn) Close() error {
+	c.closed.Store(true)
+	c.Leave()
+	return c.Conn.Close()
+}
+
+// Read reads at most as much as the user's rate allows, after waiting for it:
+// what is not read fills the peer's window, so that it waits too (TCP
+// backpressure) in every protocol alike.
+func (c *Conn) Read(b []byte) (int, error) {
+	u := c.account.Load()
+	if u == nil {
+		return c.Conn.Read(b)
+	}
+	for {
+		l := u.limiter(time.Now())
+		if l == nil {
+			return c.Conn.Read(b)
+		}
+		owed := -l.Tokens()
+		if owed <= 0 {
+			chunk := max(l.Burst()/8/max(1, int(u.conns.Load())), minChunk)
+			n, err := c.Conn.Read(b[:min(len(b), chunk)])
+			l.ReserveN(time.Now(), n) // into debt, which the next reads wait for
+			return n, err
+		}
+		if c.closed.Load() {
+			return 0, net.ErrClosed
+		}
+		wait := time.Duration(owed / float64(l.Limit()) * float64(time.Second))
+		time.Sleep(min(max(wait, time.Millisecond), rateNap))
+	}
+}
+
+// limiter gives the bucket of the user's bytes, nil without a limit.
+func (u *account) limiter(now time.Time) *rate.Limiter {
+	last := u.checked.Load()
+	if now.UnixNano()-last < int64(rateCheck) || !u.checked.CompareAndSwap(last, now.UnixNano()) {
+		return u.bucket.Load()
+	}
+	var want int64
+	if s, ok := u.users.User(u.name); ok {
+		want = s.BytesPerSecond
+	}
+	l := u.bucket.Load()
+	switch {
+	case want <= 0:
+		l = nil
+	case l == nil || int64(l.Limit()) != want:
+		l = rate.NewLimiter(rate.Limit(want), int(min(max(want, minBurst), 1<<30)))
+	}
+	u.bucket.Store(l)
+	return l
+}
+
+// accounts are the users with connections to this gateway.
+type accounts struct {
+	sync.Mutex
+	of map[string]*account
+}
