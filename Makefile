@@ -9,7 +9,7 @@ export ROBUSTMQ_TOOLS := $(TOOLS)
 LINT = $(TOOLS)/bin/golangci-lint run --config $(CURDIR)/.golangci.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit race vet lint fuzz crash e2e demo bench bench-peers conform tools up down fmt generate clean
+.PHONY: help build run test unit race vet lint fuzz crash e2e demo bench bench-peers bench-storage conform tools up down fmt generate clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,7 @@ vet: ## go vet, all modules
 	go vet ./...
 	cd test && go vet ./...
 	cd test/deploy && go vet ./...
+	cd test/bench/storage && go vet ./...
 
 lint: ## golangci-lint, both modules (the rules of the tree are tests in internal/lint)
 	@test/tools/install.sh golangci-lint
@@ -55,9 +56,12 @@ demo: ## one message, four ecosystems' own tools, each publisher in turn
 bench: ## Go benchmarks of the product (BENCH=Append PKG=./wal/... narrow)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
-bench-peers: ## the same load on RobustMQ and on its peers, with real clients
-	@test/tools/install.sh nats-server benchstat kafka nats
-	cd test && go run ./bench
+bench-peers: ## the same load on RobustMQ and on its peers, with real clients (BENCHARGS=-quick)
+	@test/tools/install.sh nats nats-server kafka mosquitto rabbitmq
+	cd test && go run ./bench $(BENCHARGS)
+
+bench-storage: ## restart, cold reads, a million shards and many topics, without protocols
+	cd test/bench/storage && go run .
 
 conform: ## outside client libraries' own test suites against this broker
 	cd test && go run ./conform

@@ -128,9 +128,17 @@ func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 
 // Write implements zapcore.Core.
 func (c *slogCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(context.Background(), c.level(e.Level), e.Message, attrs(fields)...)
+	level := c.level(e.Level)
+	if e.Message == storageVersionNotice {
+		level = slog.LevelDebug
+	}
+	c.log.Log(context.Background(), level, e.Message, attrs(fields)...)
 	return nil
 }
+
+// storageVersionNotice is what every new etcd says before its first snapshot;
+// nobody can do anything about it.
+const storageVersionNotice = "failed to update storage version"
 
 // Sync implements zapcore.Core.
 func (c *slogCore) Sync() error { return nil }

@@ -133,7 +133,7 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 	if topic.Num != stateTopicNum {
 		e.live.Assigned(topic, id.Index, b, opts.Origin)
 	}
-	if opts.Durability == shard.DurabilityMemory || e.durability(topic) == shard.DurabilityMemory || e.hooks.ackEarly {
+	if opts.Durability == shard.DurabilityMemory || e.durability(topic) == shard.DurabilityMemory || e.hooks.ackEarly && !topic.Internal {
 		p.done = nil
 		r := p.result
 		return &r, p

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"github.com/robustmq/robustmq-go/catalog"
+	"github.com/robustmq/robustmq-go/catalog/catalogtest"
 	"github.com/robustmq/robustmq-go/internal/vfs"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier/store/dir"
+	"github.com/robustmq/robustmq-go/wal"
 )
 
 var errPowerCut = errors.New("power cut")
@@ -24,6 +26,8 @@ type machine struct {
 	disk *vfs.Mem
 	cut  int64 // the operation at which the power goes; 0: never
 	ops  atomic.Int64
+	// broken, if not nil, breaks the engine on purpose.
+	broken func(*Engine)
 }
 
 func (m *machine) fs() vfs.FS {
@@ -49,73 +53,120 @@ func (m *machine) boot(cat *catalog.Catalog) (*Engine, func(), error) {
 		_ = st.Close()
 		return nil, nil, err
 	}
+	if m.broken != nil {
+		m.broken(e)
+	}
 	return e, func() { e.abandon(); _ = st.Close() }, nil
 }
 
 // TestPowerCutAtEachOperation runs a script of appends, flushes and merges, cuts
 // the power at an operation on the disk, lets the disk look as it could after
-// that, and wants every acknowledged record back.
+// that, and wants every acknowledged record and state value back.
 func TestPowerCutAtEachOperation(t *testing.T) {
-	cat := crashCatalog(t)
 	whole := &machine{disk: vfs.NewMem()}
-	powerCutRun(t, cat, whole, "whole", 0)
+	if err := powerCutRun(t, crashCatalog(t, catalogtest.StartEtcd(t)), whole, "whole", 0); err != nil {
+		t.Fatal(err)
+	}
 	total := whole.ops.Load()
 	if total < 100 {
 		t.Fatalf("the script has only %d operations", total)
 	}
-	step := max(total/60, 1)
-	for i, cut := 0, int64(1); cut < total; i, cut = i+1, cut+step {
-		if i%20 == 19 { // each run leaves the log of a disk that never comes back
-			cat = crashCatalog(t)
-		}
-		powerCutRun(t, cat, &machine{disk: vfs.NewMem(), cut: cut}, fmt.Sprintf("cut-%d", cut), uint64(i))
-	}
-	t.Logf("%d operations, cut at every %d", total, step)
-}
-
-func crashCatalog(t *testing.T) *catalog.Catalog {
-	t.Helper()
-	cat, err := catalog.Open(context.Background(), catalog.Config{Embedded: t.TempDir(), LeaseTTL: time.Minute,
-		Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
+	if err := powerCuts(t, total, 60, nil); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cat.Close() })
-	return cat
+	t.Logf("%d operations", total)
 }
 
-func powerCutRun(t *testing.T, cat *catalog.Catalog, m *machine, name string, seed uint64) {
+// TestBrokenEnginesAreCaught: the power cuts find an engine that acknowledges
+// before the sync, and one that trims the WAL before the commit.
+func TestBrokenEnginesAreCaught(t *testing.T) {
+	for name, broken := range map[string]func(*Engine){
+		"acknowledged before the sync": func(e *Engine) { e.hooks.ackEarly = true },
+		"trimmed before the commit":    func(e *Engine) { e.hooks.trimFirst = func(p wal.Pos) { _ = e.wal.Trim(p) } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := powerCuts(t, 450, 40, broken)
+			if err == nil {
+				t.Fatal("not caught")
+			}
+			t.Log(err)
+		})
+	}
+}
+
+// powerCuts cuts the power at some of the script's operations, and gives the
+// first loss.
+func powerCuts(t *testing.T, total, cuts int64, broken func(*Engine)) error {
 	t.Helper()
-	// Each run has topics of its own, so the catalog may be shared.
+	etcd := catalogtest.StartEtcd(t)
+	step := max(total/cuts, 1)
+	for i, cut := 0, int64(1); cut < total; i, cut = i+1, cut+step {
+		cat := crashCatalog(t, etcd)
+		err := powerCutRun(t, cat, &machine{disk: vfs.NewMem(), cut: cut, broken: broken}, fmt.Sprintf("cut-%d", cut), uint64(i))
+		if cerr := cat.Close(); err != nil || cerr != nil {
+			return errors.Join(err, cerr)
+		}
+	}
+	return nil
+}
+
+// crashCatalog opens an empty catalog: what a run leaves in it speaks of a disk
+// that no other run has.
+func crashCatalog(t *testing.T, etcd *catalogtest.Etcd) *catalog.Catalog {
+	t.Helper()
+	return catalogtest.Open(t, catalog.Config{Endpoints: []string{etcd.Endpoint()}, LeaseTTL: time.Minute,
+		Prefix: fmt.Sprintf("/run-%d/", runs.Add(1)), Logger: slog.New(slog.DiscardHandler)})
+}
+
+var runs atomic.Int64
+
+// powerCutRun runs the script until the power goes, and gives what is lost then.
+// Each run has topics of its own, so that runs may share a catalog.
+func powerCutRun(t *testing.T, cat *catalog.Catalog, m *machine, name string, seed uint64) error {
+	t.Helper()
 	acked := powerCutScript(t, cat, m, name)
 	rng := rand.New(rand.NewPCG(seed, 7))
 	after := &machine{disk: m.disk.CrashClone(rng)}
 	e, stop, err := after.boot(cat)
 	if err != nil {
-		t.Fatalf("%s: open after the crash: %v", name, err)
+		return fmt.Errorf("%s: open after the crash: %w", name, err)
 	}
 	defer stop()
 	topic, ok := e.topics.ByName(name)
+	if !ok && len(acked) > 0 {
+		return fmt.Errorf("%s: topic is gone", name)
+	}
 	if !ok {
-		if len(acked) > 0 {
-			t.Fatalf("%s: topic is gone", name)
+		return nil
+	}
+	ctx := context.Background()
+	for i, v := range acked {
+		r, err := e.Read(ctx, topic.Shard(0), int64(i), shard.ReadOptions{MaxBytes: 1})
+		if err != nil || len(r.Batches) == 0 {
+			return fmt.Errorf("%s: acknowledged offset %d of %d: %d batches, error %w", name, i, len(acked), len(r.Batches), err)
 		}
-		return
-	}
-	r := &rig{t: t, Engine: e}
-	got := map[string]bool{}
-	for _, v := range r.values(topic.Shard(0), 0) {
-		got[v] = true
-	}
-	for _, v := range acked {
-		if !got[v] {
-			t.Fatalf("%s: acknowledged %.40q is lost; %d of %d are there", name, v, len(got), len(acked))
+		recs, err := r.Batches[0].Records()
+		if err != nil || len(recs) != 1 || recs[0].Offset != int64(i) || string(recs[0].Value) != v {
+			return fmt.Errorf("%s: acknowledged offset %d of %d holds something else (%w)", name, i, len(acked), err)
 		}
 	}
-	r.append(topic.Shard(0), "after") // and it goes on
+	if n := len(acked); n > 0 && !m.whole() {
+		v, _, err := e.state.Get(ctx, name, "n")
+		var got int
+		if _, serr := fmt.Sscan(string(v.Data), &got); err != nil || serr != nil || got < n-1 {
+			return fmt.Errorf("%s: state says %q after %d appends: %w", name, v.Data, n, errors.Join(err, serr))
+		}
+	}
+	if _, err := shard.AppendWait(ctx, e, topic.Shard(0), shard.BatchOf(shard.Record{Value: []byte("after")}), shard.AppendOptions{}); err != nil {
+		return fmt.Errorf("%s: append after the crash: %w", name, err)
+	}
+	return nil
 }
 
-// powerCutScript gives the acknowledged records as "offset:value".
+func (m *machine) whole() bool { return m.cut == 0 }
+
+// powerCutScript gives the acknowledged values, of the offsets from 0 on. After
+// each append the state log is told of it.
 func powerCutScript(t *testing.T, cat *catalog.Catalog, m *machine, name string) (acked []string) {
 	t.Helper()
 	e, stop, err := m.boot(cat)
@@ -134,11 +185,14 @@ func powerCutScript(t *testing.T, cat *catalog.Catalog, m *machine, name string)
 	defer cancel()
 	for i := range 24 {
 		v := fmt.Sprintf("%s-%d-%s", name, i, make([]byte, 3000))
-		res, err := shard.AppendWait(ctx, e, topic.Shard(0), shard.BatchOf(shard.Record{Timestamp: 1, Value: []byte(v)}), shard.AppendOptions{})
+		_, err := shard.AppendWait(ctx, e, topic.Shard(0), shard.BatchOf(shard.Record{Timestamp: 1, Value: []byte(v)}), shard.AppendOptions{})
 		if err != nil {
 			return acked
 		}
-		acked = append(acked, fmt.Sprintf("%d:%s", res.Base, v))
+		acked = append(acked, v)
+		if err := shard.ApplyWait(ctx, e.state, name, shard.StateOp{Key: "n", Value: fmt.Append(nil, i+1)}); err != nil {
+			return acked
+		}
 		if i%4 == 3 {
 			if err := e.flusher.flush(ctx); err != nil {
 				return acked

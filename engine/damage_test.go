@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/robustmq/robustmq-go/catalog/catalogtest"
 	"github.com/robustmq/robustmq-go/shard"
@@ -331,3 +332,58 @@ func TestDamagedSegment(t *testing.T) {
 		t.Fatalf("%d objects of the merge that failed are left", orphans)
 	}
 }
+
+// TestGroupPassesDamage: a durable group gets what is before and after a range
+// that is lost.
+func TestGroupPassesDamage(t *testing.T) {
+	r := newRig(t, quiet())
+	ctx := context.Background()
+	id := r.topic("a", shard.TopicConfig{}).Shard(0)
+	r.append(id, "a0")
+	g, err := r.groups.Create(ctx, shard.GroupConfig{Name: "g", Durable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := shard.ParseSubjectFilter("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Bindings().Add(ctx, shard.Binding{ID: "b", Filter: f, Start: shard.StartEarliest}); err != nil {
+		t.Fatal(err)
+	}
+	r.append(id, "victim")
+	r.append(id, "a2")
+	r.abandon()
+	r.flipWAL("victim")
+	r.open()
+	if g, err = r.groups.Get("g"); err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan string, 10)
+	if _, err := g.Attach(shard.ConsumerConfig{}, deliveries(func(d shard.Delivery) { got <- string(d.Record.Value) })); err != nil {
+		t.Fatal(err)
+	}
+	for _, exp := range []string{"a0", "a2"} {
+		select {
+		case v := <-got:
+			if v != exp {
+				t.Fatalf("got %q, want %q", v, exp)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%q does not come", exp)
+		}
+	}
+}
+
+// deliveries is a Receiver that hands on one message at a time.
+type deliveries func(shard.Delivery)
+
+// Deliver implements shard.Receiver.
+func (f deliveries) Deliver(ds []shard.Delivery) {
+	for _, d := range ds {
+		f(d)
+	}
+}
+
+// Closed implements shard.Receiver.
+func (deliveries) Closed(error) {}

@@ -113,6 +113,10 @@ func (g *group) step(c *cursor, from int64, gen uint64) bool {
 	case shard.KindNotFound:
 		g.dropCursor(c)
 		return true
+	case shard.KindCorrupt:
+		if res.Resume > from {
+			return g.passDamage(c, gen, res.Resume, err)
+		}
 	}
 	g.mu.Lock()
 	said := c.bad
@@ -160,6 +164,23 @@ func (g *group) jump(c *cursor, gen uint64, b shard.Bounds) bool {
 	default:
 		return false
 	}
+	c.gen++
+	c.advance()
+	g.dirtyLocked(c)
+	g.markLocked()
+	return true
+}
+
+// passDamage goes on after a range that nobody can read any more: the messages
+// behind it must not wait for ever.
+func (g *group) passDamage(c *cursor, gen uint64, to int64, err error) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c.gone || c.live || c.gen != gen {
+		return true
+	}
+	g.m.opts.Logger.Error("a group lost messages that are damaged", "group", g.name, "shard", c.id.String(), "from", c.next, "to", to, "err", err)
+	c.next = to
 	c.gen++
 	c.advance()
 	g.dirtyLocked(c)

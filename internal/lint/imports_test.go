@@ -31,7 +31,6 @@ var importRules = []importRule{
 	{"gateway/gatewaytest", []string{"=shard", "shard/shardmem", "shard/shardtest", "gateway"}, "what gateway tests run on"},
 	{"gateway", []string{"=shard", "=gateway"}, "a protocol knows the API and what all protocols share"},
 	{"internal/lint", nil, "rules look at the code from outside"},
-	{"internal/deps", nil, "holds libraries only"},
 	{"internal/vfs", nil, "a leaf"},
 	{"internal", []string{"shard", "internal"}, "helpers below the layers"},
 }

@@ -9,12 +9,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/robustmq/robustmq-go/test/e2e/clients"
 	"github.com/robustmq/robustmq-go/test/harness"
@@ -41,22 +43,44 @@ type run struct {
 	ledgers  []*Ledger
 	writers  []Writer
 	producer *KafkaProducer
+	end      func() error // of the broker, in the middle of a round
+	ends     []time.Duration
 	starts   []time.Duration
 	lost     map[string]int
 }
 
 // TestKill is the test of the package comment.
 func TestKill(t *testing.T) {
+	r := newRun(t)
+	r.end = func() error { r.b.Kill(); return nil }
+	r.play(*kills)
+}
+
+// TestDrain ends the broker in good order instead, under the same load: it must be done in time,
+// though its clients go on, and what a client of it repeats is what it could not acknowledge.
+func TestDrain(t *testing.T) {
+	r := newRun(t)
+	r.end = r.b.Stop
+	r.play(3)
+}
+
+func newRun(t *testing.T) *run {
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}
-	t.Logf("-kills=%d -seed=%d", *kills, *seed)
+	t.Logf("-seed=%d", *seed)
 	r := &run{t: t, b: harness.NewBroker(t, harness.Options{Args: busy}), rnd: rand.New(rand.NewPCG(*seed, 0)), lost: map[string]int{}}
 	for _, protocol := range clients.Protocols {
 		l := NewLedger(protocol, subjects+"."+protocol)
 		l.Once, l.Acks = protocol == clients.Kafka, protocol != clients.NATS
 		r.ledgers = append(r.ledgers, l)
 	}
+	return r
+}
+
+// play runs the rounds and checks everything.
+func (r *run) play(rounds int) {
+	t := r.t
 	var err error
 	if r.producer, err = NewKafkaProducer(r.b.Ports); err != nil {
 		t.Fatal(err)
@@ -65,7 +89,7 @@ func TestKill(t *testing.T) {
 
 	sinks := []*Sink{NewSink("amqp queue", r.ledgers), NewSink("mqtt session", r.ledgers)}
 	stop := r.start(sinks)
-	for i := range *kills {
+	for i := range rounds {
 		if err := r.round(); err != nil {
 			t.Fatalf("round %d: %v", i+1, err)
 		}
@@ -125,11 +149,16 @@ func (r *run) round() error {
 	case <-time.After(time.Duration(150+r.rnd.IntN(750)) * time.Millisecond):
 	case err = <-early:
 	}
-	r.b.Kill()
+	began := time.Now()
+	ended := r.end()
+	r.ends = append(r.ends, time.Since(began))
 	cancel()
 	wg.Wait()
 	if err != nil {
-		return fmt.Errorf("before the kill: %w", err)
+		return fmt.Errorf("before the end: %w", err)
+	}
+	if ended != nil {
+		return ended
 	}
 	var expected [][]bool
 	for _, l := range r.ledgers {
@@ -175,8 +204,11 @@ func readOn(ctx context.Context, port int, l *Ledger) error {
 		return fmt.Errorf("list offsets of %s: %w", l.Subject, err)
 	}
 	end, ok := ends.Lookup(l.Subject, 0)
-	if !ok || end.Err != nil {
+	if !ok || errors.Is(end.Err, kerr.UnknownTopicOrPartition) {
 		return nil // no message of it was stored yet
+	}
+	if end.Err != nil {
+		return fmt.Errorf("list offsets of %s: %w", l.Subject, end.Err)
 	}
 	rs, err := clients.ReadRange(ctx, port, l.Subject, 0, l.At(), end.Offset)
 	for _, rec := range rs {
@@ -249,11 +281,16 @@ func (r *run) report(sinks []*Sink) {
 			r.t.Error(f)
 		}
 	}
-	var sum, most time.Duration
-	for _, d := range r.starts {
-		sum, most = sum+d, max(most, d)
+	r.t.Logf("%d rounds; ended within %v on average, %v at most; ready again after %v on average, %v at most", len(r.starts),
+		mean(r.ends), slices.Max(r.ends).Round(time.Millisecond), mean(r.starts), slices.Max(r.starts).Round(time.Millisecond))
+}
+
+func mean(ds []time.Duration) time.Duration {
+	var sum time.Duration
+	for _, d := range ds {
+		sum += d
 	}
-	r.t.Logf("%d kills, ready again after %v on average, %v at most", len(r.starts), (sum / time.Duration(len(r.starts))).Round(time.Millisecond), most.Round(time.Millisecond))
+	return (sum / time.Duration(len(ds))).Round(time.Millisecond)
 }
 
 // fromObjects stops the broker in good order, takes its write-ahead log away, and reads everything

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -197,7 +198,7 @@ func TestDiskFull(t *testing.T) {
 
 func diskFull(t *testing.T, embedded bool) {
 	dir, here, wrap := smallDisk(t, "160m")
-	args := []string{"--set", "wal.file_bytes=4194304", "--set", "flush.interval=1h"}
+	args := []string{"--set", "wal.file_bytes=4194304", "--set", "flush.interval=2s"}
 	if !embedded {
 		args = append(args, "--set", "etcd.endpoints="+harness.Must(t)(harness.StartEtcd(t.Context())).Endpoint)
 	}
@@ -209,8 +210,8 @@ func diskFull(t *testing.T, embedded bool) {
 
 	acked, refused := untilRefused(ctx, t, b.Ports.Kafka)
 	t.Logf("disk full after %d more messages of 64 KiB: %v", acked, refused)
-	if ended := !alive(b); ended != embedded {
-		t.Errorf("the broker ended: %v, want %v\n%s", ended, embedded, b.Proc().Tail(5))
+	if !alive(b) && !embedded {
+		t.Errorf("the broker ended:\n%s", b.Proc().Tail(5))
 	}
 	if alive(b) {
 		status, text := health(t, b)
@@ -230,6 +231,7 @@ func diskFull(t *testing.T, embedded bool) {
 		defer cancel()
 		return produce(once, b.Ports.Kafka, []byte("again")) == nil
 	})
+	eventually(t, "health that is green again", 30*time.Second, func() bool { status, _ := health(t, b); return status == http.StatusOK })
 	must(t, writeAll(ctx, b.Ports, "disk", 20, 20))
 	must(t, readAll(ctx, b.Ports, "disk", 40))
 	rs, err := clients.ReadRange(ctx, b.Ports.Kafka, "disk.full", 0, 0, int64(acked+1))
@@ -277,6 +279,7 @@ func produce(ctx context.Context, port int, value []byte) error {
 func untilRefused(ctx context.Context, t *testing.T, port int) (acked int, refused error) {
 	t.Helper()
 	block := make([]byte, 64<<10)
+	_, _ = rand.NewChaCha8([32]byte{3}).Read(block)
 	for range 4000 {
 		once, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := produce(once, port, block)

@@ -132,7 +132,7 @@ func TestTooLarge(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), toolWithin)
 	defer cancel()
-	playDemo(t, ctx, p)
+	playDemo(ctx, t, p)
 }
 
 // mqttTooLarge publishes more than allowed and gives what the server said before and after.

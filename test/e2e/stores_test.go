@@ -43,7 +43,7 @@ func TestExternalServers(t *testing.T) {
 			b := harness.NewBroker(t, harness.Options{Args: onServers(kind, s3, etcd)})
 			ctx, cancel := context.WithTimeout(t.Context(), 3*toolWithin)
 			defer cancel()
-			want := playDemo(t, ctx, b.Ports)
+			want := playDemo(ctx, t, b.Ports)
 			if err := b.Stop(); err != nil {
 				t.Fatal(err)
 			}
@@ -69,13 +69,13 @@ func TestExternalServers(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer kafka.Kill()
-			wantMessages(t, ctx, "kafka", kafka, want)
+			wantMessages(ctx, t, "kafka", kafka, want)
 		})
 	}
 }
 
 // playDemo publishes with each protocol's tool to the readers of all, and gives the messages.
-func playDemo(t *testing.T, ctx context.Context, p harness.Ports) (want []string) {
+func playDemo(ctx context.Context, t *testing.T, p harness.Ports) (want []string) {
 	t.Helper()
 	mqtt, err := harness.MosquittoSub(p.MQTT, demo, 1)
 	if err != nil {
@@ -111,7 +111,7 @@ func playDemo(t *testing.T, ctx context.Context, p harness.Ports) (want []string
 	}
 	defer amqp.Kill()
 	for name, c := range map[string]*harness.Client{"mqtt": mqtt, "nats": nats, "amqp": amqp} {
-		wantMessages(t, ctx, name, c, want)
+		wantMessages(ctx, t, name, c, want)
 		if err := c.Stop(); err != nil {
 			t.Error(err)
 		}
@@ -119,7 +119,7 @@ func playDemo(t *testing.T, ctx context.Context, p harness.Ports) (want []string
 	return want
 }
 
-func wantMessages(t *testing.T, ctx context.Context, name string, c *harness.Client, want []string) {
+func wantMessages(ctx context.Context, t *testing.T, name string, c *harness.Client, want []string) {
 	t.Helper()
 	ms, err := c.WaitMessages(ctx, len(want))
 	if err != nil {

@@ -19,7 +19,7 @@ source "$here/versions.env"
 
 # Two lanes: what is compiled here, one after the other, and what is only fetched, beside it.
 build_tools=(nats golangci-lint etcd minio versitygw gofumpt benchstat nats-server)
-fetch_tools=(debian mqttjs python kafka celery)
+fetch_tools=(debian mqttjs python kafka celery mosquitto rabbitmq)
 test_set=(nats golangci-lint etcd minio versitygw debian mqttjs python kafka)
 
 mkdir -p "$tools/bin" "$tools/stamp" "$tools/lock" "$tools/log"
@@ -46,7 +46,7 @@ version_of() {
     gofumpt) echo "$GOFUMPT_VERSION" ;;
     benchstat) echo "$BENCHSTAT_VERSION" ;;
     etcd) awk '$1 == "go.etcd.io/etcd/server/v3" { print $2; exit }' "$repo/go.mod" ;;
-    debian) echo bookworm ;;
+    debian | mosquitto | rabbitmq) echo bookworm ;;
     mqttjs) echo "$MQTTJS_VERSION" ;;
     python) echo "pika-$PIKA_VERSION-paho-$PAHO_MQTT_VERSION-ck-$CONFLUENT_KAFKA_VERSION-nats-$NATS_PY_VERSION" ;;
     celery) echo "$CELERY_VERSION" ;;
@@ -59,10 +59,12 @@ version_of() {
 present() {
   case "$1" in
     debian) command -v mosquitto_sub && command -v kcat ;;
+    mosquitto) command -v mosquitto ;;
+    rabbitmq) command -v epmd && test -x /usr/lib/rabbitmq/bin/rabbitmq-server ;;
     mqttjs) test -x "$tools/bin/mqtt" && test -d "$tools/npm/node_modules/mqtt" ;;
     python) "$tools/venv/bin/python3" -c 'import pika, paho.mqtt, confluent_kafka, nats' ;;
     celery) "$tools/venv/bin/python3" -c 'import celery' ;;
-    kafka) test -x "$tools/bin/kafka-topics.sh" && compgen -G "$tools/kafka/libs/kafka-tools-*.jar" ;;
+    kafka) cmp -s "$here/kafka/run.sh" "$tools/bin/kafka-server-start.sh" && compgen -G "$tools/kafka/libs/kafka-tools-*.jar" ;;
     *) test -x "$tools/bin/$1" ;;
   esac >/dev/null 2>&1
 }
@@ -83,19 +85,25 @@ install_etcd() {
     -o "$tools/bin/etcd" go.etcd.io/etcd/server/v3)
 }
 
-install_debian() {
-  local packages=(mosquitto-clients kcat)
-  command -v apt-get >/dev/null 2>&1 || die "no apt-get here: install these by hand: ${packages[*]}"
+# apt_packages PACKAGE...: from the system's own package sources.
+apt_packages() {
+  command -v apt-get >/dev/null 2>&1 || die "no apt-get here: install these by hand: $*"
   local as_root=()
   if [ "$(id -u)" != 0 ]; then
     if sudo -n true 2>/dev/null; then as_root=(sudo -n); else
-      die "not root and no password-less sudo: run: sudo apt-get install -y ${packages[*]}"
+      die "not root and no password-less sudo: run: sudo apt-get install -y $*"
     fi
   fi
   "${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 update
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-    apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "${packages[@]}"
+    apt-get -qq -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
 }
+
+install_debian() { apt_packages mosquitto-clients kcat; }
+# Servers to be measured: the packages also start them as services where there is a service manager;
+# the benchmark runs its own on other ports.
+install_mosquitto() { apt_packages mosquitto; }
+install_rabbitmq() { apt_packages rabbitmq-server; }
 
 install_mqttjs() {
   need npm mqttjs "install Node.js 20 or newer with npm"

@@ -21,9 +21,16 @@ case "$name" in
   kafka-server-start)        class=kafka.Kafka ;;
   *) echo "$0: no Kafka class is known by this name" >&2; exit 64 ;;
 esac
-# A short-lived tool: cheap compiler, cheap collector, class data sharing where there is an archive.
-# shellcheck disable=SC2086 # KAFKA_OPTS is a list of flags
-exec java -XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto \
+case "$name" in
+  # Servers and load generators: the flags of Kafka's own scripts (kafka-run-class.sh and the
+  # heap that kafka-server-start.sh gives), so that measurements are of Kafka as it is shipped.
+  kafka-server-start) jvm="-Xms1G -Xmx1G -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent" ;;
+  *-perf-test) jvm="-Xmx512M -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent" ;;
+  # A short-lived tool: cheap compiler, cheap collector, class data sharing where there is an archive.
+  *) jvm="-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto" ;;
+esac
+# shellcheck disable=SC2086 # lists of flags
+exec java $jvm \
   -Dorg.slf4j.simpleLogger.defaultLogLevel="${KAFKA_LOG_LEVEL:-warn}" \
   -Dorg.slf4j.simpleLogger.logFile=System.err \
   ${KAFKA_OPTS:-} -cp "$home/libs/*" "$class" "$@"
