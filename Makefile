@@ -9,7 +9,7 @@ export ROBUSTMQ_TOOLS := $(TOOLS)
 LINT = $(TOOLS)/bin/golangci-lint run --config $(CURDIR)/.golangci.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit race vet lint fuzz crash e2e demo bench bench-peers bench-storage conform tools up down fmt generate clean
+.PHONY: help build run test unit race vet lint fuzz crash e2e demo bench bench-peers bench-storage bench-scale conform tools up down fmt generate clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-peers: ## the same load on RobustMQ and on its peers, with real clients (B
 
 bench-storage: ## restart, cold reads, a million shards and many topics, without protocols
 	cd test/bench/storage && go run .
+
+bench-scale: ## 10,000 MQTT sessions, 1,000 Kafka groups, 10,000 NATS subscriptions, 1,000 AMQP queues at once
+	cd test && go run ./bench/scale
 
 conform: ## outside client libraries' own test suites against this broker
 	cd test && go run ./conform
