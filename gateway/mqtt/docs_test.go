@@ -18,7 +18,8 @@ func TestDocs(t *testing.T) {
 	var src strings.Builder
 	files, _ := filepath.Glob("*_test.go")
 	more, _ := filepath.Glob("packet/*_test.go")
-	for _, f := range append(files, more...) {
+	shared, _ := filepath.Glob("../gatewaytest/*_test.go")
+	for _, f := range append(append(files, more...), shared...) {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)

@@ -16,7 +16,7 @@ func TestPageNamesItsTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	have := map[string]bool{}
-	for _, pattern := range []string{"*_test.go", "../*_test.go", "../../test/e2e/nats/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "../*_test.go", "../gatewaytest/*_test.go", "../../test/e2e/nats/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)
