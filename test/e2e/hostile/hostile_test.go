@@ -79,7 +79,7 @@ func (s *scene) phase(name string, attack func(t *testing.T)) {
 	s.t.Run(name, func(t *testing.T) {
 		s.watch.take()
 		for _, by := range s.bystanders {
-			by.take()
+			_, _ = by.take()
 		}
 		began := time.Now()
 		attack(t)
