@@ -375,7 +375,7 @@ func TestBytesPerSecond(t *testing.T) {
 			for _, w := range ws[:2] { // what one second brings at once, and one second more, between them
 				go func() { done <- w.send(size / 2) }()
 			}
-			if err := ws[2].send(8*rate); err != nil || time.Since(began) > 5*time.Second {
+			if err := ws[2].send(8 * rate); err != nil || time.Since(began) > 5*time.Second {
 				t.Errorf("eve, without a limit, waits %v, %v", time.Since(began), err)
 			}
 			for range 2 {
