@@ -43,7 +43,7 @@ func Decompress(c Codec, src []byte, limit int) ([]byte, error) {
 	case CodecSnappy:
 		out, err = unsnappy(src, limit)
 	case CodecLZ4:
-		out, err = readBounded(lz4.NewReader(bytes.NewReader(src)), limit)
+		out, err = readBounded(func() (io.Reader, error) { return lz4.NewReader(bytes.NewReader(src)), nil }, limit)
 	case CodecZstd:
 		out, err = unzstd(src, limit)
 	default:
@@ -55,20 +55,40 @@ func Decompress(c Codec, src []byte, limit int) ([]byte, error) {
 	return out, err
 }
 
-func readBounded(r io.Reader, limit int) ([]byte, error) {
-	out, err := io.ReadAll(io.LimitReader(r, int64(limit)+1))
-	if err == nil && len(out) > limit {
+// probeBytes is how much is kept before it is known that all of it is within
+// the bound, in bytes.
+const probeBytes = 4 << 20
+
+// readBounded reads a stream to its end. A long one is read twice, first without
+// keeping it: a bomb takes time, and no memory.
+func readBounded(open func() (io.Reader, error), limit int) ([]byte, error) {
+	r, err := open()
+	if err != nil {
+		return nil, err
+	}
+	probe := min(limit, probeBytes)
+	out, err := io.ReadAll(io.LimitReader(r, int64(probe)+1))
+	if err != nil || len(out) <= probe {
+		return out, err
+	}
+	rest, err := io.Copy(io.Discard, io.LimitReader(r, int64(limit-len(out))+1))
+	if err != nil {
+		return nil, err
+	}
+	size := len(out) + int(rest)
+	if size > limit {
 		return nil, errTooMuch
 	}
+	if r, err = open(); err != nil {
+		return nil, err
+	}
+	out = make([]byte, size)
+	_, err = io.ReadFull(r, out)
 	return out, err
 }
 
 func gunzip(src []byte, limit int) ([]byte, error) {
-	r, err := gzip.NewReader(bytes.NewReader(src))
-	if err != nil {
-		return nil, err
-	}
-	return readBounded(r, limit)
+	return readBounded(func() (io.Reader, error) { return gzip.NewReader(bytes.NewReader(src)) }, limit)
 }
 
 var zstdPool = sync.Pool{New: func() any {
@@ -85,10 +105,7 @@ func unzstd(src []byte, limit int) ([]byte, error) {
 		return nil, errors.New("zstd decoder cannot be made")
 	}
 	defer zstdPool.Put(d)
-	if err := d.Reset(bytes.NewReader(src)); err != nil {
-		return nil, err
-	}
-	out, err := readBounded(d, limit)
+	out, err := readBounded(func() (io.Reader, error) { return d, d.Reset(bytes.NewReader(src)) }, limit)
 	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
 		return nil, errTooMuch
 	}

@@ -24,8 +24,10 @@ import (
 
 const (
 	// memoryBound is what the broker may grow by, in bytes: two decompressions at a time of 64 MiB
-	// each, doubled by a garbage collector that runs at twice the live heap, and buffers.
-	memoryBound = 384 << 20
+	// memoryBound is what the broker may grow by, in bytes: requests of 8 MiB in flight, decoders
+	// with their windows, and a garbage collector that runs at twice the live heap. A bomb itself
+	// is counted, not kept.
+	memoryBound = 192 << 20
 	// maxConnections of one protocol, loginTimeout as configured.
 	maxConnections = 300
 	loginTimeout   = 2 * time.Second
