@@ -150,7 +150,7 @@ func powerCutRun(t *testing.T, cat *catalog.Catalog, m *machine, name string, se
 			return fmt.Errorf("%s: acknowledged offset %d of %d holds something else (%w)", name, i, len(acked), err)
 		}
 	}
-	if n := len(acked); n > 0 && !m.whole() {
+	if n := len(acked); n > 1 && !m.whole() { // of the first the state may not be told
 		v, _, err := e.state.Get(ctx, name, "n")
 		var got int
 		if _, serr := fmt.Sscan(string(v.Data), &got); err != nil || serr != nil || got < n-1 {

@@ -19,6 +19,22 @@
 // offset order. It becomes visible, and its append completes, when it is as
 // durable as its topic demands: when the WAL's fdatasync returned, or when the
 // segment that holds it is committed. The WAL is trimmed only after the commit.
-// After a failed fdatasync, or when the catalog session is lost, nothing is
-// acknowledged any more.
+// After a failed fdatasync, or when the lease of the catalog session may be over,
+// nothing is acknowledged any more; what was acknowledged and is in memory is
+// brought to the store if that can be done, and ownership is given up.
+//
+// A commit whose outcome is not known is repeated with the same segment before
+// anything else is flushed.
+//
+// What is damaged is reported by every read, with shard, offset and where reading
+// may go on; it is never passed over, and its offsets are never given out again.
+// Damage found in the WAL is noted in the state log before the WAL is trimmed. A
+// slot of the state log that lost records is refused (Options.AcceptDamage serves
+// it), all others serve. A shard's last batch is never compacted away: where it
+// ends is how the next offset is known after a restart.
+//
+// After a crash, records of object-durable topics that were in the WAL and not
+// acknowledged are visible at once, and committed within the flush interval.
+//
+// An engine that is idle writes nothing; Close leaves an empty WAL.
 package engine

@@ -112,10 +112,10 @@ func (f *flusher) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		err := f.flush(ctx)
+		f.report(err)
 		if answer != nil {
 			answer <- err
 		}
-		f.report(err)
 		if err != nil {
 			backoff = min(max(2*backoff, 100*time.Millisecond), maxFlushBackoff)
 		} else {

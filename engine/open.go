@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -126,12 +127,24 @@ func (e *Engine) Close(ctx context.Context) error {
 	if e.groups != nil {
 		e.groups.Close()
 	}
-	// What the groups and the flush itself noted in the state log comes after.
-	for i := 0; i < 4 && err == nil && e.flusher.pending(); i++ {
+	// What the groups and the flushes themselves noted in the state log comes after.
+	for i := 0; i < closeFlushes && err == nil && e.unsettled(ctx); i++ {
 		err = e.Flush(ctx)
 	}
 	e.abandon()
 	return err
+}
+
+// closeFlushes bounds the flushes of Close: two are what it takes.
+const closeFlushes = 5
+
+// unsettled waits until the WAL has what was given to it, and tells whether
+// there is something to flush.
+func (e *Engine) unsettled(ctx context.Context) bool {
+	for e.wal.Stats().QueuedBytes > 0 && ctx.Err() == nil && e.down() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	return e.flusher.pending()
 }
 
 // abandon stops everything, flushed or not.

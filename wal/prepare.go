@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/robustmq/robustmq-go/internal/vfs"
 )
 
 const (
+	retryFull = time.Second
 	zeroChunk = 1 << 20
 	zeroSync  = 8 << 20 // so that a group never waits behind more than this
 )
@@ -54,6 +56,11 @@ func (w *WAL) prepareLoop() {
 				w.opt.Logger.Warn("wal: disk full, waiting for a trim", "dir", w.opt.Dir, "err", err)
 			}
 			w.prepErr = err
+			time.AfterFunc(retryFull, func() { // room may come without a trim
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.kickLocked()
+			})
 		default:
 			w.failLocked(err)
 		}

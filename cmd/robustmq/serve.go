@@ -89,14 +89,27 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	for {
-		err := serveOnce(cmd.Context(), &cfg, log, all, own, addresses, tlsConfig)
-		if !errors.Is(err, errSessionLost) {
+	ctx := cmd.Context()
+	for again := false; ; {
+		err := serveOnce(ctx, &cfg, log, all, own, addresses, tlsConfig)
+		switch {
+		case errors.Is(err, errSessionLost):
+			again = true
+		case err == nil || !again || ctx.Err() != nil:
 			return err
 		}
+		// Once it has served, it comes back when what it needs does.
 		log.Warn("starting over", "error", err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(restartPause):
+		}
 	}
 }
+
+// restartPause is the time between attempts to start over.
+const restartPause = time.Second
 
 // errSessionLost ends an incarnation: it has to stop acknowledging and start over.
 var errSessionLost = errors.New("the catalog session is lost: ownership is given up")

@@ -8,6 +8,7 @@
 //
 //	bench                     every row, 3 rounds
 //	bench -quick              a tenth of the messages, 1 round: does everything run?
+//	bench -times 5            five times the messages: longer runs, steadier figures
 //	bench -profile            CPU profiles of our server, as text in test/bench/profiles
 //	bench -only nats,kafka    some groups: nats, kafka, mqtt, amqp, start
 //
@@ -44,6 +45,7 @@ const settle = 300 * time.Millisecond
 type plan struct {
 	rounds int
 	scale  int // message counts are divided by it
+	times  int // and multiplied by it
 	groups []string
 	match  string
 	dir    string // of the results
@@ -71,9 +73,10 @@ func realMain() int {
 	match := flag.String("match", "", "run only rows whose name contains this")
 	out := flag.String("out", "", "directory of the results; test/bench/results, or test/bench/out with -quick, -only or -match")
 	profile := flag.Bool("profile", false, "profile our server with perf into test/bench/profiles; the figures are not kept as results")
+	times := flag.Int("times", 1, "multiply the messages of every row: longer runs, steadier figures")
 	flag.Parse()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	p := plan{rounds: max(1, *rounds), scale: 1, groups: strings.Split(*only, ","), match: *match, dir: *out}
+	p := plan{rounds: max(1, *rounds), scale: 1, times: max(1, *times), groups: strings.Split(*only, ","), match: *match, dir: *out}
 	if *quick {
 		p.scale, p.rounds = 10, 1
 	}

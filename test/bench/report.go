@@ -19,6 +19,7 @@ type report struct {
 	Ended     time.Time         `json:"ended"`
 	Rounds    int               `json:"rounds"`
 	Scale     int               `json:"messages_divided_by"`
+	Times     int               `json:"messages_multiplied_by"`
 	CPUs      int               `json:"cpus"`
 	CPU       string            `json:"cpu"`
 	Kernel    string            `json:"kernel"`
@@ -71,7 +72,7 @@ func newRun(f figure, u usage, err error) runResult {
 }
 
 func newReport(p plan) *report {
-	r := &report{Began: time.Now().UTC(), Rounds: p.rounds, Scale: p.scale, CPUs: runtime.NumCPU(),
+	r := &report{Began: time.Now().UTC(), Rounds: p.rounds, Scale: p.scale, Times: p.times, CPUs: runtime.NumCPU(),
 		LoadBegan: loadAverage(), Kernel: firstLine("/proc/sys/kernel/osrelease"), Clients: map[string]string{}}
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(info)) {
@@ -178,12 +179,15 @@ func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# RobustMQ and its peers, %s\n\n", r.Began.Format("2006-01-02 15:04 MST"))
 	fmt.Fprintf(&b, "`make bench-peers`: %d rounds of each row, every server in turn in each (A B A B), medians. ", r.Rounds)
+	if r.Times != 1 {
+		fmt.Fprintf(&b, "Message counts multiplied by %d. ", r.Times)
+	}
 	if r.Scale != 1 {
 		fmt.Fprintf(&b, "**Message counts divided by %d.** ", r.Scale)
 	}
 	fmt.Fprintf(&b, "%d × %s, Linux %s, %s to %s UTC. Load average (1, 5, 15 min) at the start %s, at the end %s: client and server share the machine.\n\n",
 		r.CPUs, r.CPU, r.Kernel, r.Began.Format("15:04"), r.Ended.Format("15:04"), r.LoadBegan, r.LoadEnded)
-	b.WriteString("Ratio: ours / peer. CPU: the server's user and system time per 1,000 messages. Peak memory: the highest resident set during the row of a server that also served the rows above. Written: what the server handed to the block layer during the run and 0.3 s after it, in bytes per message (RobustMQ also allots the files of its log ahead, which a short row on a new server pays alone). The bar is the ratio aimed at; ✗ marks a miss.\n")
+	b.WriteString("Ratio: ours / peer. CPU: the server's user and system time per 1,000 messages. Peak memory: the highest resident set during the row of a server that also served the rows above. Written: what the kernel charged to the server as written (write_bytes of /proc/pid/io) during the run and 0.3 s after it, per message; this is an upper bound: where the file system uses large folios a small write followed by a sync is charged as the whole folio, see docs/PERFORMANCE.md, and the log's files, allotted ahead, count where they are made. The bar is the ratio aimed at; ✗ marks a miss.\n")
 	for _, g := range r.Groups {
 		fmt.Fprintf(&b, "\n## %s\n\n", g.Name)
 		b.WriteString("| workload | server | durability | median | least–most | ratio | bar | CPU ms/1k | peak MiB | B written/msg | also |\n")

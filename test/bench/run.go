@@ -90,7 +90,7 @@ type bench struct {
 }
 
 // n scales a number of messages.
-func (b *bench) n(messages int) int { return max(messages/b.plan.scale, 20) }
+func (b *bench) n(messages int) int { return max(messages*b.plan.times/b.plan.scale, 20) }
 
 // name makes a topic, queue or subject that nobody used before.
 func (b *bench) name(prefix string) string {

@@ -19,6 +19,8 @@ const (
 	demo   = "robustmq.multi.protocol"
 	// toolWithin bounds each step with native tools.
 	toolWithin = time.Minute
+	// quiet is how long it is listened for what must not come.
+	quiet = 500 * time.Millisecond
 )
 
 // onServers are the settings of a broker on an S3 service and an etcd.
@@ -110,7 +112,14 @@ func playDemo(ctx context.Context, t *testing.T, p harness.Ports) (want []string
 		t.Fatal(err)
 	}
 	defer amqp.Kill()
-	for name, c := range map[string]*harness.Client{"mqtt": mqtt, "nats": nats, "amqp": amqp} {
+	readers := map[string]*harness.Client{"mqtt": mqtt, "nats": nats, "amqp": amqp}
+	for _, c := range readers {
+		if _, err := c.WaitMessages(ctx, len(want)); err != nil {
+			t.Error(err)
+		}
+	}
+	time.Sleep(quiet) // for copies too many, and for pika, which an interrupt while it acknowledges can leave hanging
+	for name, c := range readers {
 		wantMessages(ctx, t, name, c, want)
 		if err := c.Stop(); err != nil {
 			t.Error(err)
