@@ -6,7 +6,7 @@
 #   install.sh minio nats ...  just these
 #   install.sh --list          the names
 #
-# Everything lands in ${ROBUSTMQ_TOOLS:-<repo>/.tools} (bin/, kafka/, npm/, venv/), except Debian's
+# Everything lands in ${ROBUSTMQ_TOOLS:-<repo>/.tools} (bin/, kafka/, node/, npm/, venv/), except Debian's
 # packages. A tool already present at its pinned version costs nothing. Safe to run concurrently:
 # each tool has its own lock. Anything that cannot be had is an error that says which and why.
 set -euo pipefail
@@ -19,8 +19,8 @@ source "$here/versions.env"
 
 # Two lanes: what is compiled here, one after the other, and what is only fetched, beside it.
 build_tools=(nats golangci-lint etcd minio versitygw gofumpt benchstat nats-server)
-fetch_tools=(debian mqttjs python kafka celery mosquitto rabbitmq)
-test_set=(nats golangci-lint etcd minio versitygw debian mqttjs python kafka)
+fetch_tools=(debian mqttjs nodeclients python kafka celery mosquitto rabbitmq)
+test_set=(nats golangci-lint etcd minio versitygw debian mqttjs nodeclients python kafka)
 
 mkdir -p "$tools/bin" "$tools/stamp" "$tools/lock" "$tools/log"
 tools=$(cd "$tools" && pwd)
@@ -48,6 +48,7 @@ version_of() {
     etcd) awk '$1 == "go.etcd.io/etcd/server/v3" { print $2; exit }' "$repo/go.mod" ;;
     debian | mosquitto | rabbitmq) echo bookworm ;;
     mqttjs) echo "$MQTTJS_VERSION" ;;
+    nodeclients) echo "kafkajs-$KAFKAJS_VERSION-amqplib-$AMQPLIB_VERSION-nats-$NATS_NODE_VERSION" ;;
     python) echo "pika-$PIKA_VERSION-paho-$PAHO_MQTT_VERSION-ck-$CONFLUENT_KAFKA_VERSION-nats-$NATS_PY_VERSION" ;;
     celery) echo "$CELERY_VERSION" ;;
     kafka) echo "$KAFKA_VERSION-$SLF4J_VERSION" ;;
@@ -62,6 +63,7 @@ present() {
     mosquitto) command -v mosquitto ;;
     rabbitmq) command -v epmd && test -x /usr/lib/rabbitmq/bin/rabbitmq-server ;;
     mqttjs) test -x "$tools/bin/mqtt" && test -d "$tools/npm/node_modules/mqtt" ;;
+    nodeclients) test -d "$tools/node/node_modules/kafkajs" && test -d "$tools/node/node_modules/amqplib" && test -d "$tools/node/node_modules/@nats-io/transport-node" ;;
     python) "$tools/venv/bin/python3" -c 'import pika, paho.mqtt, confluent_kafka, nats' ;;
     celery) "$tools/venv/bin/python3" -c 'import celery' ;;
     kafka) cmp -s "$here/kafka/run.sh" "$tools/bin/kafka-server-start.sh" && compgen -G "$tools/kafka/libs/kafka-tools-*.jar" ;;
@@ -110,6 +112,14 @@ install_mqttjs() {
   mkdir -p "$tools/npm"
   npm install --prefix "$tools/npm" --no-audit --no-fund --no-save --loglevel=error "mqtt@$MQTTJS_VERSION"
   ln -sf ../npm/node_modules/.bin/mqtt "$tools/bin/mqtt"
+}
+
+# In a folder of their own: an install without package.json removes what it does not name.
+install_nodeclients() {
+  need npm nodeclients "install Node.js 20 or newer with npm"
+  mkdir -p "$tools/node"
+  npm install --prefix "$tools/node" --no-audit --no-fund --no-save --loglevel=error \
+    "kafkajs@$KAFKAJS_VERSION" "amqplib@$AMQPLIB_VERSION" "@nats-io/transport-node@$NATS_NODE_VERSION"
 }
 
 pip_install() {
