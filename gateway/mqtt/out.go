@@ -277,7 +277,7 @@ func (c *client) readOff() {
 // Bounds of readOff.
 const (
 	lingerTime  = 500 * time.Millisecond
-	lingerBytes = 1 << 20
+	lingerBytes = 16 << 20
 )
 
 // failWriter gives the connection up.
