@@ -52,15 +52,17 @@ def consume(group, topics, want, extra=None, within=10):
 
 
 def compressions():
-    for codec in ("none", "gzip", "snappy", "lz4", "zstd"):
-        topic = "py." + codec
-        create(NewTopic(topic, 1, 1))
-        producer = Producer(IDEMPOTENT | {"compression.type": codec})
-        sent = [(b"k%d" % i, b"%d " % i + b"abc" * 300, [("h", b"1"), ("h", b"2"), ("null", None)]) for i in range(50)]
-        assert deliver(producer, topic, sent) == []
-        got = consume("py-" + codec, [topic], len(sent))
-        assert [(m.key(), m.value(), m.headers()) for m in got] == sent, (codec, len(got))
-        assert [m.offset() for m in got] == list(range(len(sent))), codec
+    topics = {"py." + codec: codec for codec in ("none", "gzip", "snappy", "lz4", "zstd")}
+    create(*(NewTopic(topic, 1, 1) for topic in topics))
+    sent = {topic: [(b"k%d" % i, b"%s %d " % (codec.encode(), i) + b"abc" * 300, [("h", b"1"), ("h", b"2"), ("null", None)]) for i in range(50)]
+            for topic, codec in topics.items()}
+    for topic, codec in topics.items():
+        assert deliver(Producer(IDEMPOTENT | {"compression.type": codec}), topic, sent[topic]) == []
+    got = consume("py-compressions", list(topics), sum(map(len, sent.values())))
+    for topic in topics:
+        mine = [m for m in got if m.topic() == topic]
+        assert [(m.key(), m.value(), m.headers()) for m in mine] == sent[topic], (topic, len(mine))
+        assert [m.offset() for m in mine] == list(range(len(mine))), topic
 
 
 def group():
