@@ -1,6 +1,9 @@
 package store
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // MaxKey is the length in bytes of the longest key.
 const MaxKey = 512
@@ -76,4 +79,16 @@ func ListMax(max int) int {
 		return MaxList
 	}
 	return max
+}
+
+// Check is what every operation on a key begins with: ctx has not ended and the
+// key is legal.
+func Check(ctx context.Context, op, key string) error {
+	if err := ContextError(ctx, op, key); err != nil {
+		return err
+	}
+	if err := CheckKey(key); err != nil {
+		return Wrap(op, key, err, nil)
+	}
+	return nil
 }

@@ -101,22 +101,12 @@ func wrap(ctx context.Context, op, key string, err error) error {
 	return store.Wrap(op, key, s3code.Kind(r.StatusCode, r.Code), err)
 }
 
-func check(ctx context.Context, op, key string) error {
-	if err := store.ContextError(ctx, op, key); err != nil {
-		return err
-	}
-	if err := store.CheckKey(key); err != nil {
-		return store.Wrap(op, key, err, nil)
-	}
-	return nil
-}
-
 // Get implements store.Store.
 func (s *Store) Get(ctx context.Context, key string, off, n int64) ([]byte, error) {
 	if err := store.CheckRange(off, n); err != nil {
 		return nil, store.Wrap("get", key, err, nil)
 	}
-	if err := check(ctx, "get", key); err != nil {
+	if err := store.Check(ctx, "get", key); err != nil {
 		return nil, err
 	}
 	var opts miniogo.GetObjectOptions
@@ -143,7 +133,7 @@ const putTries = 6
 
 // Put implements store.Store. It is one PUT, whatever the size.
 func (s *Store) Put(ctx context.Context, key string, data []byte) error {
-	if err := check(ctx, "put", key); err != nil {
+	if err := store.Check(ctx, "put", key); err != nil {
 		return err
 	}
 	if len(data) > store.MaxObject {
@@ -172,7 +162,7 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 
 // Head implements store.Store.
 func (s *Store) Head(ctx context.Context, key string) (store.Info, error) {
-	if err := check(ctx, "head", key); err != nil {
+	if err := store.Check(ctx, "head", key); err != nil {
 		return store.Info{}, err
 	}
 	info, err := s.core.StatObject(ctx, s.bucket, key, miniogo.StatObjectOptions{})
@@ -187,7 +177,7 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	var errs []error
 	good := make([]string, 0, len(keys))
 	for _, key := range keys {
-		if err := check(ctx, "delete", key); err != nil {
+		if err := store.Check(ctx, "delete", key); err != nil {
 			errs = append(errs, err)
 			continue
 		}

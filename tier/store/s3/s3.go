@@ -119,22 +119,12 @@ func wrap(ctx context.Context, op, key string, err error) error {
 	return store.Wrap(op, key, s3code.Kind(status, code), err)
 }
 
-func check(ctx context.Context, op, key string) error {
-	if err := store.ContextError(ctx, op, key); err != nil {
-		return err
-	}
-	if err := store.CheckKey(key); err != nil {
-		return store.Wrap(op, key, err, nil)
-	}
-	return nil
-}
-
 // Get implements store.Store.
 func (s *Store) Get(ctx context.Context, key string, off, n int64) ([]byte, error) {
 	if err := store.CheckRange(off, n); err != nil {
 		return nil, store.Wrap("get", key, err, nil)
 	}
-	if err := check(ctx, "get", key); err != nil {
+	if err := store.Check(ctx, "get", key); err != nil {
 		return nil, err
 	}
 	in := &awss3.GetObjectInput{Bucket: &s.bucket, Key: &key}
@@ -157,7 +147,7 @@ const putTries = 6
 
 // Put implements store.Store.
 func (s *Store) Put(ctx context.Context, key string, data []byte) error {
-	if err := check(ctx, "put", key); err != nil {
+	if err := store.Check(ctx, "put", key); err != nil {
 		return err
 	}
 	if len(data) > store.MaxObject {
@@ -185,7 +175,7 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 
 // Head implements store.Store.
 func (s *Store) Head(ctx context.Context, key string) (store.Info, error) {
-	if err := check(ctx, "head", key); err != nil {
+	if err := store.Check(ctx, "head", key); err != nil {
 		return store.Info{}, err
 	}
 	out, err := s.client.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: &s.bucket, Key: &key})
@@ -200,7 +190,7 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	var errs []error
 	ids := make([]types.ObjectIdentifier, 0, len(keys))
 	for i := range keys {
-		if err := check(ctx, "delete", keys[i]); err != nil {
+		if err := store.Check(ctx, "delete", keys[i]); err != nil {
 			errs = append(errs, err)
 			continue
 		}
