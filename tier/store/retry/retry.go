@@ -3,8 +3,8 @@
 // with a time limit of its own. The caller's context bounds the whole.
 //
 // A Put whose first try had no answer, or an error, may have happened all the
-// same. When a later try of the same call finds the object there, its bytes are
-// compared: equal bytes are success, others are ErrExists.
+// same. A later try of the same call therefore looks first, and compares the bytes
+// of an object that it finds: equal bytes are success, others are ErrExists.
 package retry
 
 import (
@@ -128,25 +128,44 @@ func (r *Store) Get(ctx context.Context, key string, off, n int64) (b []byte, er
 	return b, nil
 }
 
-// Put implements store.Store.
+// Put implements store.Store. From the second try on it looks before it sends:
+// what an unanswered try left there need not be sent again, and a server that
+// refuses without reading the body may reset the connection, so that its refusal
+// is never read however often the body is sent.
 func (r *Store) Put(ctx context.Context, key string, data []byte) error {
 	return r.do(ctx, "put", key, func(ctx context.Context, try int) error {
-		err := r.s.Put(ctx, key, data)
-		if try == 1 || !errors.Is(err, store.ErrExists) {
+		if try == 1 {
+			return r.s.Put(ctx, key, data)
+		}
+		err := r.compare(ctx, key, data)
+		if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		got, gerr := r.s.Get(ctx, key, 0, -1)
-		if gerr != nil {
-			if errors.Is(gerr, store.ErrTemporary) || errors.Is(gerr, context.DeadlineExceeded) || errors.Is(gerr, store.ErrNotFound) {
-				return store.Wrap("put", key, store.ErrTemporary, fmt.Errorf("object exists, compare it: %w", gerr))
-			}
-			return gerr
+		if err = r.s.Put(ctx, key, data); errors.Is(err, store.ErrExists) {
+			err = r.compare(ctx, key, data)
 		}
-		if bytes.Equal(got, data) {
-			return nil // an earlier try did it
+		if errors.Is(err, store.ErrNotFound) { // refused as there, and not there
+			return store.Wrap("put", key, store.ErrTemporary, err)
 		}
 		return err
 	})
+}
+
+// compare returns nil when the object is there with these bytes, ErrExists when
+// it has others, ErrNotFound when it is not there.
+func (r *Store) compare(ctx context.Context, key string, data []byte) error {
+	info, err := r.s.Head(ctx, key)
+	if err != nil {
+		return err
+	}
+	if info.Size != int64(len(data)) {
+		return store.Wrap("put", key, store.ErrExists, nil)
+	}
+	got, err := r.s.Get(ctx, key, 0, -1)
+	if err == nil && !bytes.Equal(got, data) {
+		err = store.Wrap("put", key, store.ErrExists, nil)
+	}
+	return err
 }
 
 // Head implements store.Store.

@@ -106,6 +106,31 @@ func TestPutWithLostAnswer(t *testing.T) {
 	}
 }
 
+// unread is a store that refuses each Put of a key that is there without reading
+// the body, and whose answer is lost to the reset of the connection.
+type unread struct{ store.Store }
+
+func (u unread) Put(ctx context.Context, key string, data []byte) error {
+	err := u.Store.Put(ctx, key, data)
+	if errors.Is(err, store.ErrExists) {
+		return store.Wrap("put", key, store.ErrTemporary, errors.New("connection reset by peer"))
+	}
+	return err
+}
+
+func TestRefusalThatIsNeverRead(t *testing.T) {
+	ctx := context.Background()
+	m := mem.New(nil)
+	if err := m.Put(ctx, "k", []byte("theirs")); err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{"other", "mine!!"} { // of another size, and of the same
+		if err := New(unread{m}, Options{Base: 1}).Put(ctx, "k", []byte(body)); !errors.Is(err, store.ErrExists) {
+			t.Fatalf("put %q: error %v, want ErrExists", body, err)
+		}
+	}
+}
+
 type hanging struct{ store.Store }
 
 func (hanging) Get(ctx context.Context, key string, _, _ int64) ([]byte, error) {

@@ -382,7 +382,19 @@ func testLarge(t *testing.T, s store.Store) {
 	if err != nil || !bytes.Equal(got, data[16<<20-1:17<<20-1]) {
 		t.Fatalf("ranged get: %d bytes, error %v", len(got), err)
 	}
-	wantErr(t, "second put", s.Put(ctx, "large", data[:1<<20]), store.ErrExists)
+	// versitygw refuses a Put before it has read the body and closes the connection:
+	// the reset may overtake the answer, and all that the client knows is that there
+	// was none. That is ErrTemporary, the same Put may be sent again, and package
+	// retry looks before it does.
+	for range 100 {
+		if err = s.Put(ctx, "large", data[:1<<20]); !errors.Is(err, store.ErrTemporary) {
+			break
+		}
+	}
+	wantErr(t, "second put", err, store.ErrExists)
+	if info, err := s.Head(ctx, "large"); err != nil || info.Size != int64(len(data)) {
+		t.Fatalf("head after the second put: %d bytes, error %v", info.Size, err)
+	}
 }
 
 func testOwnership(t *testing.T, s store.Store) {
