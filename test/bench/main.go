@@ -10,7 +10,7 @@
 //	bench -quick              a tenth of the messages, 1 round: does everything run?
 //	bench -times 5            five times the messages: longer runs, steadier figures
 //	bench -profile            CPU profiles of our server, as text in test/bench/profiles
-//	bench -only nats,kafka    some groups: nats, kafka, mqtt, amqp, start
+//	bench -only nats,kafka    some groups: nats, kafka, mqtt, amqp, four, cold, start
 //
 // A row that fails is reported and does not stop the others. Servers listen on loopback only, on
 // random ports, and end with this process.
@@ -56,11 +56,12 @@ type plan struct {
 // groups in the order they run.
 func groups() map[string]func(*bench) []row {
 	return map[string]func(*bench) []row{
-		"nats": natsRows, "kafka": kafkaRows, "mqtt": mqttRows, "amqp": amqpRows, "start": startRows,
+		"nats": natsRows, "kafka": kafkaRows, "mqtt": mqttRows, "amqp": amqpRows,
+		"four": fourRows, "cold": coldRows, "start": startRows,
 	}
 }
 
-var groupOrder = []string{"nats", "kafka", "mqtt", "amqp", "start"}
+var groupOrder = []string{"nats", "kafka", "mqtt", "amqp", "four", "cold", "start"}
 
 func main() {
 	os.Exit(realMain())
@@ -125,7 +126,7 @@ func runAll(ctx context.Context, p plan, log *slog.Logger) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	b := &bench{plan: p, log: log, scratch: scratch, binary: binary, running: map[string]*running{}}
+	b := &bench{plan: p, log: log, scratch: scratch, binary: binary, running: map[string]*running{}, medians: map[[2]string]float64{}}
 	defer b.stopAll()
 	rep := newReport(p)
 	for _, g := range p.groups {

@@ -19,23 +19,49 @@ func mqttPort(p harness.Ports) int { return p.MQTT }
 // mqttWindow is how many QoS 1 messages one publisher has outstanding.
 const mqttWindow = 20
 
-func mqttRows(b *bench) []row {
-	ours, peer := robustmq(mqttPort), mosquitto()
-	both := func(name, unit, note, oursDoes, peerDoes string, bar float64, load func(context.Context, *running) (figure, error)) row {
-		return row{name: name, unit: unit, note: note, sides: []side{
-			{server: ours, durability: oursDoes, load: load}, {server: peer, durability: peerDoes, bar: bar, load: load},
-		}}
+// Notes that several rows share.
+const (
+	pahoNote   = "paho.mqtt.golang, 20 outstanding each, a topic each to which one message was published before"
+	frugalMQTT = "our own frugal driver, the same for every server: packets encoded once and written as many at a time as may be outstanding, acknowledgements counted in large reads"
+	noReader   = "nobody subscribed: mosquitto and mochi acknowledge and forget such a message, RobustMQ stores it"
+	kept       = "one persistent session, offline, subscribed to all: mosquitto now keeps every message in memory and writes them when it ends or every 30 minutes; mochi keeps 8,192 for a session and has no line here"
+)
+
+// mqttRow is a row of our server and its peers; the last are those that store a message where they can.
+func mqttRow(name, unit, note, oursDoes string, peersDo string, bar float64, load func(context.Context, *running) (figure, error), peers ...server) row {
+	r := row{name: name, unit: unit, note: note, sides: []side{{server: robustmq(mqttPort), durability: oursDoes, load: load}}}
+	for _, p := range peers {
+		r.sides = append(r.sides, side{server: p, durability: peersDo, bar: bar, load: load})
 	}
-	idle := both("idle connection, memory", "KiB", "a fresh server; 5,000 clients of MQTT 3.1.1 connected by 32 dialers, without subscriptions; growth of the resident set 1 s after the last, divided by their number.", "none is asked for", "none is asked for", 0, nil)
-	idle.less = true
-	for i := range idle.sides {
-		idle.sides[i].fresh, idle.sides[i].load = true, b.mqttIdle(idle.sides[i].server, 5_000)
+	return r
+}
+
+func mqttRows(b *bench) []row {
+	mosq, mochi := mosquitto(), mochi()
+	const forgets, inMemory = "acknowledged, not stored (no subscriber)", "in memory"
+	at := func(name string, qos byte, clients, each, window int) row {
+		does, peersDo, bar := synced, forgets, 2.0
+		if qos == 0 {
+			does, peersDo, bar = "stored, not awaited", nothing, 0
+		}
+		note := fmt.Sprintf("%s; %d outstanding each, a topic each to which one message was published before, %s", frugalMQTT, window, noReader)
+		if qos == 0 {
+			note += "; the time is until a PINGREQ behind the last message of each client is answered"
+		}
+		return mqttRow(name, "msg/s", note+".", does, peersDo, bar, b.wirePublish(qos, clients, each, window), mosq, mochi)
 	}
 	return []row{
-		both("QoS 1 publish 128 B, 50 clients", "msg/s", "paho.mqtt.golang, 20 outstanding each, a topic each, nobody subscribed: mosquitto acknowledges and forgets such a message, RobustMQ stores it.", synced, "acknowledged, not stored (no subscriber)", 2, b.mqttPublish(50, 2_000)),
-		both("QoS 1 publish 128 B, 50 clients, 1 offline session", "msg/s", "as above with one persistent session, offline, subscribed to all: mosquitto now keeps every message in memory and writes them when it ends or every 30 minutes.", synced, "in memory", 2, b.mqttPublishKept(50, 2_000)),
-		both("QoS 0 fan-out 1:100, 64 B, deliveries", "msg/s", "one publisher, 100 subscribers, all in the driver (paho.mqtt.golang), which takes most of the machine: compare CPU, too.", "stored, not awaited", nothing, 1.5, b.mqttFanOut(100, 2_000)),
-		idle,
+		mqttRow("connect rate", "connects/s", "our own frugal driver: connect, CONNACK, DISCONNECT, close, 64 at a time, clean sessions.", "none is asked for", "none is asked for", 0, b.wireConnects(10_000), mosq, mochi),
+		mqttRow("QoS 1 publish 128 B, 50 clients, paho", "msg/s", pahoNote+", "+noReader+".", synced, forgets, 2, b.mqttPublish(50, 2_000), mosq, mochi),
+		mqttRow("QoS 1 publish 128 B, 1,000 clients, paho", "msg/s", pahoNote+", "+noReader+".", synced, forgets, 2, b.mqttPublish(1_000, 100), mosq, mochi),
+		mqttRow("QoS 1 publish 128 B, 50 clients, 1 offline session, paho", "msg/s", pahoNote+", "+kept+".", synced, inMemory, 2, b.mqttPublishKept(50, 2_000), mosq),
+		at("QoS 1 publish 128 B, 50 clients, frugal driver", 1, 50, 8_000, mqttWindow),
+		at("QoS 1 publish 128 B, 1,000 clients, frugal driver", 1, 1_000, 400, mqttWindow),
+		at("QoS 0 publish 128 B, 1,000 clients, frugal driver", 0, 1_000, 800, 100),
+		mqttRow("QoS 1 publish 128 B, 50 clients, 1 offline session, frugal driver", "msg/s", frugalMQTT+"; "+kept+".", synced, inMemory, 2, b.wirePublishKept(50, 4_000), mosq),
+		mqttRow("QoS 0 fan-out 1:100, 64 B, deliveries, paho", "msg/s", "one publisher, 100 subscribers, all in the driver (paho.mqtt.golang), which takes most of the machine: compare CPU, too.", "stored, not awaited", nothing, 1.5, b.mqttFanOut(100, 2_000), mosq, mochi),
+		mqttRow("QoS 0 fan-out 1:1,000, 64 B, deliveries, frugal driver", "msg/s", "one publisher, 1,000 subscribers in our own frugal driver; the publisher is at most 100 messages ahead of what was delivered.", "stored, not awaited", nothing, 1.5, b.wireFanOut(1_000, 2_000), mosq, mochi),
+		idleRow(b),
 	}
 }
 
@@ -99,6 +125,12 @@ func publishMQTT(ctx context.Context, r *running, prefix string, clients, each i
 		return figure{}, err
 	}
 	payload := make([]byte, 128)
+	err = atOnce(clients, 64, func(i int) error { // the topics exist
+		return await(ctx, cs[i].Publish(prefix+"/"+strconv.Itoa(i), 1, false, payload))
+	})
+	if err != nil {
+		return figure{}, err
+	}
 	errs := make([]error, clients)
 	var all sync.WaitGroup
 	began := time.Now()
@@ -132,26 +164,31 @@ func (b *bench) mqttPublishKept(clients, each int) func(context.Context, *runnin
 	each = b.n(each)
 	return func(ctx context.Context, r *running) (figure, error) {
 		prefix := b.name("kept")
-		c, err := mqttClient(ctx, r, prefix+"-session", false)
-		if err != nil {
-			return figure{}, err
-		}
-		err = await(ctx, c.Subscribe(prefix+"/#", 1, nil))
-		c.Disconnect(100)
+		end, err := offlineSession(ctx, r, prefix)
 		if err != nil {
 			return figure{}, err
 		}
 		f, err := publishMQTT(ctx, r, prefix, clients, each)
-		if err != nil {
-			return f, err
-		}
-		// A clean session of the same name ends the other.
-		if c, err = mqttClient(ctx, r, prefix+"-session", true); err != nil {
-			return f, err
-		}
-		c.Disconnect(100)
-		return f, nil
+		return f, errors.Join(err, end())
 	}
+}
+
+// offlineSession leaves a session that takes all below prefix, and returns what ends it.
+func offlineSession(ctx context.Context, r *running, prefix string) (end func() error, err error) {
+	c, err := mqttClient(ctx, r, prefix+"-session", false)
+	if err != nil {
+		return nil, err
+	}
+	err = await(ctx, c.Subscribe(prefix+"/#", 1, nil))
+	c.Disconnect(100)
+	return func() error {
+		// A clean session of the same name ends the other.
+		c, err := mqttClient(ctx, r, prefix+"-session", true)
+		if err == nil {
+			c.Disconnect(100)
+		}
+		return err
+	}, err
 }
 
 // mqttFanOut counts deliveries until all came, or none for 3 s: QoS 0 promises nothing.
@@ -219,31 +256,5 @@ func quiet(ctx context.Context, whole <-chan struct{}, last *atomic.Int64) error
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-	}
-}
-
-func (b *bench) mqttIdle(s server, n int) func(context.Context, *running) (figure, error) {
-	n = b.n(n)
-	return func(ctx context.Context, _ *running) (figure, error) {
-		r, err := b.startServer(ctx, s)
-		if err != nil {
-			return figure{}, err
-		}
-		defer r.stop()
-		before, err := rss(r.proc.Pid())
-		if err != nil {
-			return figure{}, err
-		}
-		began := time.Now()
-		_, end, err := mqttClients(ctx, r, b.name("idle"), n)
-		defer end()
-		if err != nil {
-			return figure{}, err
-		}
-		took := time.Since(began)
-		time.Sleep(time.Second)
-		after, err := rss(r.proc.Pid())
-		return figure{value: float64(after-before) / 1024 / float64(n), messages: n,
-			extra: map[string]float64{"connects/s": float64(n) / took.Seconds()}}, err
 	}
 }

@@ -39,7 +39,9 @@ type rowResult struct {
 	Note         string       `json:"note,omitempty"`
 	Unit         string       `json:"unit"`
 	LessIsBetter bool         `json:"less_is_better,omitempty"`
-	Sides        []sideResult `json:"sides"`
+	// Limits are bounds on our own figures.
+	Limits map[string]float64 `json:"limits,omitempty"`
+	Sides  []sideResult       `json:"sides"`
 }
 
 type sideResult struct {
@@ -48,6 +50,8 @@ type sideResult struct {
 	Settings   string      `json:"settings"`
 	Durability string      `json:"durability"`
 	Bar        float64     `json:"bar,omitempty"`
+	CPUBar     float64     `json:"cpu_bar,omitempty"`
+	MemBar     float64     `json:"memory_bar,omitempty"`
 	Runs       []runResult `json:"runs"`
 }
 
@@ -84,7 +88,7 @@ func newReport(p plan) *report {
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, m := range info.Deps {
-			for _, used := range []string{"paho.mqtt.golang", "amqp091-go", "nats.go", "franz-go"} {
+			for _, used := range []string{"paho.mqtt.golang", "amqp091-go", "nats.go", "franz-go", "minio-go/v7"} {
 				if strings.HasSuffix(m.Path, "/"+used) {
 					r.Clients[m.Path] = m.Version
 				}
@@ -120,7 +124,7 @@ func (r *report) failures() int {
 	for _, g := range r.Groups {
 		for _, row := range g.Rows {
 			for _, s := range row.Sides {
-				n += len(s.Runs) - len(s.good())
+				n += len(s.Runs) - len(s.good()) - s.skips()
 			}
 		}
 	}
@@ -157,6 +161,17 @@ func (s *sideResult) good() []runResult {
 	return out
 }
 
+// skips counts the runs that this machine does not allow.
+func (s *sideResult) skips() int {
+	n := 0
+	for _, r := range s.Runs {
+		if strings.HasPrefix(r.Error, skippedPrefix) {
+			n++
+		}
+	}
+	return n
+}
+
 // median of a figure over the good runs; 0 when there is none.
 func (s *sideResult) median(of func(runResult) float64) float64 {
 	var v []float64
@@ -173,7 +188,10 @@ func (s *sideResult) median(of func(runResult) float64) float64 {
 	return v[len(v)/2]
 }
 
-func value(r runResult) float64 { return r.Value }
+func value(r runResult) float64      { return r.Value }
+func cpuPer1k(r runResult) float64   { return r.CPU * 1e6 / float64(max(r.Messages, 1)) }
+func peakMiB(r runResult) float64    { return float64(r.PeakRSS) / (1 << 20) }
+func writtenPer(r runResult) float64 { return float64(r.Written) / float64(max(r.Messages, 1)) }
 
 func (r *report) markdown() string {
 	var b strings.Builder
@@ -187,7 +205,8 @@ func (r *report) markdown() string {
 	}
 	fmt.Fprintf(&b, "%d × %s, Linux %s, %s to %s UTC. Load average (1, 5, 15 min) at the start %s, at the end %s: client and server share the machine.\n\n",
 		r.CPUs, r.CPU, r.Kernel, r.Began.Format("15:04"), r.Ended.Format("15:04"), r.LoadBegan, r.LoadEnded)
-	b.WriteString("Ratio: ours / peer. CPU: the server's user and system time per 1,000 messages. Peak memory: the highest resident set during the row of a server that also served the rows above. Written: what the kernel charged to the server as written (write_bytes of /proc/pid/io) during the run and 0.3 s after it, per message; this is an upper bound: where the file system uses large folios a small write followed by a sync is charged as the whole folio, see docs/PERFORMANCE.md, and the log's files, allotted ahead, count where they are made. The bar is the ratio aimed at; ✗ marks a miss.\n")
+	b.WriteString(howToRead)
+	r.bars(&b)
 	for _, g := range r.Groups {
 		fmt.Fprintf(&b, "\n## %s\n\n", g.Name)
 		b.WriteString("| workload | server | durability | median | least–most | ratio | bar | CPU ms/1k | peak MiB | B written/msg | also |\n")
@@ -228,8 +247,11 @@ func (row *rowResult) lines(b *strings.Builder) {
 			why := "not run"
 			if len(s.Runs) > 0 {
 				why, _, _ = strings.Cut(s.Runs[0].Error, "\n")
+				if s.skips() == 0 {
+					why = "failed: " + why
+				}
 			}
-			fmt.Fprintf(b, "| %s | %s | %s | failed: %s | | | | | | | |\n", name, s.Server, s.Durability, cell(why))
+			fmt.Fprintf(b, "| %s | %s | %s | %s | | | | | | | |\n", name, s.Server, s.Durability, cell(why))
 			continue
 		}
 		lo := slices.MinFunc(good, func(a, b runResult) int { return int(a.Value*1000 - b.Value*1000) }).Value
@@ -239,10 +261,7 @@ func (row *rowResult) lines(b *strings.Builder) {
 			q := ours / s.median(value)
 			ratio = fmt.Sprintf("**%.2f**", q)
 			if s.Bar > 0 {
-				bar = fmt.Sprintf("%.1f", s.Bar)
-				if q < s.Bar != row.LessIsBetter {
-					bar += " ✗"
-				}
+				bar = fmt.Sprintf("%.1f", s.Bar) + miss(q < s.Bar != row.LessIsBetter)
 			}
 		}
 		also := s.also()
@@ -251,9 +270,7 @@ func (row *rowResult) lines(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s %s | %s–%s | %s | %s | %s | %s | %s | %s |\n", name, s.Server, s.Durability,
 			short(s.median(value)), row.Unit, short(lo), short(hi), ratio, bar,
-			some(s.median(func(r runResult) float64 { return r.CPU * 1e6 / float64(max(r.Messages, 1)) }), "%.2f"),
-			some(s.median(func(r runResult) float64 { return float64(r.PeakRSS) / (1 << 20) }), "%.0f"),
-			some(s.median(func(r runResult) float64 { return float64(r.Written) / float64(max(r.Messages, 1)) }), "%.0f"), also)
+			some(s.median(cpuPer1k), "%.2f"), some(s.median(peakMiB), "%.0f"), some(s.median(writtenPer), "%.0f"), also)
 	}
 }
 

@@ -25,6 +25,9 @@ const (
 	oursNATS = "stored (write-ahead log, then objects), not awaited: the protocol has no acknowledgement"
 )
 
+// buildWithin bounds the build of a small peer, which has a clock of its own: it is done once.
+const buildWithin = 5 * time.Minute
+
 // robustmq is our server with no configuration, seen at one of its ports.
 func robustmq(port func(harness.Ports) int) server {
 	return server{
@@ -68,7 +71,11 @@ func launch(ctx context.Context, tool string, port int, env []string, dir string
 	if err != nil {
 		return nil, err
 	}
-	p, err := harness.StartProc(harness.Command{Name: tool, Path: path, Args: args, Env: env, Dir: dir})
+	return launchPath(ctx, path, port, env, dir, args...)
+}
+
+func launchPath(ctx context.Context, path string, port int, env []string, dir string, args ...string) (*running, error) {
+	p, err := harness.StartProc(harness.Command{Path: path, Args: args, Env: env, Dir: dir})
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +143,7 @@ func natsServer(name, settings, js string) server {
 // kafkaServer is one Apache Kafka node in KRaft mode with further lines of configuration.
 func kafkaServer(name, settings string, lines ...string) server {
 	return server{
-		name: name, version: "Apache Kafka " + kafkaVersion(), settings: settings,
+		name: name, keep: true, version: "Apache Kafka " + kafkaVersion(), settings: settings,
 		start: func(ctx context.Context, _ *bench, dir string) (*running, error) {
 			port, err := harness.FreePort()
 			if err != nil {
@@ -189,8 +196,8 @@ func kafkaVersion() string {
 	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(jars[0]), "kafka-server-"), ".jar") + ", " + printed("java", "-version")
 }
 
-// mosquitto with persistence.
-func mosquitto() server {
+// mosquitto with persistence, and with further lines of configuration.
+func mosquitto(lines ...string) server {
 	return server{
 		name: "mosquitto", version: printed("mosquitto", "-h"),
 		settings: "persistence true, autosave_interval at its default of 1800 s, allow_anonymous true, max_queued_messages 0 (no bound)",
@@ -200,6 +207,9 @@ func mosquitto() server {
 				return nil, err
 			}
 			conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location %s/\nmax_queued_messages 0\nlog_type error\n", port, dir)
+			for _, l := range lines {
+				conf += l + "\n"
+			}
 			if os.Geteuid() == 0 {
 				conf += "user root\n" // otherwise it becomes a user that may not write to dir
 			}
@@ -210,6 +220,56 @@ func mosquitto() server {
 			return launch(ctx, "mosquitto", port, nil, dir, "-c", file)
 		},
 	}
+}
+
+// mochi is the broker of the module mochi-mqtt, built from the program beside this one.
+func mochi() server {
+	return server{
+		name: "mochi", version: "mochi-mqtt " + moduleVersion("github.com/mochi-mqtt/server/v2"), settings: "its default capabilities, nothing persistent, no authentication",
+		start: func(ctx context.Context, b *bench, dir string) (*running, error) {
+			port, err := harness.FreePort()
+			if err != nil {
+				return nil, err
+			}
+			binary := filepath.Join(b.scratch, "mochi")
+			if fileSize(binary) == 0 {
+				root, err := harness.Root()
+				if err != nil {
+					return nil, err
+				}
+				goTool, err := exec.LookPath("go")
+				if err != nil {
+					return nil, err
+				}
+				build, cancel := context.WithTimeout(context.WithoutCancel(ctx), buildWithin)
+				defer cancel()
+				if _, err := harness.Run(build, harness.Command{Path: goTool, Dir: filepath.Join(root, "test"), Args: []string{"build", "-trimpath", "-o", binary, "./bench/mochi"}}); err != nil {
+					return nil, err
+				}
+			}
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startWithin)
+			defer cancel()
+			return launchPath(ctx, binary, port, nil, dir, harness.Addr(port))
+		},
+	}
+}
+
+// moduleVersion is that of a module in the go.mod of this program.
+func moduleVersion(module string) string {
+	root, err := harness.Root()
+	if err != nil {
+		return "unknown"
+	}
+	text, err := os.ReadFile(filepath.Join(root, "test", "go.mod"))
+	if err != nil {
+		return "unknown"
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == module {
+			return f[1]
+		}
+	}
+	return "unknown"
 }
 
 // rabbitHome is where Debian's package has its scripts, one exec away from the Erlang machine.
@@ -223,7 +283,7 @@ func rabbitmq() server {
 	if otp, err := filepath.Glob("/usr/lib/erlang/releases/*/OTP_VERSION"); err == nil && len(otp) > 0 {
 		version += ", Erlang/OTP " + firstLine(otp[0])
 	}
-	return server{name: "RabbitMQ", version: version, settings: "Debian's package, no plugins, default configuration", start: startRabbit}
+	return server{name: "RabbitMQ", keep: true, version: version, settings: "Debian's package, no plugins, default configuration", start: startRabbit}
 }
 
 func startRabbit(ctx context.Context, _ *bench, dir string) (*running, error) {

@@ -21,7 +21,7 @@ const idleFor = time.Second
 func startRows(b *bench) []row {
 	first := func(name, note string, peer server, port func(harness.Ports) int, size int64, send func(context.Context, *running) error) row {
 		ours := robustmq(port)
-		return row{name: name, unit: "s", less: true, sides: []side{
+		return row{name: name, unit: "s", less: true, limits: map[string]float64{"s": 2, "MiB idle": 150}, sides: []side{
 			{server: ours, durability: "as in the rows above", fresh: true, load: b.firstMessage(ours, fileSize(b.binary), send)},
 			{server: peer, durability: "as in the rows above", fresh: true, load: b.firstMessage(peer, size, send)},
 		}, note: note}

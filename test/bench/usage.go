@@ -12,32 +12,48 @@ import (
 // ticksPerSecond is USER_HZ, which Linux fixes at 100 for what it shows in /proc.
 const ticksPerSecond = 100
 
-// usage is what a process took between two looks.
+// usage is what some processes took between two looks, all together.
 type usage struct {
 	wall    time.Duration
 	cpu     time.Duration // user and system
-	peakRSS int64         // bytes, the highest since the first look
+	peakRSS int64         // bytes, the highest since the first look; of several processes the sum of each one's highest
 	written int64         // bytes handed to the block layer
 }
 
-// startWatch resets the peak of the process's resident memory and reads its counters.
-func startWatch(pid int) (usage, error) {
-	// 5 resets VmHWM, proc(5).
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
-		return usage{}, fmt.Errorf("reset peak memory: %w", err)
+// startWatch resets the peak of the processes' resident memory and reads their counters.
+func startWatch(pids []int) (usage, error) {
+	for _, pid := range pids {
+		// 5 resets VmHWM, proc(5).
+		if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0); err != nil {
+			return usage{}, fmt.Errorf("reset peak memory: %w", err)
+		}
 	}
-	return readUsage(pid)
+	return readUsages(pids)
 }
 
 // since reads the counters again and subtracts.
-func (u usage) since(pid int) (usage, error) {
-	now, err := readUsage(pid)
+func (u usage) since(pids []int) (usage, error) {
+	now, err := readUsages(pids)
 	if err != nil {
 		return usage{}, err
 	}
 	now.cpu -= u.cpu
 	now.written -= u.written
 	return now, nil
+}
+
+func readUsages(pids []int) (usage, error) {
+	var all usage
+	for _, pid := range pids {
+		u, err := readUsage(pid)
+		if err != nil {
+			return usage{}, err
+		}
+		all.cpu += u.cpu
+		all.peakRSS += u.peakRSS
+		all.written += u.written
+	}
+	return all, nil
 }
 
 func readUsage(pid int) (usage, error) {

@@ -1,0 +1,3 @@
+package main
+
+func coldRows(*bench) []row { return nil }

@@ -1,0 +1,3 @@
+package main
+
+func fourRows(*bench) []row { return nil }
