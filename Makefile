@@ -57,7 +57,7 @@ bench: ## Go benchmarks of the product (BENCH=Append PKG=./wal/... narrow)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
 bench-peers: ## the same load on RobustMQ and on its peers, with real clients (BENCHARGS=-quick)
-	@test/tools/install.sh nats nats-server kafka mosquitto rabbitmq
+	@test/tools/install.sh nats nats-server kafka mosquitto rabbitmq perftest minio etcd
 	cd test && go run ./bench $(BENCHARGS)
 
 bench-storage: ## restart, cold reads, a million shards and many topics, without protocols

@@ -10,29 +10,45 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
+// Notes that several rows share.
+const (
+	amqpGo     = "amqp091-go, persistent messages, one publisher with confirms, 500 outstanding"
+	amqpFrugal = "our own frugal driver, the same for both servers: frames encoded once and written as many at a time as may be outstanding (500), confirms and deliveries parsed in large reads, every delivery acknowledged by a frame of its own; persistent messages"
+	amqpTool   = "RabbitMQ PerfTest for a fixed time: persistent messages, 500 unconfirmed, prefetch 500, every delivery acknowledged; the rate is that of messages received"
+	worked     = ", one consumer with manual acks, prefetch 500; the rate is that of messages published, confirmed, delivered and acknowledged. A classic queue syncs in the background; a quorum queue of one member syncs its log before it confirms."
+)
+
 func amqpRows(b *bench) []row {
 	ours, rabbit := robustmq(amqpPort), rabbitmq()
-	note := "amqp091-go, persistent messages, one publisher with confirms, 500 outstanding"
-	classic := b.amqpWork(128, 40_000, nil)
-	quorum := b.amqpWork(128, 20_000, amqp.Table{"x-queue-type": "quorum"})
+	const background = "confirmed when written to the queue's index or store; synced with others, at most 200 ms apart"
+	quorum := amqp.Table{"x-queue-type": "quorum"}
+	type load = func(context.Context, *running) (figure, error)
+	sides := func(bar float64, classic load, quorum load) []side {
+		s := []side{{server: ours, durability: synced, load: classic}, {server: rabbit, label: "RabbitMQ, classic queue", durability: background, bar: bar, load: classic}}
+		if quorum != nil {
+			s = append(s, side{server: rabbit, label: "RabbitMQ, quorum queue", durability: synced, bar: bar, load: quorum})
+		}
+		return s
+	}
 	return []row{
-		{name: "confirms + consume with acks 128 B, 1 queue", unit: "msg/s",
-			note: note + ", one consumer with manual acks, prefetch 500; the rate is that of messages published, confirmed, delivered and acknowledged. A classic queue syncs in the background; a quorum queue of one member syncs its log before it confirms.",
-			sides: []side{
-				{server: ours, durability: synced, load: classic},
-				{server: rabbit, label: "RabbitMQ, classic queue", durability: "confirmed when written to the queue's index or store; synced with others, at most 200 ms apart", bar: 4, load: classic},
-				{server: rabbit, label: "RabbitMQ, quorum queue", durability: synced, bar: 4, load: quorum},
-			}},
-		{name: "confirms 128 B, 1 queue", unit: "msg/s", note: note + ", nobody consumes.",
-			sides: []side{
-				{server: ours, durability: synced, load: b.amqpPublish(128, 40_000, 500)},
-				{server: rabbit, label: "RabbitMQ, classic queue", durability: "as above", bar: 4, load: b.amqpPublish(128, 40_000, 500)},
-			}},
-		{name: "fan-out to 20 durable queues, 1 KiB, messages published", unit: "msg/s", note: note + ", a fanout exchange with 20 queues, nobody consumes. B written/msg tells how often a message is written.",
-			sides: []side{
-				{server: ours, durability: synced, load: b.amqpFanOut(1024, 20, 5_000)},
-				{server: rabbit, label: "RabbitMQ, classic queue", durability: "as above", bar: 10, load: b.amqpFanOut(1024, 20, 5_000)},
-			}},
+		{name: "confirms + consume with acks 128 B, 1 queue, amqp091-go", unit: "msg/s", note: amqpGo + worked,
+			sides: sides(4, b.amqpWork(128, 40_000, nil), b.amqpWork(128, 40_000, quorum))},
+		{name: "confirms + consume with acks 128 B, 1 queue, frugal driver", unit: "msg/s", note: amqpFrugal + worked,
+			sides: sides(4, b.wireWork(128, 100_000, 1, nil), b.wireWork(128, 100_000, 1, quorum))},
+		{name: "confirms + consume with acks 128 B, 1 queue, PerfTest", unit: "msg/s", note: amqpTool + "; one producer, one consumer.",
+			sides: sides(4, b.perfTest(128, 1, false), b.perfTest(128, 1, true))},
+		{name: "confirms + consume with acks 128 B, 10 queues, frugal driver", unit: "msg/s", note: amqpFrugal + "; a publisher and a consumer for each queue, each with connections of its own; else as with 1 queue.",
+			sides: sides(4, b.wireWork(128, 100_000, 10, nil), b.wireWork(128, 100_000, 10, quorum))},
+		{name: "confirms + consume with acks 128 B, 10 queues, PerfTest", unit: "msg/s", note: amqpTool + "; ten producers, ten consumers.",
+			sides: sides(4, b.perfTest(128, 10, false), b.perfTest(128, 10, true))},
+		{name: "confirms 128 B, 1 queue, amqp091-go", unit: "msg/s", note: amqpGo + ", nobody consumes.",
+			sides: sides(4, b.amqpPublish(128, 40_000, 500), nil)},
+		{name: "confirms 128 B, 1 queue, frugal driver", unit: "msg/s", note: amqpFrugal + ", nobody consumes.",
+			sides: sides(4, b.wirePublishAMQP(128, 100_000, 500), nil)},
+		{name: "fan-out to 20 durable queues, 1 KiB, messages published, amqp091-go", unit: "msg/s", note: amqpGo + ", a fanout exchange with 20 queues, nobody consumes. B written/msg tells how often a message is written.",
+			sides: sides(10, b.amqpFanOut(1024, 20, 5_000, confirmedBy), nil)},
+		{name: "fan-out to 20 durable queues, 1 KiB, messages published, frugal driver", unit: "msg/s", note: amqpFrugal + ", a fanout exchange with 20 queues, nobody consumes.",
+			sides: sides(10, b.amqpFanOut(1024, 20, 5_000, wireConfirmed), nil)},
 	}
 }
 
@@ -166,7 +182,22 @@ func acknowledge(ctx context.Context, deliveries <-chan amqp.Delivery, n int) er
 	return nil
 }
 
-func (b *bench) amqpFanOut(size, queues, n int) func(context.Context, *running) (figure, error) {
+// confirmedBy is confirmed with the arguments that amqpFanOut gives.
+func confirmedBy(ctx context.Context, _ *running, ch *amqp.Channel, exchange string, size, n int) error {
+	return confirmed(ctx, ch, exchange, "", size, n, 500)
+}
+
+func wireConfirmed(ctx context.Context, r *running, _ *amqp.Channel, exchange string, size, n int) error {
+	c, err := dialAMQPWire(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.publish(exchange, "", size, n, 500)
+}
+
+// amqpFanOut publishes to an exchange with some queues, by the driver given.
+func (b *bench) amqpFanOut(size, queues, n int, publish func(ctx context.Context, r *running, ch *amqp.Channel, exchange string, size, n int) error) func(context.Context, *running) (figure, error) {
 	n = b.n(n)
 	return func(ctx context.Context, r *running) (figure, error) {
 		c, ch, err := amqpChannel(r)
@@ -188,7 +219,7 @@ func (b *bench) amqpFanOut(size, queues, n int) func(context.Context, *running) 
 			}
 		}
 		began := time.Now()
-		if err := confirmed(ctx, ch, exchange, "", size, n, 500); err != nil {
+		if err := publish(ctx, r, ch, exchange, size, n); err != nil {
 			return figure{}, err
 		}
 		took := time.Since(began)

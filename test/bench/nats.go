@@ -33,19 +33,24 @@ func natsRows(b *bench) []row {
 		both("publish + subscribe 1:1, 128 B", 0.6, b.natsPubSub(128, 1_000_000, 1)),
 		both("publish + subscribe 1:1, 1 KiB", 0.6, b.natsPubSub(1024, 200_000, 1)),
 		both("fan-out 1:10, 128 B, deliveries", 0.6, b.natsPubSub(128, 100_000, 10)),
+		both("fan-out 1:100, 128 B, deliveries", 0.6, b.natsPubSub(128, 20_000, 100)),
 		both("request/reply 16 B, 8 requesters", 0.6, b.natsService(16, 40_000, 8)),
 	}
-	js := b.natsJetStream(128, 100_000)
-	rows = append(rows, row{
-		name: "persistent publish 128 B, 500 outstanding", unit: "msg/s",
-		note: "one frame and one acknowledgement per message on both sides, one publisher, 500 outstanding: JetStream by `nats bench js pub async --batch 500` (file storage, 1 replica); RobustMQ by AMQP publisher confirms (amqp091-go), the protocol of ours whose acknowledgement is per message as JetStream's is. NATS's own core publish has no acknowledgement to wait for, and a Kafka producer would batch on the client.",
-		sides: []side{
-			{server: robustmq(amqpPort).named("RobustMQ over AMQP"), durability: synced, load: b.amqpPublish(128, 100_000, 500)},
-			{server: natsServer("JetStream", "file storage, sync_interval at its default of 2 m", "max_file_store: 8G"), durability: notSync, bar: 2, load: js},
-			{server: natsServer("JetStream, sync always", "file storage, sync_interval: always", "max_file_store: 8G, sync_interval: always"), durability: "fsync before the acknowledgement", bar: 50, load: b.natsJetStream(128, 15_000)},
-		},
-	})
-	return rows
+	js, jsSynced := b.natsJetStream(128, 100_000), b.natsJetStream(128, 15_000)
+	persistent := func(name, driver string, load func(context.Context, *running) (figure, error)) row {
+		return row{
+			name: name, unit: "msg/s",
+			note: "one frame and one acknowledgement per message on both sides, one publisher, 500 outstanding: JetStream by `nats bench js pub async --batch 500` (file storage, 1 replica); RobustMQ by AMQP publisher confirms (" + driver + "), the protocol of ours whose acknowledgement is per message as JetStream's is. NATS's own core publish has no acknowledgement to wait for, and a Kafka producer would batch on the client.",
+			sides: []side{
+				{server: robustmq(amqpPort).named("RobustMQ over AMQP"), durability: synced, load: load},
+				{server: natsServer("JetStream", "file storage, sync_interval at its default of 2 m", "max_file_store: 8G"), durability: notSync, bar: 2, load: js},
+				{server: natsServer("JetStream, sync always", "file storage, sync_interval: always", "max_file_store: 8G, sync_interval: always"), durability: "fsync before the acknowledgement", bar: 50, load: jsSynced},
+			},
+		}
+	}
+	return append(rows,
+		persistent("persistent publish 128 B, 500 outstanding, frugal driver", "our own frugal driver, which writes what may be outstanding in one write as `nats bench js` does", b.wirePublishAMQP(128, 200_000, 500)),
+		persistent("persistent publish 128 B, 500 outstanding, amqp091-go", "amqp091-go: one system call per message", b.amqpPublish(128, 100_000, 500)))
 }
 
 // named is the server under another name: a process of its own.

@@ -68,7 +68,7 @@ func dialAMQPWire(ctx context.Context, r *running) (*amqpWire, error) {
 		_ = nc.SetDeadline(deadline)
 	}
 	c := &amqpWire{Conn: nc, buf: make([]byte, 256<<10)}
-	tune := string(binary.BigEndian.AppendUint32([]byte{0, 0}, amqpFrameMax)) + "\x00\x00" // any number of channels, no heartbeats
+	tune := string(binary.BigEndian.AppendUint32([]byte{0, 100}, amqpFrameMax)) + "\x00\x00" // no heartbeats
 	steps := []struct {
 		send string
 		want uint32
@@ -95,7 +95,7 @@ func (c *amqpWire) ask(send string, want uint32) error {
 		err := c.receive(func(method uint32, _ []byte) error {
 			answered = answered || method == want
 			return nil
-		}, nil)
+		})
 		if err != nil {
 			return err
 		}
@@ -103,9 +103,9 @@ func (c *amqpWire) ask(send string, want uint32) error {
 	return nil
 }
 
-// receive reads once and hands over what is whole then, at least one frame: methods with their
-// arguments, and the sizes of bodies.
-func (c *amqpWire) receive(method func(method uint32, args []byte) error, body func(size int)) error {
+// receive reads once, hands over the methods that are whole then, with their arguments, and passes
+// over headers and bodies; at least one frame.
+func (c *amqpWire) receive(method func(method uint32, args []byte) error) error {
 	for n := 0; n == 0; {
 		if c.start > 0 {
 			c.end = copy(c.buf, c.buf[c.start:c.end])
@@ -133,24 +133,17 @@ func (c *amqpWire) receive(method func(method uint32, args []byte) error, body f
 			}
 			c.start += size + 8
 			n++
-			if err := c.frame(head[0], head[7:size+7], method, body); err != nil {
+			if head[0] != 1 || size < 4 {
+				continue
+			}
+			m := binary.BigEndian.Uint32(head[7:])
+			if m == amqpClose || m == amqpChanClose {
+				return fmt.Errorf("closed by the server: %q", head[11:size+7])
+			}
+			if err := method(m, head[11:size+7]); err != nil {
 				return err
 			}
 		}
-	}
-	return nil
-}
-
-func (c *amqpWire) frame(kind byte, payload []byte, method func(uint32, []byte) error, body func(int)) error {
-	switch {
-	case kind == 3 && body != nil:
-		body(len(payload))
-	case kind == 1 && len(payload) >= 4:
-		m := binary.BigEndian.Uint32(payload)
-		if m == amqpClose || m == amqpChanClose {
-			return fmt.Errorf("closed by the server: %q", payload[4:])
-		}
-		return method(m, payload[4:])
 	}
 	return nil
 }
@@ -211,7 +204,7 @@ func (c *amqpWire) publish(exchange, key string, size, n, window int) error {
 				return k.take(int(binary.BigEndian.Uint64(args)), args[8]&1 != 0)
 			}
 			return nil
-		}, nil)
+		})
 		if err != nil {
 			return fmt.Errorf("publish: %d of %d confirmed: %w", k.n, n, err)
 		}
@@ -246,7 +239,7 @@ func (c *amqpWire) acknowledge(n int) error {
 				got++
 			}
 			return nil
-		}, nil)
+		})
 		if err == nil && len(out) > 0 {
 			_, err = c.Write(out)
 		}

@@ -6,7 +6,7 @@
 #   install.sh minio nats ...  just these
 #   install.sh --list          the names
 #
-# Everything lands in ${ROBUSTMQ_TOOLS:-<repo>/.tools} (bin/, kafka/, node/, npm/, venv/), except Debian's
+# Everything lands in ${ROBUSTMQ_TOOLS:-<repo>/.tools} (bin/, kafka/, perftest/, node/, npm/, venv/), except Debian's
 # packages. A tool already present at its pinned version costs nothing. Safe to run concurrently:
 # each tool has its own lock. Anything that cannot be had is an error that says which and why.
 set -euo pipefail
@@ -19,7 +19,7 @@ source "$here/versions.env"
 
 # Two lanes: what is compiled here, one after the other, and what is only fetched, beside it.
 build_tools=(nats golangci-lint etcd minio versitygw gofumpt benchstat nats-server)
-fetch_tools=(debian mqttjs nodeclients python kafka celery mosquitto rabbitmq)
+fetch_tools=(debian mqttjs nodeclients python kafka celery mosquitto rabbitmq perftest)
 test_set=(nats golangci-lint etcd minio versitygw debian mqttjs nodeclients python kafka)
 
 mkdir -p "$tools/bin" "$tools/stamp" "$tools/lock" "$tools/log"
@@ -52,6 +52,7 @@ version_of() {
     python) echo "pika-$PIKA_VERSION-paho-$PAHO_MQTT_VERSION-ck-$CONFLUENT_KAFKA_VERSION-nats-$NATS_PY_VERSION" ;;
     celery) echo "$CELERY_VERSION" ;;
     kafka) echo "$KAFKA_VERSION-$SLF4J_VERSION" ;;
+    perftest) echo "$PERFTEST_VERSION" ;;
     *) die "no tool is called '$1'; try: $0 --list" ;;
   esac
 }
@@ -67,6 +68,7 @@ present() {
     python) "$tools/venv/bin/python3" -c 'import pika, paho.mqtt, confluent_kafka, nats' ;;
     celery) "$tools/venv/bin/python3" -c 'import celery' ;;
     kafka) cmp -s "$here/kafka/run.sh" "$tools/bin/kafka-server-start.sh" && compgen -G "$tools/kafka/libs/kafka-tools-*.jar" ;;
+    perftest) cmp -s "$here/perftest/run.sh" "$tools/bin/perf-test.sh" && compgen -G "$tools/perftest/libs/perf-test-*.jar" ;;
     *) test -x "$tools/bin/$1" ;;
   esac >/dev/null 2>&1
 }
@@ -156,6 +158,12 @@ install_kafka() {
     consumer-perf-test get-offsets delete-records broker-api-versions storage server-start; do
     install -m 755 "$here/kafka/run.sh" "$tools/bin/kafka-$name.sh"
   done
+}
+
+install_perftest() {
+  mkdir -p "$tools/perftest"
+  maven perftest "$here/perftest/pom.xml" "$tools/perftest/libs" "-Dperftest.version=$PERFTEST_VERSION"
+  install -m 755 "$here/perftest/run.sh" "$tools/bin/perf-test.sh"
 }
 
 # ensure NAME: install unless the stamp says that this version is there.
