@@ -69,7 +69,7 @@ func firstNATS(ctx context.Context, r *running) error {
 }
 
 func firstKafka(ctx context.Context, r *running) error {
-	if err := kafkaTopic(ctx, r, "first"); err != nil {
+	if err := kafkaTopic(ctx, r, "first", 1); err != nil {
 		return err
 	}
 	c, err := kgo.NewClient(kgo.SeedBrokers(harness.Addr(r.port)))
