@@ -252,7 +252,11 @@ func (b *bench) kafkaProduce(j produceJob) func(context.Context, *running) (figu
 }
 
 func (b *bench) kafkaConsume(topic string, n int) func(context.Context, *running) (figure, error) {
-	n = b.n(n)
+	return b.kafkaConsumeN(topic, b.n(n))
+}
+
+// kafkaConsumeN consumes n messages, not scaled.
+func (b *bench) kafkaConsumeN(topic string, n int) func(context.Context, *running) (figure, error) {
 	return func(ctx context.Context, r *running) (figure, error) {
 		out, err := kafkaTool(ctx, r, "kafka-consumer-perf-test.sh", "--topic", topic, "--num-records", strconv.Itoa(n),
 			"--group", b.name("group"), "--timeout", "20000", "--hide-header")
