@@ -35,10 +35,10 @@ type groupResult struct {
 }
 
 type rowResult struct {
-	Name         string       `json:"name"`
-	Note         string       `json:"note,omitempty"`
-	Unit         string       `json:"unit"`
-	LessIsBetter bool         `json:"less_is_better,omitempty"`
+	Name         string `json:"name"`
+	Note         string `json:"note,omitempty"`
+	Unit         string `json:"unit"`
+	LessIsBetter bool   `json:"less_is_better,omitempty"`
 	// Limits are bounds on our own figures.
 	Limits map[string]float64 `json:"limits,omitempty"`
 	Sides  []sideResult       `json:"sides"`

@@ -16,10 +16,10 @@ import (
 
 // row is one workload.
 type row struct {
-	name  string
-	note  string // what has to be known to read the figures
-	unit  string // of the value
-	less  bool   // the smaller value is the better one
+	name string
+	note string // what has to be known to read the figures
+	unit string // of the value
+	less bool   // the smaller value is the better one
 	// limits are bounds on our own figures, whatever the peers show: on the value under its unit, on
 	// further figures under their name.
 	limits map[string]float64
