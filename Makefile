@@ -9,10 +9,10 @@ export ROBUSTMQ_TOOLS := $(TOOLS)
 LINT = $(TOOLS)/bin/golangci-lint run --config $(CURDIR)/.golangci.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit race vet lint fuzz crash e2e demo bench bench-peers bench-storage bench-scale conform tools up down fmt generate clean
+.PHONY: help build run test unit race vet lint fuzz crash e2e demo bench bench-peers bench-storage bench-scale bench-scale-curves conform tools up down fmt generate clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build bin/robustmq, static
 	CGO_ENABLED=0 go build -trimpath -o bin/robustmq ./cmd/robustmq
@@ -65,6 +65,9 @@ bench-storage: ## restart, cold reads, a million shards and many topics, without
 
 bench-scale: ## 10,000 MQTT sessions, 1,000 Kafka groups, 10,000 NATS subscriptions, 1,000 AMQP queues at once
 	cd test && go run ./bench/scale
+
+bench-scale-curves: ## how cost grows with shards, subscriptions, consumers, segments: figures and docs/charts
+	cd test && go run ./bench/curves $(BENCHARGS)
 
 conform: ## outside client libraries' own test suites against this broker
 	cd test && go run ./conform
