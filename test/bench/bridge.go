@@ -115,8 +115,10 @@ func (br *bridge) acknowledge(ctx context.Context, under <-chan copied) {
 		}
 		select {
 		case <-m.nats.Ok():
-		case <-m.nats.Err():
-			return
+		case err := <-m.nats.Err():
+			if err != nil {
+				return
+			}
 		case <-ctx.Done():
 			return
 		}

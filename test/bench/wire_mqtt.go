@@ -21,9 +21,6 @@ const (
 	mqttPingResp = 13
 )
 
-// mqttReadBuffer of the frugal driver, per connection that receives.
-const mqttReadBuffer = 64 << 10
-
 // mqttSources is over how many loopback addresses connections are spread, so that no pair of
 // addresses runs out of ports.
 const mqttSources = 16
