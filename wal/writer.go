@@ -185,7 +185,7 @@ func (wr *writer) group(items []item) (int, error) {
 	}
 	took := w.opt.Now().Sub(t)
 	wr.off, wr.fresh, wr.marked, wr.unsynced = end, false, false, false
-	wr.finish(items[:n], off, start, padded, took)
+	wr.finish(items[:n], size, off, start, padded, took)
 	return n, nil
 }
 
@@ -210,13 +210,15 @@ func (wr *writer) encode(items []item, start, size, padded int64) []byte {
 }
 
 // finish makes a synced group known: first readable, then told, then the cut.
-func (wr *writer) finish(items []item, off, start, padded int64, took time.Duration) {
+// size is that of its entries, which are live from now on and queued no more.
+func (wr *writer) finish(items []item, size, off, start, padded int64, took time.Duration) {
 	w := wr.w
 	no, end := wr.file.no, wr.off
 	w.mu.Lock()
 	wr.file.end = end
 	w.synced = Pos{no, end}
 	w.live += end - off
+	w.queued -= size
 	w.stats.group(len(items), end-start, padded-end, took)
 	w.mu.Unlock()
 
@@ -229,7 +231,6 @@ func (wr *writer) finish(items []item, off, start, padded int64, took time.Durat
 	}
 	w.mu.Lock()
 	w.pos = Pos{no, end}
-	w.queued -= p - off - groupHeaderLen
 	w.inflight -= len(items)
 	w.stats.DataBytes += bytes
 	w.mu.Unlock()
