@@ -166,6 +166,11 @@ func (ch *channel) publish(p *publish) error {
 		ch.relay(p, target.subject, &r)
 		return nil
 	}
+	if target.subject != "" { // before a return: who may not publish is not told what is bound
+		if err := c.may(shard.OpPublish, gateway.ResourceSubject, target.subject, "exchange '"+exchange+"' with routing key '"+key+"'"); err != nil {
+			return err
+		}
+	}
 	if p.method.Mandatory && !target.bound {
 		ch.giveBack(p)
 	}
@@ -225,9 +230,6 @@ func (ch *channel) sendConfirms() {
 func (c *conn) store(ch *channel, p *publish, target target, r shard.Record) error {
 	if size := r.Size(); size > c.s.env.Limits.MaxMessageBytes {
 		return refuse(codeContentTooLarge, "message size %d is larger than configured max size %d", size, c.s.env.Limits.MaxMessageBytes)
-	}
-	if err := c.may(shard.OpPublish, gateway.ResourceSubject, target.subject, "exchange '"+p.method.Exchange+"' with routing key '"+p.method.RoutingKey+"'"); err != nil {
-		return err
 	}
 	t, err := c.s.env.Broker.Topics.Resolve(c.ctx, target.subject, true)
 	for wait := 50 * time.Millisecond; err != nil && retriable(err); wait = min(2*wait, time.Second) {
