@@ -243,18 +243,23 @@ func (c *conn) store(ch *channel, p *publish, target target, r shard.Record) err
 	if err != nil {
 		return err
 	}
-	r.Headers = c.vh.address(r.Headers, t, target)
-	if t.Name != target.subject {
-		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderSubject, Value: []byte(target.subject)})
-	}
-	if t.CapturesMany() {
-		r.Key = []byte(target.subject)
-	}
+	c.vh.place(&r, t, target)
 	if ch.tx != nil {
 		ch.txRefs++
 	}
 	c.batches.add(c, t, t.ShardOf(r.Key, target.subject), &r, ref{ch, p.seq, ch.tx})
 	return nil
+}
+
+// place gives a record what its topic needs to tell its subject and address.
+func (vh *vhost) place(r *shard.Record, t *shard.Topic, to target) {
+	r.Headers = vh.address(r.Headers, t, to)
+	if t.Name != to.subject {
+		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderSubject, Value: []byte(to.subject)})
+	}
+	if t.CapturesMany() {
+		r.Key = []byte(to.subject)
+	}
 }
 
 // address adds the exchange and routing key where they do not follow from the

@@ -43,7 +43,9 @@ func tool(t *testing.T, got chan<- refusal, client, name, stdin, path string, ar
 func mosquittoRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 	for client, version := range map[string]string{"mosquitto 3.1.1": "311", "mosquitto 5": "5"} {
 		at := []string{"-h", "127.0.0.1", "-p", strconv.Itoa(b.Ports.MQTT), "-V", version, "-u", limitedUser, "-q", "1", "-P"}
-		with := func(password string, args ...string) []string { return append(append(at[:len(at):len(at)], password), args...) }
+		with := func(password string, args ...string) []string {
+			return append(append(at[:len(at):len(at)], password), args...)
+		}
 		tool(t, got, client, "wrong password", "", "mosquitto_pub", with("wrong", "-t", "x", "-m", "x")...)
 		tool(t, got, client, "publish", "", "mosquitto_pub", with(limitedPassword, "-t", "closed/x", "-m", "x")...)
 		tool(t, got, client, "subscribe", "", "mosquitto_sub", with(limitedPassword, "-t", "closed/#")...)
