@@ -49,7 +49,7 @@ func TestKill9(t *testing.T) {
 	}
 	started := time.Now()
 	c := catalogtest.Open(t, catalog.Config{Embedded: dir, LeaseTTL: 60 * time.Second})
-	ctx, cancel := context.WithTimeout(background, 5*time.Second)
+	ctx, cancel := context.WithTimeout(background, 30*time.Second)
 	defer cancel()
 	s, err := c.Join(ctx, catalog.Gateway{ID: "node", WALID: "w"}, true)
 	if err != nil {

@@ -148,7 +148,7 @@ func TestLeaseExpiry(t *testing.T) {
 	}
 	select {
 	case <-s.Lost():
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("lost is not closed")
 	}
 	if err := s.CommitSegment(ctx, segmentOf(1, 20, 29)); !errors.Is(err, ErrFenced) {

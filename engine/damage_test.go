@@ -369,7 +369,7 @@ func TestGroupPassesDamage(t *testing.T) {
 			if v != exp {
 				t.Fatalf("got %q, want %q", v, exp)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("%q does not come", exp)
 		}
 	}

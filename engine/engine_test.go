@@ -86,7 +86,7 @@ func (r *rig) append(id shard.ID, values ...string) int64 {
 	for i, v := range values {
 		recs[i] = shard.Record{Timestamp: int64(1000 + i), Value: []byte(v)}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	res, err := shard.AppendWait(ctx, r.Engine, id, shard.BatchOf(recs...), shard.AppendOptions{})
 	if err != nil {

@@ -27,7 +27,7 @@ func quiet() Options {
 
 // try appends one record and gives the outcome.
 func (r *rig) try(id shard.ID, value string) (int64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	b := shard.BatchOf(shard.Record{Timestamp: 1, Value: []byte(value)})
 	res, err := shard.AppendWait(ctx, r.Engine, id, b, shard.AppendOptions{})
@@ -169,7 +169,7 @@ func TestEtcdStalled(t *testing.T) {
 	wantKind(t, err, shard.KindUnavailable)
 	select {
 	case <-r.Lost():
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("not told that the session is lost")
 	}
 	if r.Health() == nil {
@@ -329,7 +329,7 @@ func TestDiskFull(t *testing.T) {
 	if err := r.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		if _, err = r.try(id, "again"); err == nil || time.Now().After(end) {
 			break
 		}
@@ -364,7 +364,7 @@ func TestSyncFails(t *testing.T) {
 	}
 	select {
 	case <-r.Lost():
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("not told")
 	}
 	if r.Health() == nil {
@@ -397,7 +397,7 @@ func TestWaitingAppendsAreAnswered(t *testing.T) {
 		select {
 		case err := <-answers:
 			wantKind(t, err, k)
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("no answer")
 		}
 	}

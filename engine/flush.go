@@ -40,7 +40,11 @@ type flusher struct {
 	busy    sync.Mutex // guards what follows
 	trimmed wal.Pos
 	doubt   *doubt
+	spare   []byte // memory of an object that was stored, for the next one
 }
+
+// maxSpare bounds the memory that is kept between flushes.
+const maxSpare = 32 << 20
 
 // note counts an entry that the WAL has.
 func (f *flusher) note(s *shardLog, pos wal.Pos, size int64, object bool) {
@@ -296,7 +300,8 @@ func (s *shardLog) unflushed(cut wal.Pos) []sizedPiece {
 // one would be too large for the store or the catalog.
 func (f *flusher) segment(ctx context.Context, runs []flushRun, size int64) error {
 	e := f.e
-	b := tier.NewBuilder(int(size))
+	b := tier.NewBuilderIn(f.spare, int(size+size/16))
+	f.spare = nil
 	err := f.fill(ctx, b, runs)
 	var seg catalog.Segment
 	var object []byte
@@ -377,6 +382,9 @@ func (f *flusher) putCommit(ctx context.Context, seg catalog.Segment, object []b
 	defer cancel()
 	if err := f.e.put(pctx, seg.Key, object); err != nil {
 		return err
+	}
+	if cap(object) <= maxSpare { // the store is done with it: it has answered
+		f.spare = object
 	}
 	return f.commit(pctx, doubt{seg, runs})
 }

@@ -145,7 +145,7 @@ func TestWindowUnderLoad(t *testing.T) {
 				}) {
 					select {
 					case <-wake:
-					case <-time.After(5 * time.Second):
+					case <-time.After(30 * time.Second):
 						t.Error("never woken")
 						return
 					}

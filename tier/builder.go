@@ -20,10 +20,15 @@ type Builder struct {
 }
 
 // NewBuilder returns a Builder with room for sizeHint bytes.
-func NewBuilder(sizeHint int) *Builder {
-	b := &Builder{buf: make([]byte, 0, max(sizeHint, 0)+v1MinObject)}
-	b.buf = v1AppendHeader(b.buf)
-	return b
+func NewBuilder(sizeHint int) *Builder { return NewBuilderIn(nil, sizeHint) }
+
+// NewBuilderIn is NewBuilder in the memory of buf, as far as that goes: of an
+// object that is of no more use.
+func NewBuilderIn(buf []byte, sizeHint int) *Builder {
+	if need := max(sizeHint, 0) + v1MinObject; cap(buf) < need {
+		buf = make([]byte, 0, need)
+	}
+	return &Builder{buf: v1AppendHeader(buf[:0])}
 }
 
 // Add appends one batch of a shard, whose bytes it copies. The batch must be

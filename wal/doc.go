@@ -110,8 +110,8 @@
 //
 // A group is written only after the one before it was synced. So a group header
 // or a sync mark at some offset is a witness that all before it was synced: a
-// fault there is damage. The writer leaves a sync mark when its queue runs
-// empty, not synced itself (Close does sync it), and the next group overwrites
+// fault there is damage. The writer leaves a sync mark when its queue has
+// been empty for 2 ms, not synced itself (Close does sync it), and the next group overwrites
 // it. The header of a file is witness for the files before it, up to the offset
 // it names. A fault in the last group with no witness after it is a torn write.
 //
@@ -135,7 +135,9 @@
 //     fsync of a directory, its names do.
 //  2. Rename is atomic.
 //  3. What was not synced may be there in any subset of its sectors. A write
-//     changes no byte outside its range.
+//     changes no byte outside its range, and a byte that it repeats stays what it
+//     was: the page in which the log ends is written again with each group, as
+//     the page cache does too.
 //  4. An error of fdatasync is reported once to somebody: after it nothing is
 //     known, and no later success means anything.
 package wal

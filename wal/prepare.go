@@ -80,7 +80,7 @@ func (w *WAL) prepare(no uint64, old *logFile, zero bool) (*logFile, error) {
 		f.f, f.size = old.f, old.size
 		err = w.fs.Rename(old.name, f.name)
 	} else {
-		f.f, err = w.fs.Open(f.name, vfs.ReadWrite|vfs.Create)
+		f.f, err = w.fs.Open(f.name, vfs.ReadWrite|vfs.Create|vfs.Direct)
 	}
 	if err == nil {
 		err = w.extend(f, zero)
@@ -107,7 +107,7 @@ func (w *WAL) extend(f *logFile, zero bool) error {
 		return err
 	}
 	if zero {
-		chunk := make([]byte, min(zeroChunk, w.opt.FileBytes))
+		chunk := vfs.Aligned(min(zeroChunk, w.opt.FileBytes))
 		for off := f.size; off < w.opt.FileBytes; {
 			n := min(int64(len(chunk)), w.opt.FileBytes-off)
 			if err := writeFull(f, chunk[:n], off); err != nil {

@@ -184,7 +184,7 @@ func repairHeaders(files []*scanned) error {
 func (w *WAL) openOld(nos []uint64) (out []*logFile, err error) {
 	for _, no := range nos {
 		f := &logFile{no: no, name: fileName(w.opt.Dir, no)}
-		if f.f, err = w.fs.Open(f.name, vfs.ReadWrite); err == nil {
+		if f.f, err = w.fs.Open(f.name, vfs.ReadWrite|vfs.Direct); err == nil {
 			out = append(out, f)
 			f.size, err = f.f.Size()
 		}

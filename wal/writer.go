@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/robustmq/robustmq-go/internal/vfs"
 )
 
 // writer is the state of the goroutine that writes and syncs. While it syncs
@@ -17,13 +19,23 @@ type writer struct {
 	fresh  bool  // the header of file is yet to be written
 	marked bool  // a sync mark stands at off, or is not needed
 	buf    []byte
-	prev   Pos // end of the log as it was replayed
+	head   []byte // what stands between the page border before off, and off
+	prev   Pos    // end of the log as it was replayed
 
 	unsynced bool // the sync mark has not been synced
+
+	idle  *time.Timer // wakes the writer when the queue has been empty for markAfter
+	quiet bool        // it has; guarded by w.mu
 }
+
+// markAfter is how long the queue is empty before a sync mark is written: one
+// that is about to be overwritten is of no use.
+const markAfter = 2 * time.Millisecond
 
 func (wr *writer) run() {
 	defer close(wr.w.wdone)
+	wr.idle = time.AfterFunc(markAfter, wr.beQuiet)
+	defer wr.idle.Stop()
 	for {
 		batch := wr.take()
 		if batch == nil {
@@ -43,8 +55,16 @@ func (wr *writer) run() {
 	}
 }
 
+// beQuiet tells the writer that nothing came for a while.
+func (wr *writer) beQuiet() {
+	wr.w.mu.Lock()
+	defer wr.w.mu.Unlock()
+	wr.quiet = len(wr.w.queue) == 0
+	wr.w.work.Broadcast()
+}
+
 // take waits for entries and returns all there are; nil when it is time to end.
-// Before it sleeps it leaves a sync mark, which is not synced itself: after a
+// When none came for a while it leaves a sync mark, which is not synced itself: after a
 // mere kill the next start can tell the last group from a torn one.
 func (wr *writer) take() []item {
 	w := wr.w
@@ -52,7 +72,7 @@ func (wr *writer) take() []item {
 	defer w.mu.Unlock()
 	for w.err == nil && len(w.queue) == 0 {
 		closing := w.state == stateClosing
-		if !wr.marked || closing && wr.unsynced {
+		if !wr.marked && (closing || wr.quiet) || closing && wr.unsynced {
 			w.mu.Unlock()
 			err := wr.mark(closing)
 			w.mu.Lock()
@@ -64,8 +84,13 @@ func (wr *writer) take() []item {
 		if closing {
 			return nil
 		}
+		if !wr.marked {
+			wr.idle.Reset(markAfter)
+		}
 		w.work.Wait()
 	}
+	wr.idle.Stop()
+	wr.quiet = false
 	if w.err != nil {
 		return nil
 	}
@@ -98,9 +123,9 @@ func (wr *writer) giveBack(batch []item) {
 // mark writes the sync mark and, at Close, syncs it.
 func (wr *writer) mark(closing bool) error {
 	if !wr.marked {
-		b := wr.scratch(syncMarkLen)
-		encodeSyncMark(b, wr.file.tag, Pos{wr.file.no, wr.off})
-		if err := writeFull(wr.file, b, wr.off); err != nil {
+		b := wr.page(pageLen)
+		encodeSyncMark(b[len(wr.head):], wr.file.tag, Pos{wr.file.no, wr.off})
+		if err := writeFull(wr.file, b, wr.off-int64(len(wr.head))); err != nil {
 			return err
 		}
 		wr.marked, wr.unsynced = true, true
@@ -136,9 +161,18 @@ func writeFull(f *logFile, b []byte, off int64) error {
 
 func (wr *writer) scratch(n int64) []byte {
 	if int64(cap(wr.buf)) < n {
-		wr.buf = make([]byte, alignUp(n, 64<<10))
+		wr.buf = vfs.Aligned(alignUp(n, 64<<10))
 	}
 	return wr.buf[:n]
+}
+
+// page returns n bytes that begin at the page border before off: what stands
+// there already, then zeros. Whole pages are written, past the page cache where
+// that can be; see doc.go on what is assumed of the disk.
+func (wr *writer) page(n int64) []byte {
+	b := wr.scratch(n)
+	clear(b[copy(b, wr.head):])
+	return b
 }
 
 // fit returns how many entries go into one group at off and their size.
@@ -169,7 +203,8 @@ func (wr *writer) group(items []item) (int, error) {
 		}
 		n, size = wr.fit(items, wr.off)
 	}
-	start, off := wr.off, wr.off
+	off := wr.off
+	start := off - int64(len(wr.head))
 	if wr.fresh {
 		start = 0
 	}
@@ -185,14 +220,18 @@ func (wr *writer) group(items []item) (int, error) {
 	}
 	took := w.opt.Now().Sub(t)
 	wr.off, wr.fresh, wr.marked, wr.unsynced = end, false, false, false
-	wr.finish(items[:n], off, start, padded, took)
+	wr.head = append(wr.head[:0], buf[end&^(pageLen-1)-start:end-start]...)
+	if start > 0 {
+		start = off // what was repeated is not counted
+	}
+	wr.finish(items[:n], size, off, start, padded, took)
 	return n, nil
 }
 
 // encode builds the bytes of the file from start to padded.
 func (wr *writer) encode(items []item, start, size, padded int64) []byte {
 	buf := wr.scratch(padded - start)
-	g := buf
+	g := buf[copy(buf, wr.head):]
 	if wr.fresh {
 		clear(buf[:dataStart])
 		h := fileHeader{File: wr.file.no, Tag: wr.file.tag, ID: wr.w.id, PrevFile: wr.file.prev.File, PrevEnd: wr.file.prev.Off}
@@ -210,13 +249,15 @@ func (wr *writer) encode(items []item, start, size, padded int64) []byte {
 }
 
 // finish makes a synced group known: first readable, then told, then the cut.
-func (wr *writer) finish(items []item, off, start, padded int64, took time.Duration) {
+// size is that of its entries, which are live from now on and queued no more.
+func (wr *writer) finish(items []item, size, off, start, padded int64, took time.Duration) {
 	w := wr.w
 	no, end := wr.file.no, wr.off
 	w.mu.Lock()
 	wr.file.end = end
 	w.synced = Pos{no, end}
 	w.live += end - off
+	w.queued -= size
 	w.stats.group(len(items), end-start, padded-end, took)
 	w.mu.Unlock()
 
@@ -229,7 +270,6 @@ func (wr *writer) finish(items []item, off, start, padded int64, took time.Durat
 	}
 	w.mu.Lock()
 	w.pos = Pos{no, end}
-	w.queued -= p - off - groupHeaderLen
 	w.inflight -= len(items)
 	w.stats.DataBytes += bytes
 	w.mu.Unlock()
@@ -262,7 +302,7 @@ func (wr *writer) roll() error {
 	w.files[f.no] = f
 	w.cur = f
 	w.kickLocked()
-	wr.file, wr.off, wr.fresh, wr.marked = f, dataStart, true, true
+	wr.file, wr.off, wr.fresh, wr.marked, wr.head = f, dataStart, true, true, wr.head[:0]
 	return nil
 }
 

@@ -269,7 +269,7 @@ func TestVerbsOnRunningBroker(t *testing.T) {
 	defer c.Close()
 	fmt.Fprint(c, "CONNECT {\"verbose\":false,\"name\":\"c1\"}\r\nPING\r\n")
 	var conns []struct{ ID int }
-	for deadline := time.Now().Add(5 * time.Second); len(conns) == 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); len(conns) == 0 && time.Now().Before(deadline); {
 		if err := json.Unmarshal([]byte(b.mustCLI("connection", "list", "--protocol", "nats", "-o", "json")), &conns); err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -59,6 +61,21 @@ func listenerFlags(cmd *cobra.Command) {
 	set("admin.listen")
 }
 
+// gcPercent is how much garbage there may be for what lives, unless GOGC says.
+// Most of the memory is bytes of batches: the collector does not look into them,
+// so that collecting more often than Go's 100 costs little and saves a quarter.
+const gcPercent = 50
+
+// collectGarbage sets how much memory the process takes for what it needs.
+func collectGarbage(log *slog.Logger) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if _, err := memlimit.Set(memlimit.WithRatio(0.9), memlimit.WithProvider(memlimit.FromCgroup)); err != nil {
+		log.Debug("no memory limit found", "error", err)
+	}
+}
+
 func serve(cmd *cobra.Command, _ []string) error {
 	listenerFlags(cmd)
 	cfg, err := loadConfig(cmd.Flags())
@@ -69,9 +86,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := memlimit.Set(memlimit.WithRatio(0.9), memlimit.WithProvider(memlimit.FromCgroup)); err != nil {
-		log.Debug("no memory limit found", "error", err)
-	}
+	collectGarbage(log)
 	var all []endpoint
 	own := make(map[string]map[string]any)
 	addresses := make(map[string]string)

@@ -93,7 +93,7 @@ func TestIdleGroupsAreCheap(t *testing.T) {
 	for i := range gs {
 		gs[i] = makeGroup(t, mem.Broker(), shard.GroupConfig{Name: fmt.Sprint("g", i), Durable: true, ExpireAfter: time.Hour}, "q")
 	}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for runtime.NumGoroutine() > goroutines && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond)
 	}

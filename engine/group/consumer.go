@@ -48,6 +48,7 @@ func (g *group) Attach(cfg shard.ConsumerConfig, r shard.Receiver) (shard.Consum
 		g.levels = slices.Insert(g.levels, i, &level{priority: cfg.Priority})
 	}
 	g.levels[i].cs = append(g.levels[i].cs, c)
+	g.elect()
 	if g.consumers++; g.consumers == 1 {
 		g.idleSince = time.Time{}
 		g.noteIdleLocked()
@@ -101,6 +102,10 @@ func (c *consumer) Close() {
 		g.cond.Wait()
 	}
 	n := c.n
+	if g.active == c {
+		g.active = nil
+		g.elect()
+	}
 	if !g.over {
 		var es []*entry
 		for e := c.first; e != nil; e = e.next {
@@ -179,7 +184,7 @@ func (c *consumer) Nack(opts shard.NackOptions, tags ...shard.DeliveryTag) int {
 		}
 		if opts.Drop {
 			g.unlink(e)
-			g.done(e)
+			g.giveUp(e, shard.DeadRejected)
 		}
 	}
 	if !opts.Drop {
@@ -288,7 +293,7 @@ func (g *group) giveBack(es []*entry, until time.Time) {
 		c.rewind(offset)
 	}
 	for _, e := range spent {
-		g.done(e)
+		g.giveUp(e, shard.DeadDeliveryLimit)
 	}
 }
 
@@ -299,6 +304,7 @@ func (c *consumer) Get() (shard.Delivery, bool) {
 	defer g.mu.Unlock()
 	for !c.closed && !g.over {
 		now := g.m.opts.Now()
+		g.tidy(now)
 		if e := g.next(now); e != nil {
 			if !c.cfg.NoAck && !c.acquire() {
 				return shard.Delivery{}, false

@@ -13,6 +13,7 @@ const (
 	delivered        // with a consumer
 	done             // acknowledged or dropped from the group
 	forgotten        // no longer in memory, still the group's: it is read again
+	dying            // given up, with the undertaker
 )
 
 // entryOverhead is what an entry takes beside its message, in bytes.

@@ -38,6 +38,8 @@ func (g *group) serve() {
 		}
 	}
 	g.dispatching = false
+	g.tidy(g.m.opts.Now())
+	g.bury()
 	g.startFill()
 	g.mu.Unlock()
 }
@@ -101,11 +103,11 @@ func (g *group) next(now time.Time) *entry {
 		if e == nil {
 			return nil
 		}
-		if !e.msg.Record.Expired(now) {
+		if at, ok := g.ends(e); !ok || now.UnixMilli() < at {
 			return e
 		}
 		g.take(e)
-		g.done(e)
+		g.giveUp(e, shard.DeadExpired)
 	}
 }
 
@@ -128,7 +130,7 @@ func (g *group) choose(e *entry) (c *consumer, own bool) {
 		for range l.cs {
 			l.turn = (l.turn + 1) % len(l.cs)
 			c := l.cs[l.turn]
-			if c.paused || c.closed || c.cfg.Pull || c.full == g.round {
+			if c.paused || c.closed || c.cfg.Pull || c.full == g.round || g.limits.SingleActive && c != g.active {
 				continue
 			}
 			if c.cfg.NoLocal && c.cfg.Origin != 0 && e.msg.Origin == c.cfg.Origin {

@@ -25,6 +25,8 @@
 //     feed's lock, where nothing is lost, repeated or reordered.
 //   - Binding: a filter with a start, and once removed an end, in each shard that
 //     held anything at the time. A shard that did not starts (and ends) at 0.
+//   - Dying: given up (rejected, expired, too many) and with the group's undertaker;
+//     outstanding until that says it is durable elsewhere.
 //   - Rewind: a cursor goes back to read again what it no longer holds in memory.
 //
 // # Invariants

@@ -129,6 +129,7 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 				now = m.opts.Now()
 			}
 			if r.Expired(now) {
+				m.pushExpired(f, t, shard.Message{Topic: t, Shard: index, Subject: live.Subject(t, r), Record: r, Origin: origin}, b.Size())
 				continue
 			}
 		}
@@ -148,4 +149,18 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 		f.run = nil
 	}
 	clear(f.run[:cap(f.run)])
+}
+
+// pushExpired is for groups that bury what expired before they had it. The feed
+// is locked.
+func (m *Manager) pushExpired(f *feed, t *shard.Topic, ms shard.Message, size int) {
+	match := m.index.Match(ms.Subject, ms.Record)
+	if match == nil {
+		return
+	}
+	for i := range match.groups {
+		if g := match.groups[i].g; g.buries.Load() {
+			g.push(f, &match.groups[i], t, []shard.Message{ms}, size)
+		}
+	}
 }

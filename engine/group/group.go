@@ -57,6 +57,13 @@ type group struct {
 	filling                 bool
 	fillAt, lazyAt, writeAt time.Time
 	wakeAt                  time.Time
+	limits                  shard.GroupLimits
+	limited                 bool        // tidy has something to do
+	buries                  atomic.Bool // limits.Dead is set
+	active                  *consumer   // the single one
+	graves                  []grave
+	bodyBytes               int64 // values of what is ready
+	sizedN, sizedBytes      int64 // values seen so far
 	writes
 }
 
@@ -105,6 +112,7 @@ func (g *group) Bindings() shard.GroupBindings { return (*bindings)(g) }
 func (g *group) Stats() shard.GroupStats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.tidy(g.m.opts.Now())
 	s := shard.GroupStats{Ready: int64(g.readyN + g.heldN), Unacked: int64(g.unackedN), Consumers: g.consumers,
 		Acked: g.ackedTotal, Redelivered: g.againTotal}
 	for _, c := range g.cursors {
@@ -265,7 +273,7 @@ func (g *group) push(f *feed, gm *groupMatch, t *shard.Topic, run []shard.Messag
 			c.next = ms.Record.Offset + 1
 		}
 	}
-	if g.consumers > 0 {
+	if g.consumers > 0 || g.limited {
 		g.kick()
 	}
 }
@@ -276,6 +284,8 @@ func (g *group) enqueue(c *cursor, e *entry, share int64) {
 	e.cur, e.count = c, c.firstCount(e.offset)
 	e.size = max(int64(e.msg.Record.Size()), share) + entryOverhead
 	g.seq++
+	g.sizedN++
+	g.sizedBytes += int64(len(e.msg.Record.Value))
 	e.seq = g.seq
 	c.insert(e)
 	g.ring.push(e)
@@ -286,6 +296,7 @@ func (g *group) readied(e *entry) {
 	e.state = queued
 	g.readyN++
 	g.readyBytes += e.size
+	g.bodyBytes += int64(len(e.msg.Record.Value))
 	g.m.queued.Add(e.size)
 }
 
@@ -294,6 +305,7 @@ func (g *group) readied(e *entry) {
 func (g *group) unready(e *entry) {
 	g.readyN--
 	g.readyBytes -= e.size
+	g.bodyBytes -= int64(len(e.msg.Record.Value))
 	g.m.queued.Add(-e.size)
 }
 
@@ -328,6 +340,7 @@ func (g *group) end(err error) bool {
 		cs = append(cs, l.cs...)
 	}
 	all, cursors := g.all, g.cursors
+	g.active, g.graves = nil, nil
 	g.levels, g.consumers, g.cursors = nil, 0, make(map[shard.ID]*cursor)
 	for _, c := range cs {
 		c.closed = true

@@ -49,7 +49,7 @@ func (r *receiver) take() []shard.Delivery {
 func (r *receiver) await(t testing.TB, n int) []shard.Delivery {
 	t.Helper()
 	var got []shard.Delivery
-	for deadline := time.Now().Add(5 * time.Second); len(got) < n; {
+	for deadline := time.Now().Add(30 * time.Second); len(got) < n; {
 		got = append(got, r.take()...)
 		if time.Now().After(deadline) {
 			t.Fatalf("got %d deliveries, want %d", len(got), n)
@@ -190,7 +190,7 @@ func TestOverflowAndSeam(t *testing.T) {
 				t.Fatalf("offset %d came as %d", tag.Offset, i)
 			}
 			c.Ack(tag)
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("nothing came after %d: %+v", i, g.Stats())
 		}
 	}

@@ -252,7 +252,7 @@ func (w *walk) drain() {
 	}
 	r := &receiver{}
 	c := attach(w.t, w.g, shard.ConsumerConfig{Windows: []*shard.Window{shard.NewWindow(5)}}, r)
-	end := time.Now().Add(10 * time.Second)
+	end := time.Now().Add(30 * time.Second)
 	for quiet := 0; quiet < 5; quiet++ {
 		ds := r.take()
 		for _, d := range ds {

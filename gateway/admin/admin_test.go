@@ -408,7 +408,7 @@ func TestGroupsOfAllProtocols(t *testing.T) {
 	}
 	r.proto.groups = []gateway.GroupInfo{{Name: "g1", State: "Stable", Members: 2,
 		Offsets: []gateway.GroupOffset{{Shard: topic.Shard(0), Offset: 4}, {Shard: shard.ID{Topic: 999}, Offset: 1}}}}
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	var all page[Group]
 	for { // the group counts behind the append
 		all = decode[page[Group]](t, r.want(200, "GET", "/api/v1/groups", "", ""))
@@ -455,7 +455,7 @@ func TestConnectionsAndSessions(t *testing.T) {
 	}
 	defer c.Close()
 	var got page[Connection]
-	for deadline := time.Now().Add(5 * time.Second); len(got.Items) == 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); len(got.Items) == 0 && time.Now().Before(deadline); {
 		got = decode[page[Connection]](t, r.want(200, "GET", "/api/v1/connections?protocol=fake&user=ann&client_id=client-1", "", ""))
 	}
 	if len(got.Items) != 1 || got.Items[0].Remote != c.LocalAddr().String() {
@@ -467,7 +467,7 @@ func TestConnectionsAndSessions(t *testing.T) {
 	path := fmt.Sprintf("/api/v1/connections/%d", got.Items[0].ID)
 	r.want(401, "DELETE", path, "", "")
 	r.want(204, "DELETE", path, "boss", "")
-	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 		t.Errorf("read of a closed connection: %v", err)
 	}

@@ -29,7 +29,7 @@ type event struct {
 	body    []byte
 }
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 func dialRaw(t testing.TB, s *testServer) *testClient {
 	t.Helper()

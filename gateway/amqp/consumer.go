@@ -98,6 +98,9 @@ func (k *consumer) send(ds []shard.Delivery) {
 // unwanted tells whether a message has expired, or lies before the start of a
 // stream consumer.
 func (k *consumer) unwanted(d *shard.Delivery, now time.Time) bool {
+	if l := k.q.limits.Load(); l.deadLetters && l.kind != "stream" {
+		return false // the group has looked; what expires on the way is delivered, or it would be buried nowhere
+	}
 	return d.Record.Expired(now) || k.q.limits.Load().expired(d.Record.Timestamp, now) || k.from != nil && k.from.before(d)
 }
 

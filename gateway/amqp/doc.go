@@ -11,6 +11,8 @@
 //   - exchange: a prefix of the subject space. Exchange X with routing key k is
 //     subject X.k, the default exchange with key k is subject k, and amq.topic is
 //     the subject space itself.
+//   - dead letter: what a queue gives up (shard.Undertaker), published anew by the
+//     gateway.
 //   - queue: a shard.Group "amqp/<vhost>/<queue>" whose bindings are what is
 //     bound to the queue, exchange to exchange bindings resolved.
 //

@@ -161,7 +161,7 @@ func TestHeartbeats(t *testing.T) {
 		}
 		beats += n / frame.Overhead
 	}
-	if d := time.Since(begin); d < 1500*time.Millisecond || d > 4*time.Second || beats < 2 {
+	if d := time.Since(begin); d < 1500*time.Millisecond || d > 20*time.Second || beats < 2 {
 		t.Errorf("a silent client was closed after %v, having got %d heartbeats", d, beats)
 	}
 }

@@ -13,20 +13,30 @@ type queueLimits struct {
 	hasTTL     bool
 	expires    time.Duration // x-expires
 	maxDeliver int           // x-delivery-limit and the first delivery
+
+	maxMessages, maxBytes int64   // x-max-length, x-max-length-bytes; 0: none
+	overflow              string  // x-overflow
+	singleActive          bool    // x-single-active-consumer
+	deadLetters           bool    // x-dead-letter-exchange is there
+	deadExchange          string  // its name
+	deadKey               *string // x-dead-letter-routing-key
 }
+
+// overflowDropHead takes the oldest messages out of a queue that is too long.
+const overflowDropHead = "drop-head"
 
 // queueArgs are the arguments that a queue may be declared with. Those that are
 // false are known and refused: they would change what the queue promises.
 // Others are ignored, as RabbitMQ does.
 var queueArgs = map[string]bool{
 	"x-queue-type": true, "x-message-ttl": true, "x-expires": true, "x-delivery-limit": true,
-	"x-max-length": false, "x-max-length-bytes": false, "x-overflow": false, "x-max-priority": false,
-	"x-dead-letter-exchange": false, "x-dead-letter-routing-key": false, "x-single-active-consumer": false,
+	"x-max-length": true, "x-max-length-bytes": true, "x-overflow": true, "x-max-priority": false,
+	"x-dead-letter-exchange": true, "x-dead-letter-routing-key": true, "x-single-active-consumer": true,
 }
 
 // limitsOf reads the arguments of a queue.
 func limitsOf(args frame.Table) (l queueLimits, err error) {
-	l.kind = "classic"
+	l.kind, l.overflow = "classic", overflowDropHead
 	for _, f := range args {
 		enforced, known := queueArgs[f.Name]
 		if known && !enforced {
@@ -54,9 +64,55 @@ func limitsOf(args frame.Table) (l queueLimits, err error) {
 				return l, refuse(codePreconditionFailed, "invalid arg '%s'", f.Name)
 			}
 			l.maxDeliver = int(n) + 1
+		default:
+			if err = l.bound(f); err != nil {
+				return l, err
+			}
 		}
 	}
+	if l.deadKey != nil && !l.deadLetters {
+		return l, refuse(codePreconditionFailed, "invalid arg 'x-dead-letter-routing-key': routing_key_but_no_dlx_defined")
+	}
 	return l, nil
+}
+
+// bound reads the arguments that say what a queue gives up, and to whom.
+func (l *queueLimits) bound(f frame.Field) error {
+	invalid := refuse(codePreconditionFailed, "invalid arg '%s'", f.Name)
+	isText := f.Value.Kind == frame.KindString
+	switch f.Name {
+	case "x-max-length", "x-max-length-bytes":
+		n, ok := f.Value.Int()
+		if !ok || n < 1 {
+			return invalid
+		}
+		if f.Name == "x-max-length" {
+			l.maxMessages = n
+		} else {
+			l.maxBytes = n
+		}
+	case "x-overflow":
+		if f.Value.Str != overflowDropHead {
+			return refuse(codePreconditionFailed, "arg 'x-overflow' is not supported with '%s'", f.Value.Str)
+		}
+	case "x-single-active-consumer":
+		if f.Value.Kind != frame.KindBool {
+			return invalid
+		}
+		l.singleActive = f.Value.Bool()
+	case "x-dead-letter-exchange":
+		if !isText {
+			return invalid
+		}
+		l.deadLetters, l.deadExchange = true, f.Value.Str
+	case "x-dead-letter-routing-key":
+		if !isText {
+			return invalid
+		}
+		key := f.Value.Str
+		l.deadKey = &key
+	}
+	return nil
 }
 
 func millis(f frame.Field, least int64) (time.Duration, error) {

@@ -166,6 +166,11 @@ func (ch *channel) publish(p *publish) error {
 		ch.relay(p, target.subject, &r)
 		return nil
 	}
+	if target.subject != "" { // before a return: who may not publish is not told what is bound
+		if err := c.may(shard.OpPublish, gateway.ResourceSubject, target.subject, "exchange '"+exchange+"' with routing key '"+key+"'"); err != nil {
+			return err
+		}
+	}
 	if p.method.Mandatory && !target.bound {
 		ch.giveBack(p)
 	}
@@ -226,9 +231,6 @@ func (c *conn) store(ch *channel, p *publish, target target, r shard.Record) err
 	if size := r.Size(); size > c.s.env.Limits.MaxMessageBytes {
 		return refuse(codeContentTooLarge, "message size %d is larger than configured max size %d", size, c.s.env.Limits.MaxMessageBytes)
 	}
-	if err := c.may(shard.OpPublish, gateway.ResourceSubject, target.subject, "exchange '"+p.method.Exchange+"' with routing key '"+p.method.RoutingKey+"'"); err != nil {
-		return err
-	}
 	t, err := c.s.env.Broker.Topics.Resolve(c.ctx, target.subject, true)
 	for wait := 50 * time.Millisecond; err != nil && retriable(err); wait = min(2*wait, time.Second) {
 		// Only the first use of a subject can meet this: its topic cannot be made now.
@@ -241,18 +243,23 @@ func (c *conn) store(ch *channel, p *publish, target target, r shard.Record) err
 	if err != nil {
 		return err
 	}
-	r.Headers = c.vh.address(r.Headers, t, target)
-	if t.Name != target.subject {
-		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderSubject, Value: []byte(target.subject)})
-	}
-	if t.CapturesMany() {
-		r.Key = []byte(target.subject)
-	}
+	c.vh.place(&r, t, target)
 	if ch.tx != nil {
 		ch.txRefs++
 	}
 	c.batches.add(c, t, t.ShardOf(r.Key, target.subject), &r, ref{ch, p.seq, ch.tx})
 	return nil
+}
+
+// place gives a record what its topic needs to tell its subject and address.
+func (vh *vhost) place(r *shard.Record, t *shard.Topic, to target) {
+	r.Headers = vh.address(r.Headers, t, to)
+	if t.Name != to.subject {
+		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderSubject, Value: []byte(to.subject)})
+	}
+	if t.CapturesMany() {
+		r.Key = []byte(to.subject)
+	}
 }
 
 // address adds the exchange and routing key where they do not follow from the

@@ -47,6 +47,11 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 	if err := c.may(shard.OpCreate, gateway.ResourceGroup, vh.groupName(name), "queue '"+name+"' in vhost '"+vh.name+"'"); err != nil {
 		return nil, err
 	}
+	if limits.deadLetters { // as RabbitMQ: who declares it writes there
+		if err := c.may(shard.OpPublish, gateway.ResourceSubject, vh.deadSubject(&limits), "exchange '"+limits.deadExchange+"' in vhost '"+vh.name+"'"); err != nil {
+			return nil, err
+		}
+	}
 	q := &queue{
 		name: name, durable: m.Durable && !m.Exclusive, exclusive: m.Exclusive, autoDelete: m.AutoDelete,
 		args: m.Arguments, in: make(map[string]*binding),
@@ -100,6 +105,7 @@ func (vh *vhost) createGroup(ctx context.Context, q *queue, start shard.Start) e
 		return err
 	}
 	q.group = g
+	vh.limit(q)
 	return nil
 }
 
@@ -147,6 +153,7 @@ func (vh *vhost) adopt(c *conn, q *queue, m *frame.QueueDeclare, limits queueLim
 		c.exclusive[q.name] = q
 	}
 	vh.mu.Unlock()
+	vh.limit(q)
 	if err := q.group.SetData(c.ctx, nil, limits.expires); err != nil {
 		return err
 	}

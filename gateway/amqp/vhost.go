@@ -248,6 +248,7 @@ func (vh *vhost) loadQueue(ctx context.Context, name, data string) (*queue, erro
 	vh.mu.Lock()
 	vh.mu.queues[name] = q
 	vh.mu.Unlock()
+	vh.limit(q)
 	return q, nil
 }
 

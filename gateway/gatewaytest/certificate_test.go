@@ -95,7 +95,7 @@ func TestCertificateLogin(t *testing.T) {
 				t.Errorf("%s, %s: users are %q, want %q", kind, c.name, h.users(kind), c.want)
 			}
 			_ = client.Close()
-			for until := time.Now().Add(5 * time.Second); len(h.users(kind)) > 0 && time.Now().Before(until); {
+			for until := time.Now().Add(30 * time.Second); len(h.users(kind)) > 0 && time.Now().Before(until); {
 				time.Sleep(time.Millisecond)
 			}
 		}

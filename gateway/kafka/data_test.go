@@ -145,7 +145,7 @@ func (s *stand) end(topic string, p uint32) int64 {
 
 func waitFor(t testing.TB, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("it did not happen")
 		}
@@ -163,7 +163,7 @@ func listReq(topic string, ts int64) *kmsg.ListOffsetsRequest {
 }
 
 func TestProducesArePipelinedAndAnsweredInOrder(t *testing.T) {
-	const n, delay = 40, 30 * time.Millisecond
+	const n, delay = 40, 300 * time.Millisecond
 	s := newStand(t, withMem(func(o *shardmem.Options) { o.Delay = delay }))
 	s.topic("t", 2, nil)
 	w := s.dial()
@@ -334,7 +334,7 @@ func TestManyIdempotentProducers(t *testing.T) {
 
 func poll(t testing.TB, cl *kgo.Client) kgo.Fetches {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	fs := cl.PollFetches(ctx)
 	if err := fs.Err(); err != nil {

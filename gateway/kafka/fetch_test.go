@@ -20,7 +20,7 @@ func TestFetchWaitsForData(t *testing.T) {
 	s.topic("t", 3, nil)
 	w, p := s.dial(), s.dial()
 	q := fetchReq("t", 0, 0)
-	q.MaxWaitMillis, q.SessionEpoch = 8000, -1
+	q.MaxWaitMillis, q.SessionEpoch = 60_000, -1
 	for i := int32(1); i < 3; i++ {
 		part := q.Topics[0].Partitions[0]
 		part.Partition = i
@@ -36,7 +36,7 @@ func TestFetchWaitsForData(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := time.Since(start); d < 50*time.Millisecond || d > 3*time.Second {
+	if d := time.Since(start); d < 50*time.Millisecond || d > 20*time.Second {
 		t.Errorf("the fetch took %v", d)
 	}
 	if n := len(resp.(*kmsg.FetchResponse).Topics[0].Partitions[2].RecordBatches); n == 0 {
@@ -46,7 +46,7 @@ func TestFetchWaitsForData(t *testing.T) {
 	q.MaxWaitMillis, q.MinBytes = 150, 100_000
 	start = time.Now()
 	got := ask[*kmsg.FetchResponse](w, q, 12)
-	if d := time.Since(start); d < 140*time.Millisecond || d > 3*time.Second {
+	if d := time.Since(start); d < 140*time.Millisecond || d > 20*time.Second {
 		t.Errorf("the fetch of little took %v", d)
 	}
 	if len(got.Topics[0].Partitions[2].RecordBatches) == 0 {
@@ -137,7 +137,7 @@ func TestFetchErrors(t *testing.T) {
 	w.produce("t", raw(rec("k", "v")))
 	code := func(topic string, p int32, offset int64, epoch int32) int16 {
 		q := fetchReq(topic, p, offset)
-		q.SessionEpoch, q.MaxWaitMillis = -1, 5000 // errors do not wait
+		q.SessionEpoch, q.MaxWaitMillis = -1, 60_000 // errors do not wait
 		q.Topics[0].Partitions[0].CurrentLeaderEpoch = epoch
 		if offset == 1 {
 			q.MaxWaitMillis = 0
@@ -160,7 +160,7 @@ func TestFetchErrors(t *testing.T) {
 			t.Errorf("%+v: %d", x, got)
 		}
 	}
-	if d := time.Since(start); d > 3*time.Second {
+	if d := time.Since(start); d > 20*time.Second {
 		t.Errorf("errors waited %v", d)
 	}
 }
@@ -342,7 +342,7 @@ func TestDrainAnswersAndCloses(t *testing.T) {
 	time.Sleep(30 * time.Millisecond)
 	start := time.Now()
 	s.srv.Drain(context.Background())
-	if d := time.Since(start); d > 2*time.Second {
+	if d := time.Since(start); d > 20*time.Second {
 		t.Errorf("the drain took %v", d)
 	}
 	if _, err := w.read(q, 1); err != nil {

@@ -175,7 +175,7 @@ func (w *wire) send(q kmsg.Request) {
 
 // read takes the next response, which must answer q.
 func (w *wire) read(q kmsg.Request, corr int32) (kmsg.Response, error) {
-	_ = w.c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = w.c.SetReadDeadline(time.Now().Add(30 * time.Second))
 	var head [4]byte
 	if _, err := io.ReadFull(w.c, head[:]); err != nil {
 		return nil, err
@@ -209,7 +209,7 @@ func ask[R kmsg.Response](w *wire, q kmsg.Request, version int16) R {
 
 // closed tells whether the server hung up without another byte.
 func (w *wire) closed() bool {
-	_ = w.c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = w.c.SetReadDeadline(time.Now().Add(30 * time.Second))
 	n, err := w.c.Read(make([]byte, 1))
 	ne, timeout := err.(net.Error)
 	return n == 0 && err != nil && !(timeout && ne.Timeout())

@@ -54,7 +54,7 @@ func TestLogins(t *testing.T) {
 			user, pass string
 			ok         bool
 		}{{"admin", "robustmq", true}, {"al,ice=", "päss", true}, {"admin", "wrong", false}, {"nobody", "robustmq", false}, {"admin", "x", false}} {
-			ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 			err := s.client(kgo.SASL(mechanismOf(m, x.user, x.pass)), kgo.RequestRetries(0)).Ping(ctx)
 			cancel()
 			if (err == nil) != x.ok || err != nil && !errors.Is(err, kerr.SaslAuthenticationFailed) {
@@ -291,7 +291,7 @@ func TestCredentialsAreMadeAndUsed(t *testing.T) {
 	if c := put("new", scramSHA512, 5000, salted); c != 0 {
 		t.Fatalf("put: %d", c)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := s.client(kgo.SASL(mechanismOf(mechanismScram512, "new", "secret"))).Ping(ctx); err != nil {
 		t.Errorf("the new user cannot log in: %v", err)

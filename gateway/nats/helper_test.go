@@ -141,7 +141,7 @@ func (c *client) send(lines ...string) {
 	}
 }
 
-const patience = 5 * time.Second
+const patience = 30 * time.Second
 
 func (c *client) line() string {
 	c.t.Helper()

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"syscall"
 )
 
 const (
@@ -24,11 +26,15 @@ var (
 
 // Open implements FS.
 func (OS) Open(name string, flag int) (File, error) {
-	f, err := os.OpenFile(name, flag, filePerm)
+	f, err := os.OpenFile(name, flag&^Direct, filePerm)
 	if err != nil {
 		return nil, err
 	}
-	return &osFile{f: f}, nil
+	o := &osFile{f: f}
+	if flag&Direct != 0 {
+		o.direct.Store(openDirect(name))
+	}
+	return o, nil
 }
 
 // Rename implements FS.
@@ -108,16 +114,41 @@ func (OS) Lock(name string) (io.Closer, error) {
 	return f, nil
 }
 
-type osFile struct{ f *os.File }
+type osFile struct {
+	f *os.File
+	// direct writes past the page cache; nil where that was not asked for or is
+	// not possible. It is the same file, so f's Sync is for both.
+	direct atomic.Pointer[os.File]
+}
 
 var _ Preallocator = (*osFile)(nil)
 
-func (o *osFile) ReadAt(p []byte, off int64) (int, error)  { return o.f.ReadAt(p, off) }
-func (o *osFile) WriteAt(p []byte, off int64) (int, error) { return o.f.WriteAt(p, off) }
-func (o *osFile) Sync() error                              { return fdatasync(o.f) }
-func (o *osFile) Truncate(size int64) error                { return o.f.Truncate(size) }
-func (o *osFile) Close() error                             { return o.f.Close() }
-func (o *osFile) Preallocate(size int64) error             { return preallocate(o.f, size) }
+func (o *osFile) ReadAt(p []byte, off int64) (int, error) { return o.f.ReadAt(p, off) }
+func (o *osFile) Sync() error                             { return fdatasync(o.f) }
+func (o *osFile) Truncate(size int64) error               { return o.f.Truncate(size) }
+func (o *osFile) Preallocate(size int64) error            { return preallocate(o.f, size) }
+
+func (o *osFile) WriteAt(p []byte, off int64) (int, error) {
+	d := o.direct.Load()
+	if d == nil || !aligned(p, off) {
+		return o.f.WriteAt(p, off)
+	}
+	n, err := d.WriteAt(p, off)
+	if n == 0 && errors.Is(err, syscall.EINVAL) { // the file system opens so, and then cannot
+		if o.direct.CompareAndSwap(d, nil) {
+			_ = d.Close() // nothing was written through it
+		}
+		return o.f.WriteAt(p, off)
+	}
+	return n, err
+}
+
+func (o *osFile) Close() error {
+	if d := o.direct.Swap(nil); d != nil {
+		return errors.Join(d.Close(), o.f.Close())
+	}
+	return o.f.Close()
+}
 
 func (o *osFile) Size() (int64, error) {
 	fi, err := o.f.Stat()

@@ -35,6 +35,16 @@ func fdatasync(f *os.File) error {
 	return nil
 }
 
+// openDirect opens an existing file for writes past the page cache, or returns
+// nil where the file system has no such thing.
+func openDirect(name string) *os.File {
+	f, err := os.OpenFile(name, os.O_WRONLY|syscall.O_DIRECT, filePerm)
+	if err != nil {
+		return nil
+	}
+	return f
+}
+
 func syncDir(f *os.File) error { return f.Sync() }
 
 func preallocate(f *os.File, size int64) error {

@@ -211,3 +211,43 @@ func TestInject(t *testing.T) {
 		t.Fatalf("content %q", b)
 	}
 }
+
+// TestDirect: a file opened with Direct holds the same bytes, whichever writes
+// went past the page cache.
+func TestDirect(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	f, err := vfs.OS{}.Open(name, vfs.ReadWrite|vfs.Create|vfs.Direct)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	want := make([]byte, 10*vfs.DirectAlign)
+	page := vfs.Aligned(2 * vfs.DirectAlign)
+	r := rng(2)
+	for i := range 200 {
+		for j := range page {
+			page[j] = byte(r.Uint32())
+		}
+		off, p := int64(r.IntN(9))*vfs.DirectAlign, page[:vfs.DirectAlign*(1+r.IntN(2))]
+		if i%3 == 2 { // neither aligned nor whole
+			off, p = int64(r.IntN(8*vfs.DirectAlign)), page[1:1+r.IntN(vfs.DirectAlign)]
+		}
+		n, err := f.WriteAt(p, off)
+		if err != nil || n != len(p) {
+			t.Fatalf("write %d bytes at %d: %d, %v", len(p), off, n, err)
+		}
+		if end := off + int64(len(p)); end > int64(len(want)) {
+			t.Fatalf("internal error: %d", end)
+		}
+		copy(want[off:], p)
+		if i%5 == 0 {
+			if err := f.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := make([]byte, len(want))
+		if n, err := f.ReadAt(got, 0); err != nil && !errors.Is(err, io.EOF) || !bytes.Equal(got[:n], want[:n]) {
+			t.Fatalf("after write %d: %d bytes differ, %v", i, n, err)
+		}
+	}
+}

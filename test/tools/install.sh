@@ -20,7 +20,7 @@ source "$here/versions.env"
 # Two lanes: what is compiled here, one after the other, and what is only fetched, beside it.
 build_tools=(nats golangci-lint etcd minio versitygw gofumpt benchstat nats-server)
 fetch_tools=(debian mqttjs nodeclients python kafka celery mosquitto rabbitmq perftest)
-test_set=(nats golangci-lint etcd minio versitygw debian mqttjs nodeclients python kafka)
+test_set=(nats golangci-lint etcd minio versitygw debian mqttjs nodeclients python kafka celery)
 
 mkdir -p "$tools/bin" "$tools/stamp" "$tools/lock" "$tools/log"
 tools=$(cd "$tools" && pwd)

@@ -1,0 +1,170 @@
+package group
+
+import (
+	"time"
+
+	"github.com/robustmq/robustmq-go/shard"
+)
+
+// buryRetry is how long a message that could not be buried rests.
+const buryRetry = time.Second
+
+// grave is a message that was given up and is to be handed to the undertaker.
+type grave struct {
+	e      *entry
+	d      shard.Delivery
+	reason shard.DeadReason
+}
+
+// Limit implements shard.LimitedGroup.
+func (g *group) Limit(l shard.GroupLimits) {
+	g.mu.Lock()
+	g.limits = l
+	g.limited = l.Dead != nil || l.HasTTL || l.MaxMessages > 0 || l.MaxBytes > 0
+	g.buries.Store(l.Dead != nil)
+	g.elect()
+	g.mu.Unlock()
+	g.kick()
+}
+
+// giveUp takes an entry that is on no queue out of the group: at once, or when
+// the undertaker has it. Until then it is outstanding, so a crash brings it back.
+func (g *group) giveUp(e *entry, reason shard.DeadReason) {
+	if g.limits.Dead == nil {
+		g.done(e)
+		return
+	}
+	e.state = dying
+	g.graves = append(g.graves, grave{e, shard.Delivery{Message: e.msg, Bindings: e.bindings, Count: int(e.count),
+		Tag: shard.DeliveryTag{Shard: e.cur.id, Offset: e.offset}}, reason})
+	g.kick()
+}
+
+// bury hands over what was given up. The group is locked, but not meanwhile.
+func (g *group) bury() {
+	for len(g.graves) > 0 && !g.over {
+		graves, u := g.graves, g.limits.Dead
+		g.graves = nil
+		g.mu.Unlock()
+		for i := range graves {
+			x := &graves[i]
+			switch {
+			case u == nil:
+				g.buried(x, nil)
+			case x.d.Record == nil: // let go while it was delivered
+				go g.exhume(u, x)
+			default:
+				u.Bury(x.d, x.reason, func(err error) { g.buried(x, err) })
+			}
+		}
+		g.mu.Lock()
+	}
+}
+
+// exhume reads a message again that left memory, and buries it.
+func (g *group) exhume(u shard.Undertaker, x *grave) {
+	res, err := g.m.opts.Log.Read(g.m.ctx, x.d.Tag.Shard, x.d.Tag.Offset, shard.ReadOptions{MaxBytes: 1})
+	if err != nil {
+		switch shard.KindOf(err) {
+		case shard.KindOutOfRange, shard.KindNotFound, shard.KindCorrupt:
+			g.m.opts.Logger.Warn("a message that was given up is gone", "group", g.name, "shard", x.d.Tag.Shard.String(), "offset", x.d.Tag.Offset, "err", err)
+			err = nil
+		}
+		g.buried(x, err)
+		return
+	}
+	for _, b := range res.Batches {
+		recs, err := b.Records()
+		for i := range recs {
+			if err == nil && recs[i].Offset == x.d.Tag.Offset {
+				x.d.Record = &recs[i]
+				u.Bury(x.d, x.reason, func(err error) { g.buried(x, err) })
+				return
+			}
+		}
+	}
+	g.buried(x, nil)
+}
+
+// buried takes the outcome.
+func (g *group) buried(x *grave, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.over || x.e.state != dying:
+	case err == nil:
+		g.done(x.e)
+		g.kick()
+	default:
+		time.AfterFunc(buryRetry, func() {
+			g.mu.Lock()
+			g.graves = append(g.graves, *x)
+			g.mu.Unlock()
+			g.kick()
+		})
+	}
+}
+
+// ends gives when an entry's time is over, in milliseconds since the epoch.
+func (g *group) ends(e *entry) (at int64, ok bool) {
+	at, ok = e.msg.Record.Expires()
+	if own := e.msg.Record.Timestamp + g.limits.TTL.Milliseconds(); g.limits.HasTTL && (!ok || own < at) {
+		return own, true
+	}
+	return at, ok
+}
+
+// tidy takes out what expired at the head, and what is too much.
+func (g *group) tidy(now time.Time) {
+	if !g.limited || g.over {
+		return
+	}
+	for e := g.peek(); e != nil; e = g.peek() {
+		at, ok := g.ends(e)
+		if !ok {
+			break
+		}
+		if now.UnixMilli() < at {
+			g.wakeAtLocked(time.UnixMilli(at))
+			break
+		}
+		g.take(e)
+		g.giveUp(e, shard.DeadExpired)
+	}
+	l := &g.limits
+	if l.MaxMessages <= 0 && l.MaxBytes <= 0 {
+		return
+	}
+	behind := int64(0)
+	for _, c := range g.cursors {
+		behind += c.waiting()
+	}
+	rest := int64(0) // the bytes of what is behind
+	if behind > 0 && g.sizedN > 0 {
+		rest = behind * g.sizedBytes / g.sizedN
+	}
+	for l.MaxMessages > 0 && int64(g.readyN)+behind > l.MaxMessages || l.MaxBytes > 0 && g.bodyBytes+rest > l.MaxBytes {
+		e := g.peek()
+		if e == nil {
+			break // what is behind is read first
+		}
+		g.take(e)
+		g.giveUp(e, shard.DeadMaxLength)
+	}
+}
+
+// elect chooses the single active consumer where there is none: the oldest of
+// the highest priority.
+func (g *group) elect() {
+	if !g.limits.SingleActive || g.active != nil {
+		return
+	}
+	for _, l := range g.levels {
+		for _, c := range l.cs {
+			if !c.cfg.Pull && !c.closed {
+				g.active = c
+				return
+			}
+		}
+	}
+}

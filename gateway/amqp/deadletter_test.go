@@ -1,0 +1,155 @@
+package amqp
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+)
+
+// deadArgs are the arguments of a queue that dead-letters to exchange x with key.
+func deadArgs(exchange, key string, more ...frame.Field) frame.Table {
+	return append(frame.Table{
+		{Name: "x-dead-letter-exchange", Value: frame.String(exchange)}, {Name: "x-dead-letter-routing-key", Value: frame.String(key)},
+	}, more...)
+}
+
+// wantDead waits for a message in a queue, and for its newest death.
+func wantDead(t *testing.T, c *testClient, queue, body string, want map[string]string) event {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		e, ok := c.get(1, queue, true)
+		if !ok && time.Now().Before(end) {
+			continue
+		}
+		if !ok || string(e.body) != body {
+			t.Fatalf("%s holds %q (%v), want %q", queue, e.body, ok, body)
+		}
+		deaths, _ := e.props.Headers.Get("x-death")
+		if deaths.Kind != frame.KindArray || len(deaths.List) == 0 {
+			t.Fatalf("%q has no x-death: %v", body, e.props.Headers)
+		}
+		for name, text := range want {
+			v, _ := deaths.List[0].Value.List.Get(name)
+			if got, _ := v.Text(); got != text {
+				t.Errorf("%s of %q is %q, want %q", name, body, got, text)
+			}
+		}
+		return e
+	}
+}
+
+// TestDeadLetters: what is rejected, expires, is delivered too often or is too
+// much for a queue goes to its dead-letter exchange, with x-death.
+func TestDeadLetters(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	call[*frame.ExchangeDeclareOk](c, 1, &frame.ExchangeDeclare{Exchange: "dlx", Type: "direct", Durable: true})
+	c.declare(1, frame.QueueDeclare{Queue: "dead", Durable: true})
+	call[*frame.QueueBindOk](c, 1, &frame.QueueBind{Queue: "dead", Exchange: "dlx", RoutingKey: "k"})
+	c.declare(1, frame.QueueDeclare{Queue: "work", Durable: true, Arguments: deadArgs("dlx", "k", frame.Field{Name: "x-delivery-limit", Value: frame.Int(0)})})
+	c.put(1, "", "work", "no")
+	e, _ := c.get(1, "work", false)
+	c.send(1, &frame.BasicReject{DeliveryTag: e.method.(*frame.BasicGetOk).DeliveryTag})
+	e = wantDead(t, c, "dead", "no", map[string]string{"reason": "rejected", "queue": "work", "exchange": "", "routing-keys": `["work"]`, "count": "1"})
+	if ok := e.method.(*frame.BasicGetOk); ok.Exchange != "dlx" || ok.RoutingKey != "k" {
+		t.Errorf("delivered by %q, %q", ok.Exchange, ok.RoutingKey)
+	}
+	for name, want := range map[string]string{"x-first-death-reason": "rejected", "x-first-death-queue": "work", "x-first-death-exchange": ""} {
+		if v, ok := e.props.Headers.Get(name); !ok || v.Str != want {
+			t.Errorf("%s is %q (%v), want %q", name, v.Str, ok, want)
+		}
+	}
+	c.put(1, "", "work", "often")
+	e, _ = c.get(1, "work", false)
+	c.send(1, &frame.BasicReject{DeliveryTag: e.method.(*frame.BasicGetOk).DeliveryTag, Requeue: true})
+	wantDead(t, c, "dead", "often", map[string]string{"reason": "delivery_limit"})
+
+	c.declare(1, frame.QueueDeclare{Queue: "wait", Durable: true, Arguments: deadArgs("", "dead", frame.Field{Name: "x-message-ttl", Value: frame.Int(60)})})
+	for i := range 300 { // more than an idle queue holds in memory
+		c.put(1, "", "wait", strconv.Itoa(i))
+	}
+	for i := range 300 { // and nobody consumes from it
+		wantDead(t, c, "dead", strconv.Itoa(i), map[string]string{"reason": "expired", "queue": "wait"})
+	}
+	c.write(publishFrames(nil, 1, "", "work", frame.Properties{Flags: frame.HasExpiration, Expiration: "0"}, []byte("at once"), false))
+	expect[*frame.BasicAck](c, 1)
+	e = wantDead(t, c, "dead", "at once", map[string]string{"reason": "expired", "original-expiration": "0"})
+	if e.props.Flags&frame.HasExpiration != 0 {
+		t.Error("the expiration is still there")
+	}
+}
+
+// TestDeadLettersGoRound: a retry by way of a queue with a TTL counts in x-death;
+// a message that only expires does not go round for ever.
+func TestDeadLettersGoRound(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.declare(1, frame.QueueDeclare{Queue: "work", Arguments: deadArgs("", "retry")})
+	c.declare(1, frame.QueueDeclare{Queue: "retry", Arguments: deadArgs("", "work", frame.Field{Name: "x-message-ttl", Value: frame.Int(10)})})
+	c.put(1, "", "work", "x")
+	c.consume(1, "work", "", false)
+	for i := range 3 {
+		e, d := c.deliver(1, "x")
+		deaths, _ := e.props.Headers.Get("x-death")
+		if i == 0 && len(deaths.List) != 0 || i > 0 && len(deaths.List) != 2 {
+			t.Fatalf("round %d: %d entries", i, len(deaths.List))
+		}
+		for _, entry := range deaths.List {
+			if n, _ := entry.Value.List.Get("count"); n.Num != uint64(i) {
+				t.Errorf("round %d: count %d", i, n.Num)
+			}
+		}
+		c.send(1, &frame.BasicReject{DeliveryTag: d.DeliveryTag})
+	}
+	c.declare(1, frame.QueueDeclare{Queue: "round", Arguments: deadArgs("", "round", frame.Field{Name: "x-message-ttl", Value: frame.Int(1)})})
+	c.put(1, "", "round", "x")
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		if n := c.declare(1, frame.QueueDeclare{Queue: "round", Passive: true}).MessageCount; n == 0 {
+			break
+		} else if time.Now().After(end) {
+			t.Fatalf("%d messages go round", n)
+		}
+	}
+}
+
+// TestMaxLength: the oldest messages leave a queue that is too long.
+func TestMaxLength(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.declare(1, frame.QueueDeclare{Queue: "dead"})
+	c.declare(1, frame.QueueDeclare{Queue: "few", Arguments: deadArgs("", "dead", frame.Field{Name: "x-max-length", Value: frame.Int(3)})})
+	c.declare(1, frame.QueueDeclare{Queue: "small", Arguments: frame.Table{{Name: "x-max-length-bytes", Value: frame.Int(3)}}})
+	for i := range 200 {
+		c.put(1, "", "few", strconv.Itoa(i))
+	}
+	if n := c.declare(1, frame.QueueDeclare{Queue: "few", Passive: true}).MessageCount; n != 3 {
+		t.Errorf("%d messages are ready", n)
+	}
+	for i := range 197 {
+		wantDead(t, c, "dead", strconv.Itoa(i), map[string]string{"reason": "maxlen", "queue": "few"})
+	}
+	c.wantGet(1, "few", "197")
+	for _, body := range []string{"a", "bb", "cc"} {
+		c.put(1, "", "small", body)
+	}
+	c.wantGet(1, "small", "cc")
+}
+
+// TestSingleActiveConsumer: one consumer takes all, the next one when it is gone.
+func TestSingleActiveConsumer(t *testing.T) {
+	s := startServer(t, testOptions{})
+	first, second := open(t, s), open(t, s)
+	first.declare(1, frame.QueueDeclare{Queue: "q", Durable: true, Arguments: frame.Table{{Name: "x-single-active-consumer", Value: frame.Bool(true)}}})
+	first.consume(1, "q", "a", false)
+	second.consume(1, "q", "b", false)
+	second.confirms(1)
+	for _, body := range []string{"1", "2", "3"} {
+		second.put(1, "", "q", body)
+		first.deliver(1, body)
+	}
+	call[*frame.ChannelCloseOk](first, 1, &frame.ChannelClose{})
+	for _, body := range []string{"1", "2", "3"} {
+		if _, d := second.deliver(1, body); !d.Redelivered {
+			t.Errorf("%s is not marked as redelivered", body)
+		}
+	}
+}

@@ -1,0 +1,45 @@
+package shard
+
+import "time"
+
+// LimitedGroup is what a Group is besides where it keeps limits of its own.
+type LimitedGroup interface {
+	// Limit sets the limits. They are not stored: who wants them sets them again
+	// after a restart, before consumers come.
+	Limit(l GroupLimits)
+}
+
+// GroupLimits are limits of one group; the zero value has none.
+type GroupLimits struct {
+	// TTL takes a message out when it has been there for so long, consumers or
+	// not; with Dead, messages that expire by themselves go to it as well.
+	TTL    time.Duration
+	HasTTL bool
+	// MaxMessages and MaxBytes (of values) bound what is ready: the oldest are
+	// taken out. 0: no bound. What a group does not hold in memory counts with
+	// the average size.
+	MaxMessages, MaxBytes int64
+	// SingleActive has one consumer take all messages, the others wait.
+	SingleActive bool
+	// Dead gets what is taken out; nil: it is dropped.
+	Dead Undertaker
+}
+
+// DeadReason says why a group gave a message up.
+type DeadReason string
+
+// The reasons.
+const (
+	DeadRejected      DeadReason = "rejected"       // Nack with Drop
+	DeadExpired       DeadReason = "expired"        // its time or the group's TTL is over
+	DeadMaxLength     DeadReason = "maxlen"         // the group was too long
+	DeadDeliveryLimit DeadReason = "delivery_limit" // MaxDeliver was reached
+)
+
+// Undertaker takes what a group gives up.
+type Undertaker interface {
+	// Bury is called with no lock held and must not block. The message stays the
+	// group's, over restarts too, until done is called: nil when it is durable
+	// elsewhere or need not be, else Bury is called again later.
+	Bury(d Delivery, reason DeadReason, done func(error))
+}
