@@ -60,7 +60,7 @@ bench-peers: ## the same load on RobustMQ and on its peers, with real clients (B
 	@test/tools/install.sh nats nats-server kafka mosquitto rabbitmq perftest minio etcd
 	cd test && go run ./bench $(BENCHARGS)
 
-bench-storage: ## restart, cold reads, a million shards and many topics, without protocols
+bench-storage: ## restart, cold reads (directory, MinIO), a million shards and many topics, without protocols
 	cd test/bench/storage && go run .
 
 bench-scale: ## 10,000 MQTT sessions, 1,000 Kafka groups, 10,000 NATS subscriptions, 1,000 AMQP queues at once

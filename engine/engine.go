@@ -29,6 +29,7 @@ type Engine struct {
 	store   store.Store
 	wal     *wal.WAL
 	reader  *tier.Reader
+	cold    *coldReads
 
 	live   *live.Hub
 	groups *group.Manager

@@ -26,7 +26,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	opts.setDefaults()
 	e := &Engine{opts: opts, log: opts.Logger, cat: cat, store: st,
 		budget: semaphore.NewWeighted(opts.AppendBytes), objects: semaphore.NewWeighted(opts.AppendBytes),
-		lost: make(chan struct{})}
+		lost: make(chan struct{}), cold: newColdReads()}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	e.tails.limit = opts.TailBytes
 	for i := range e.shards {

@@ -7,7 +7,6 @@ import (
 	"math"
 
 	"github.com/robustmq/robustmq-go/shard"
-	"github.com/robustmq/robustmq-go/tier/store"
 	"github.com/robustmq/robustmq-go/wal"
 )
 
@@ -212,43 +211,6 @@ func (e *Engine) loadOne(id shard.ID, p piece) (*shard.Batch, error) {
 	}
 	return nil, &shard.Error{Kind: shard.KindCorrupt, Op: "read write-ahead log", Shard: &id, Offset: p.base,
 		Err: &damage{msg: err.Error(), resume: p.last + 1, err: err}}
-}
-
-// readObject reads what is flushed, through the cache. It may span extents.
-func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64, budget int) ([]*shard.Batch, error) {
-	var out []*shard.Batch
-	for n := 0; from < limit && n < budget; {
-		seg, ext, ok := e.cat.FindExtent(s.id, from)
-		if !ok || ext.Base >= limit {
-			break
-		}
-		raw, err := e.reader.Read(ctx, seg.Key, seg.Size, tierExtent(ext), max(from, ext.Base), budget-n)
-		if errors.Is(err, store.ErrNotFound) {
-			if now, _, ok := e.cat.FindExtent(s.id, from); !ok || now.ULID != seg.ULID {
-				err = fmt.Errorf("%w: %w", errMoved, err)
-			}
-		}
-		if err != nil {
-			return out, e.tierError(err, s.id, from, seg.Key)
-		}
-		bs, err := shard.SplitBatches(raw)
-		if err != nil {
-			return out, &shard.Error{Kind: shard.KindCorrupt, Op: "read segment " + seg.Key, Shard: &s.id, Offset: from, Err: err}
-		}
-		if len(bs) == 0 {
-			from = ext.Last + 1
-			continue
-		}
-		for _, b := range bs {
-			if b.BaseOffset() >= limit {
-				return out, nil
-			}
-			out = append(out, b)
-			n += b.Size()
-			from = b.LastOffset() + 1
-		}
-	}
-	return out, nil
 }
 
 // lostAfter gives the first damaged offset at or past from; the largest number

@@ -54,6 +54,19 @@ type Batch struct {
 // checksum, not the records. It keeps raw. Errors: KindInvalid, KindTooLarge,
 // KindCorrupt.
 func ParseBatch(raw []byte) (*Batch, error) {
+	b, err := VerifiedBatch(raw)
+	if err != nil {
+		return nil, err
+	}
+	if b.u32(posCRC) != crc32.Checksum(raw[posAttrs:], castagnoli) {
+		return nil, &Error{Kind: KindCorrupt, Op: "parse batch", Msg: "checksum does not match", Err: ErrBatchCorrupt}
+	}
+	return b, nil
+}
+
+// VerifiedBatch is ParseBatch of bytes whose checksum the caller has verified:
+// it is not computed again.
+func VerifiedBatch(raw []byte) (*Batch, error) {
 	n, err := BatchLen(raw)
 	if err != nil {
 		return nil, err
@@ -62,9 +75,6 @@ func ParseBatch(raw []byte) (*Batch, error) {
 		return nil, &Error{Kind: KindCorrupt, Op: "parse batch", Msg: "length does not match", Err: ErrBatchCorrupt}
 	}
 	b := &Batch{raw: raw}
-	if b.u32(posCRC) != crc32.Checksum(raw[posAttrs:], castagnoli) {
-		return nil, &Error{Kind: KindCorrupt, Op: "parse batch", Msg: "checksum does not match", Err: ErrBatchCorrupt}
-	}
 	if err := b.checkCounts(); err != nil {
 		return nil, err
 	}

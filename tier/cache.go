@@ -208,15 +208,15 @@ func (c *blockCache) start(object string, size, lo, hi int64, slot chan struct{}
 	c.wg.Add(1)
 	go func() {
 		defer c.wg.Done()
-		data, err := c.fetch(object, size, lo, hi)
+		blocks, err := c.fetch(object, size, lo, hi)
 		if slot != nil {
 			<-slot
 		}
-		c.land(object, lo, hi, data, err)
+		c.land(object, lo, hi, blocks, err)
 	}()
 }
 
-func (c *blockCache) fetch(object string, size, lo, hi int64) ([]byte, error) {
+func (c *blockCache) fetch(object string, size, lo, hi int64) ([][]byte, error) {
 	select {
 	case c.gets <- struct{}{}:
 	case <-c.ctx.Done():
@@ -228,24 +228,28 @@ func (c *blockCache) fetch(object string, size, lo, hi int64) ([]byte, error) {
 	off := lo * c.block
 	want := min((hi+1)*c.block, size) - off
 	c.stats.gets.Add(1)
-	data, err := c.st.Get(ctx, object, off, want)
-	c.stats.bytes.Add(int64(len(data)))
+	blocks, err := store.GetParts(ctx, c.st, object, off, want, c.block)
+	got := int64(0)
+	for _, b := range blocks {
+		got += int64(len(b))
+	}
+	c.stats.bytes.Add(got)
 	switch {
 	case c.ctx.Err() != nil:
 		err = ErrClosed
 	case ctx.Err() != nil && err != nil:
 		err = store.Wrap("get", object, store.ErrTemporary, fmt.Errorf("no answer in %v", c.timeout))
-	case err == nil && int64(len(data)) != want, errors.Is(err, store.ErrRange):
-		err = corrupt(object, off, "object ends at byte %d, was written with %d", off+int64(len(data)), size)
+	case err == nil && got != want, errors.Is(err, store.ErrRange):
+		err = corrupt(object, off, "object ends at byte %d, was written with %d", off+got, size)
 	}
 	if err != nil {
 		c.stats.errors.Add(1)
 	}
-	return data, err
+	return blocks, err
 }
 
 // land hands blocks to who waits for them and into the cache.
-func (c *blockCache) land(object string, lo, hi int64, data []byte, err error) {
+func (c *blockCache) land(object string, lo, hi int64, blocks [][]byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for n := lo; n <= hi; n++ {
@@ -253,12 +257,8 @@ func (c *blockCache) land(object string, lo, hi int64, data []byte, err error) {
 		f := c.mu.flights[k]
 		delete(c.mu.flights, k)
 		if f.err = err; err == nil {
-			b := data[(n-lo)*c.block : min((n-lo+1)*c.block, int64(len(data)))]
-			if lo < hi { // or one block would keep the memory of all
-				b = bytes.Clone(b)
-			}
-			f.data = b
-			c.cold.Add(k, b)
+			f.data = blocks[n-lo]
+			c.cold.Add(k, f.data)
 		}
 		close(f.done)
 	}

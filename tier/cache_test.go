@@ -56,12 +56,11 @@ func (f *fleet) readThrough(t testing.TB, c *Cursor, maxBytes int) []byte {
 	var out []byte
 	for _, s := range f.segs {
 		for from := s.Extent.Base; from <= s.Extent.Last; {
-			b, err := c.Read(context.Background(), s, from, maxBytes)
+			all, err := c.Batches(context.Background(), s, from, maxBytes)
 			if err != nil {
 				t.Fatal(err)
 			}
-			out = append(out, b...)
-			all := split(t, b)
+			out = append(out, bytes.Join(all, nil)...)
 			h, _ := parseBatch(all[len(all)-1])
 			from = h.last + 1
 		}
@@ -103,11 +102,10 @@ func TestCursorWindow(t *testing.T) {
 	from := s.Extent.Base
 	step := func() {
 		t.Helper()
-		b, err := cur.Read(context.Background(), s, from, 60_000)
+		all, err := cur.Batches(context.Background(), s, from, 60_000)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all := split(t, b)
 		h, _ := parseBatch(all[len(all)-1])
 		from = h.last + 1
 	}
@@ -124,19 +122,19 @@ func TestCursorWindow(t *testing.T) {
 		t.Fatalf("window %d after a seek", cur.window)
 	}
 	cur.window = 32 << 20
-	if cur.share() != 16<<20 {
+	if cur.share() != 8<<20 {
 		t.Fatalf("share of one %d", cur.share())
 	}
 	other := r.Cursor(nil)
-	if _, err := other.Read(context.Background(), s, s.Extent.Base, 1); err != nil {
+	if _, err := other.Batches(context.Background(), s, s.Extent.Base, 1); err != nil {
 		t.Fatal(err)
 	}
-	if cur.share() != 8<<20 {
+	if cur.share() != 4<<20 {
 		t.Fatalf("share of two %d", cur.share())
 	}
 	other.Close()
 	other.Close()
-	if cur.share() != 16<<20 {
+	if cur.share() != 8<<20 {
 		t.Fatalf("share after close %d", cur.share())
 	}
 }

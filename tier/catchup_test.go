@@ -79,7 +79,7 @@ func BenchmarkCatchUp(b *testing.B) {
 			})
 			for _, seg := range segs {
 				for from := seg.Extent.Base; from <= seg.Extent.Last; {
-					if _, err := cur.Read(context.Background(), seg, from, 1<<20); err != nil {
+					if _, err := cur.Batches(context.Background(), seg, from, 1<<20); err != nil {
 						b.Fatal(err)
 					}
 					from = cur.expect

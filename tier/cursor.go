@@ -23,7 +23,7 @@ type Segment struct {
 type Next func(Segment) (Segment, bool)
 
 // Cursor is one sequential reader of a shard. It reads ahead in the background:
-// 512 KiB at first, twice as much with each Read that goes on where the one
+// 512 KiB at first, twice as much with each read that goes on where the one
 // before ended, up to ReaderOptions.AheadBytes and to its share of the cache,
 // across the borders of objects; back to 512 KiB on a seek. A Cursor is used by
 // one goroutine at a time. Cursors that have caught up with the tail should be
@@ -57,8 +57,8 @@ func (c *Cursor) Close() {
 	c.shares, c.opened = false, false
 }
 
-// Read is Reader.Read of a segment.
-func (c *Cursor) Read(ctx context.Context, seg Segment, from int64, maxBytes int) ([]byte, error) {
+// Batches is Reader.Batches of a segment.
+func (c *Cursor) Batches(ctx context.Context, seg Segment, from int64, maxBytes int) ([][]byte, error) {
 	if !c.shares {
 		c.shares = true
 		c.r.cursors.n.Add(1)
@@ -97,9 +97,10 @@ func (c *Cursor) distance(seg Segment, pos int64) int64 {
 }
 
 // share is how many bytes this cursor may read ahead, so that all cursors
-// together fill no more than half of the cache for cold reads.
+// together fill no more than a quarter of the cache for cold reads: what the 2Q
+// cache keeps of blocks seen once when it is full of blocks seen more often.
 func (c *Cursor) share() int64 {
-	return min(c.window, c.r.cache.coldSize/2/max(1, c.r.cursors.n.Load()))
+	return min(c.window, c.r.cache.coldSize/4/max(1, c.r.cursors.n.Load()))
 }
 
 // extend reads ahead until the window is full, once it is half empty: so that

@@ -136,49 +136,48 @@ func checkFrame(b []byte, ext Extent, pos, after int64) (frame, error) {
 	return f, nil
 }
 
-// body appends the batch of f to dst and verifies it. On an error dst is
-// returned as it was.
-func (w *walker) body(dst []byte, f *frame) ([]byte, error) {
-	n := len(dst)
-	dst, err := w.appendBytes(dst, f.pos+v1FrameHead, int64(f.head.length))
+// body returns the batch of f, verified. It is part of a block where it lies in
+// one: the caller does not change it.
+func (w *walker) body(f *frame) ([]byte, error) {
+	b, err := w.bytes(f.pos+v1FrameHead, f.head.length)
 	if err != nil {
-		return dst[:n], err
+		return nil, err
 	}
-	h, err := parseBatch(dst[n:])
+	h, err := parseBatch(b)
 	if err == nil && h.last > w.seg.Extent.Last {
 		err = fmt.Errorf("batch ends at offset %d after its extent's %d", h.last, w.seg.Extent.Last)
 	}
 	if err != nil {
 		bad := w.corrupt(f.pos, "%v", err)
 		bad.From = f.head.base
-		return dst[:n], bad
+		return nil, bad
 	}
 	f.head = h
-	return dst, nil
+	return b, nil
 }
 
 // read returns batches from the one that contains from on. start is the place
 // of a frame at or before it.
-func (w *walker) read(start place, from int64, maxBytes int) ([]byte, place, error) {
+func (w *walker) read(start place, from int64, maxBytes int) ([][]byte, place, error) {
 	w.after = start.offset
 	end := w.seg.Extent.Pos + w.seg.Extent.Len
 	first, pos, err := w.seek(start.pos, from)
 	if err != nil {
 		return nil, place{}, err
 	}
-	var out []byte
 	if first != nil { // it may end before from, when there is a gap
-		if out, err = w.body(nil, first); err != nil {
+		b, err := w.body(first)
+		if err != nil {
 			return nil, place{}, err
 		}
 		if w.after = first.head.last + 1; w.after > from {
-			return w.collect(out, first.next, end, maxBytes)
+			return w.collect(b, first.next, end, maxBytes)
 		}
 	}
 	if pos >= end {
 		return nil, place{}, w.corrupt(pos, "extent ends before its last offset")
 	}
-	return w.collect(out[:0], pos, end, maxBytes)
+	return w.collect(nil, pos, end, maxBytes)
 }
 
 // seek walks from the frame at start to the last one that begins at from or
@@ -205,27 +204,33 @@ func (w *walker) seek(start, from int64) (last *frame, pos int64, err error) {
 	return last, pos, nil
 }
 
-// collect appends the batches from pos on to out while they fit.
-func (w *walker) collect(out []byte, pos, end int64, maxBytes int) ([]byte, place, error) {
+// collect returns first, if any, and the batches from pos on while they fit.
+func (w *walker) collect(first []byte, pos, end int64, maxBytes int) ([][]byte, place, error) {
 	w.release(pos)
+	var out [][]byte
+	if first != nil {
+		out = append(out, first)
+	}
+	size := len(first)
 	var stop error // why the frame at pos cannot be had
-	if n := min(end-pos, int64(maxBytes-len(out))); n > 0 {
+	if n := min(end-pos, int64(maxBytes-size)); n > 0 {
 		stop = w.load(pos, n)
 		var bad *CorruptError
 		if errors.As(stop, &bad) {
 			stop = nil // perhaps only the later part of it is damaged
 		}
 	}
-	out = append(make([]byte, 0, len(out)+int(min(end-pos, int64(max(0, maxBytes-len(out)))))), out...)
 	for pos < end && stop == nil {
 		var f frame
 		if f, stop = w.frame(pos); stop != nil {
 			break
 		}
-		if len(out) > 0 && len(out)+f.head.length > maxBytes {
+		if len(out) > 0 && size+f.head.length > maxBytes {
 			break
 		}
-		if out, stop = w.body(out, &f); stop == nil {
+		var b []byte
+		if b, stop = w.body(&f); stop == nil {
+			out, size = append(out, b), size+len(b)
 			w.after, pos = f.head.last+1, f.next
 		}
 	}
@@ -238,7 +243,6 @@ func (w *walker) collect(out []byte, pos, end int64, maxBytes int) ([]byte, plac
 // findTime walks from the frame at pos to the first whose batch has a timestamp
 // of ts or later.
 func (w *walker) findTime(start place, ts int64) (offset, timestamp int64, found bool, err error) {
-	var buf []byte
 	pos := start.pos
 	w.after = start.offset
 	for end := w.seg.Extent.Pos + w.seg.Extent.Len; pos < end; {
@@ -246,7 +250,7 @@ func (w *walker) findTime(start place, ts int64) (offset, timestamp int64, found
 		if err != nil {
 			return 0, 0, false, err
 		}
-		if buf, err = w.body(buf[:0], &f); err != nil {
+		if _, err = w.body(&f); err != nil {
 			return 0, 0, false, err
 		}
 		if f.head.maxTim >= ts {

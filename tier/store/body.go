@@ -4,32 +4,55 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// ReadBody reads the body of an HTTP answer to a Get of n bytes from off on, for
-// drivers. length is the Content-Length (negative: unknown); ranged says that a
-// range was asked for, and contentRange is the answer's Content-Range, empty
-// when it has none: a server that ignores ranges is an error, not wrong bytes.
-func ReadBody(ctx context.Context, key string, body io.Reader, length int64, ranged bool, contentRange string, off, n int64) ([]byte, error) {
-	if ranged && !strings.HasPrefix(contentRange, "bytes "+strconv.FormatInt(off, 10)+"-") {
-		return nil, Wrap("get", key, ErrBroken, fmt.Errorf("server answered range %q to offset %d", contentRange, off))
+// Body is the HTTP answer to a Get of n bytes from off on, for drivers.
+type Body struct {
+	io.Reader
+	Length int64  // Content-Length; negative: unknown
+	Ranged bool   // a range was asked for
+	Range  string // Content-Range, empty when the answer has none
+}
+
+// ReadBody reads the answer to a Get of n bytes from off on. A server that
+// ignores ranges is an error, not wrong bytes.
+func ReadBody(ctx context.Context, key string, b Body, off, n int64) ([]byte, error) {
+	parts, err := ReadParts(ctx, key, b, off, n, MaxObject)
+	if err != nil || len(parts) == 0 {
+		return nil, err
+	}
+	return parts[0], nil
+}
+
+// ReadParts is ReadBody in pieces of part bytes.
+func ReadParts(ctx context.Context, key string, b Body, off, n, part int64) ([][]byte, error) {
+	if b.Ranged && !strings.HasPrefix(b.Range, "bytes "+strconv.FormatInt(off, 10)+"-") {
+		return nil, Wrap("get", key, ErrBroken, fmt.Errorf("server answered range %q to offset %d", b.Range, off))
 	}
 	limit := int64(MaxObject)
 	if n > 0 {
 		limit = n
 	}
-	if length > limit {
-		return nil, Wrap("get", key, ErrTooLarge, fmt.Errorf("%d bytes", length))
+	if b.Length > limit {
+		return nil, Wrap("get", key, ErrTooLarge, fmt.Errorf("%d bytes", b.Length))
 	}
-	var data []byte
+	var out [][]byte
 	var err error
-	if length >= 0 {
-		data = make([]byte, length)
-		_, err = io.ReadFull(body, data)
-	} else if data, err = io.ReadAll(io.LimitReader(body, limit+1)); err == nil && int64(len(data)) > limit {
-		return nil, Wrap("get", key, ErrTooLarge, nil)
+	if b.Length >= 0 {
+		for left := b.Length; err == nil && (left > 0 || out == nil); left -= part {
+			data := make([]byte, min(left, part))
+			_, err = io.ReadFull(b, data)
+			out = append(out, data)
+		}
+	} else {
+		var data []byte
+		if data, err = io.ReadAll(io.LimitReader(b, limit+1)); err == nil && int64(len(data)) > limit {
+			return nil, Wrap("get", key, ErrTooLarge, nil)
+		}
+		out = slices.Collect(slices.Chunk(data, int(part)))
 	}
 	if err != nil {
 		if cerr := ContextError(ctx, "get", key); cerr != nil {
@@ -37,5 +60,5 @@ func ReadBody(ctx context.Context, key string, body io.Reader, length int64, ran
 		}
 		return nil, Wrap("get", key, ErrTemporary, fmt.Errorf("read body: %w", err))
 	}
-	return data, nil
+	return out, nil
 }

@@ -45,16 +45,16 @@ func TestErrorShowsKindCauseAndKey(t *testing.T) {
 func TestReadBodyIsCapped(t *testing.T) {
 	ctx := context.Background()
 	endless := io.LimitReader(zeros{}, 1<<40)
-	if _, err := ReadBody(ctx, "k", endless, -1, true, "bytes 0-9/100", 0, 10); !errors.Is(err, ErrTooLarge) {
+	if _, err := ReadBody(ctx, "k", Body{endless, -1, true, "bytes 0-9/100"}, 0, 10); !errors.Is(err, ErrTooLarge) {
 		t.Fatalf("more than was asked for: %v", err)
 	}
-	if _, err := ReadBody(ctx, "k", endless, MaxObject+1, false, "", 0, -1); !errors.Is(err, ErrTooLarge) {
+	if _, err := ReadBody(ctx, "k", Body{endless, MaxObject + 1, false, ""}, 0, -1); !errors.Is(err, ErrTooLarge) {
 		t.Fatalf("more than an object may have: %v", err)
 	}
-	if b, err := ReadBody(ctx, "k", strings.NewReader("abc"), -1, false, "", 0, -1); err != nil || string(b) != "abc" {
+	if b, err := ReadBody(ctx, "k", Body{strings.NewReader("abc"), -1, false, ""}, 0, -1); err != nil || string(b) != "abc" {
 		t.Fatalf("%q, %v", b, err)
 	}
-	if _, err := ReadBody(ctx, "k", strings.NewReader("abc"), 5, false, "", 0, -1); !errors.Is(err, ErrTemporary) {
+	if _, err := ReadBody(ctx, "k", Body{strings.NewReader("abc"), 5, false, ""}, 0, -1); !errors.Is(err, ErrTemporary) {
 		t.Fatalf("cut off: %v", err)
 	}
 }

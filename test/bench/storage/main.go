@@ -2,6 +2,7 @@
 //
 //	restart    seconds until a gateway with a WAL of -bytes serves
 //	cold       reading -bytes back from a directory store through a cache of 256 MiB
+//	cold-s3    the same from a MinIO process, beside what its client library gives
 //	shards     -n shards with records: append, flush, restart, retention pass
 //	topics     -n topics that make themselves
 //
@@ -13,6 +14,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -24,6 +26,7 @@ import (
 	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/engine"
 	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/tier/store"
 	"github.com/robustmq/robustmq-go/tier/store/dir"
 )
 
@@ -50,7 +53,7 @@ func run(args []string) error {
 		}
 		defer os.RemoveAll(d)
 	}
-	steps := map[string]func(context.Context, string) error{"restart": restart, "fill": fill, "serve": serve, "cold": cold, "cold-read": coldRead,
+	steps := map[string]func(context.Context, string) error{"restart": restart, "fill": fill, "serve": serve, "cold": cold, "cold-read": coldRead, "cold-s3": coldS3, "cold-s3-read": coldS3Read,
 		"shards": shards, "shards-restart": shardsRestart, "topics": topics}
 	if len(args) == 1 && steps[args[0]] != nil {
 		return steps[args[0]](context.Background(), d)
@@ -58,7 +61,7 @@ func run(args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("unknown measurement %q", strings.Join(args, " "))
 	}
-	for _, name := range []string{"restart", "cold", "shards", "topics"} {
+	for _, name := range []string{"restart", "cold", "cold-s3", "shards", "topics"} {
 		sub := filepath.Join(d, name)
 		if err := child(sub, name); err != nil {
 			return err
@@ -84,10 +87,20 @@ func child(d, step string) error {
 type node struct {
 	*engine.Engine
 	cat *catalog.Catalog
-	st  *dir.Store
+	st  store.Store
+	end io.Closer // of the store
 }
 
 func open(ctx context.Context, d string) (*node, error) {
+	st, err := dir.Open(filepath.Join(d, "store"), dir.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return openOver(ctx, d, st, st)
+}
+
+// openOver opens an engine over a store, which the node closes.
+func openOver(ctx context.Context, d string, st store.Store, end io.Closer) (*node, error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	began := time.Now()
 	cat, err := catalog.Open(ctx, catalog.Config{Embedded: filepath.Join(d, "etcd"), LeaseTTL: 30 * time.Second, Logger: log})
@@ -95,10 +108,6 @@ func open(ctx context.Context, d string) (*node, error) {
 		return nil, err
 	}
 	catalogTime := time.Since(began)
-	st, err := dir.Open(filepath.Join(d, "store"), dir.Options{})
-	if err != nil {
-		return nil, err
-	}
 	began = time.Now()
 	e, err := engine.Open(ctx, cat, st, engine.Options{WALDir: filepath.Join(d, "wal"), FlushInterval: time.Hour, FlushBytes: 1 << 40,
 		MergeInterval: time.Hour, RetentionInterval: time.Hour, RetentionMs: -1, AutoTopics: 1 << 30, Node: shard.Node{Name: "bench-1"}, Logger: log})
@@ -106,7 +115,7 @@ func open(ctx context.Context, d string) (*node, error) {
 		return nil, err
 	}
 	fmt.Printf("open: catalog %s, engine %s, resident %s\n", round(catalogTime), round(time.Since(began)), memory("VmRSS"))
-	return &node{e, cat, st}, nil
+	return &node{e, cat, st, end}, nil
 }
 
 func (n *node) close(ctx context.Context) error {
@@ -116,7 +125,7 @@ func (n *node) close(ctx context.Context) error {
 	if err := n.cat.Close(); err != nil {
 		return err
 	}
-	return n.st.Close()
+	return n.end.Close()
 }
 
 func round(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
@@ -173,21 +182,21 @@ func (a *appender) append(ctx context.Context, id shard.ID, value []byte, record
 
 func (a *appender) wait() error { a.wg.Wait(); return a.err }
 
-// write appends so many bytes to 100 shards, 10 records of 1 KiB to a batch.
-func write(ctx context.Context, n *node, total int64, flushEach int64) error {
+// write appends so many bytes to a number of shards, 10 records of 1 KiB to a batch.
+func write(ctx context.Context, n *node, total, flushEach int64, shards uint32) error {
 	t, err := n.Broker().Topics.Resolve(ctx, "bench", true)
 	if err != nil {
 		return err
 	}
-	if t.Shards < 100 {
-		if t, err = n.Broker().Topics.Update(ctx, "bench", func(x *shard.Topic) error { x.Shards = 100; return nil }); err != nil {
+	if t.Shards < shards {
+		if t, err = n.Broker().Topics.Update(ctx, "bench", func(x *shard.Topic) error { x.Shards = shards; return nil }); err != nil {
 			return err
 		}
 	}
 	value := make([]byte, 1024)
 	a, began, since := newAppender(n), time.Now(), int64(0)
 	for done := int64(0); done < total; done += 10 << 10 {
-		a.append(ctx, t.Shard(uint32(done/(10<<10))%100), value, 10)
+		a.append(ctx, t.Shard(uint32(done/(10<<10)%int64(shards))), value, 10)
 		if since += 10 << 10; flushEach > 0 && since >= flushEach {
 			since = 0
 			if err := n.Flush(ctx); err != nil {
@@ -223,7 +232,7 @@ func fill(ctx context.Context, d string) error {
 	if err != nil {
 		return err
 	}
-	if err := write(ctx, n, bytesOr(1<<30), 0); err != nil {
+	if err := write(ctx, n, bytesOr(1<<30), 0, 100); err != nil {
 		return err
 	}
 	os.Exit(0)
@@ -256,7 +265,7 @@ func cold(ctx context.Context, d string) error {
 	if err != nil {
 		return err
 	}
-	if err := write(ctx, n, bytesOr(4<<30), 64<<20); err != nil {
+	if err := write(ctx, n, bytesOr(4<<30), 64<<20, 100); err != nil {
 		return err
 	}
 	if err := n.close(ctx); err != nil {

@@ -107,6 +107,21 @@ func (l *Store) Get(ctx context.Context, key string, off, n int64) ([]byte, erro
 	return b, nil
 }
 
+// GetParts implements store.PartGetter.
+func (l *Store) GetParts(ctx context.Context, key string, off, n, part int64) ([][]byte, error) {
+	if err := store.CheckRange(off, n); err != nil {
+		return nil, store.Wrap("get", key, err, nil)
+	}
+	if err := l.enter(ctx, "get", key); err != nil {
+		return nil, err
+	}
+	defer l.leave()
+	if err := l.pay(ctx, "get", key, n); err != nil {
+		return nil, err
+	}
+	return store.GetParts(ctx, l.s, key, off, n, part)
+}
+
 // Put implements store.Store.
 func (l *Store) Put(ctx context.Context, key string, data []byte) error {
 	if err := l.enter(ctx, "put", key); err != nil {

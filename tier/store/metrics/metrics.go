@@ -142,6 +142,18 @@ func (m *Store) Get(ctx context.Context, key string, off, n int64) ([]byte, erro
 	return b, err
 }
 
+// GetParts implements store.PartGetter. It counts as a Get.
+func (m *Store) GetParts(ctx context.Context, key string, off, n, part int64) ([][]byte, error) {
+	end := m.begin(Get)
+	parts, err := store.GetParts(ctx, m.s, key, off, n, part)
+	size := 0
+	for _, b := range parts {
+		size += len(b)
+	}
+	end(size, err)
+	return parts, err
+}
+
 // Put implements store.Store.
 func (m *Store) Put(ctx context.Context, key string, data []byte) error {
 	end := m.begin(Put)

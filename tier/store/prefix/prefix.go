@@ -48,6 +48,16 @@ func (p *Store) Get(ctx context.Context, key string, off, n int64) ([]byte, erro
 	return b, p.strip(err)
 }
 
+// GetParts implements store.PartGetter.
+func (p *Store) GetParts(ctx context.Context, key string, off, n, part int64) ([][]byte, error) {
+	full, err := p.full("get", key)
+	if err != nil {
+		return nil, err
+	}
+	parts, err := store.GetParts(ctx, p.s, full, off, n, part)
+	return parts, p.strip(err)
+}
+
 // Put implements store.Store.
 func (p *Store) Put(ctx context.Context, key string, data []byte) error {
 	full, err := p.full("put", key)

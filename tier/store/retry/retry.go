@@ -128,6 +128,18 @@ func (r *Store) Get(ctx context.Context, key string, off, n int64) (b []byte, er
 	return b, nil
 }
 
+// GetParts implements store.PartGetter.
+func (r *Store) GetParts(ctx context.Context, key string, off, n, part int64) (parts [][]byte, err error) {
+	err = r.do(ctx, "get", key, func(ctx context.Context, _ int) (err error) {
+		parts, err = store.GetParts(ctx, r.s, key, off, n, part)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return parts, nil
+}
+
 // Put implements store.Store. From the second try on it looks before it sends:
 // what an unanswered try left there need not be sent again, and a server that
 // refuses without reading the body may reset the connection, so that its refusal

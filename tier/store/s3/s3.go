@@ -120,12 +120,30 @@ func wrap(ctx context.Context, op, key string, err error) error {
 }
 
 // Get implements store.Store.
-func (s *Store) Get(ctx context.Context, key string, off, n int64) ([]byte, error) {
+func (s *Store) Get(ctx context.Context, key string, off, n int64) (data []byte, err error) {
+	err = s.get(ctx, key, off, n, func(b store.Body) (err error) {
+		data, err = store.ReadBody(ctx, key, b, off, n)
+		return err
+	})
+	return data, err
+}
+
+// GetParts implements store.PartGetter.
+func (s *Store) GetParts(ctx context.Context, key string, off, n, part int64) (parts [][]byte, err error) {
+	err = s.get(ctx, key, off, n, func(b store.Body) (err error) {
+		parts, err = store.ReadParts(ctx, key, b, off, n, part)
+		return err
+	})
+	return parts, err
+}
+
+// get sends a GET and has the answer read.
+func (s *Store) get(ctx context.Context, key string, off, n int64, read func(store.Body) error) error {
 	if err := store.CheckRange(off, n); err != nil {
-		return nil, store.Wrap("get", key, err, nil)
+		return store.Wrap("get", key, err, nil)
 	}
 	if err := store.Check(ctx, "get", key); err != nil {
-		return nil, err
+		return err
 	}
 	in := &awss3.GetObjectInput{Bucket: &s.bucket, Key: &key}
 	switch {
@@ -136,10 +154,10 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) ([]byte, erro
 	}
 	out, err := s.client.GetObject(ctx, in)
 	if err != nil {
-		return nil, wrap(ctx, "get", key, err)
+		return wrap(ctx, "get", key, err)
 	}
 	defer func() { _ = out.Body.Close() }() // read to its end or given up
-	return store.ReadBody(ctx, key, out.Body, aws.ToInt64(out.ContentLength), in.Range != nil, aws.ToString(out.ContentRange), off, n)
+	return read(store.Body{Reader: out.Body, Length: aws.ToInt64(out.ContentLength), Ranged: in.Range != nil, Range: aws.ToString(out.ContentRange)})
 }
 
 // putTries is how often a Put is sent that meets another of the same key.

@@ -129,6 +129,12 @@ func testRanges(t *testing.T, s store.Store) {
 		if !errors.Is(err, c.err) || !bytes.Equal(got, c.want) {
 			t.Errorf("get [%d,+%d): %d bytes, error %v; want %d bytes, error %v", c.off, c.n, len(got), err, len(c.want), c.err)
 		}
+		if c.n > 0 {
+			parts, err := store.GetParts(ctx, s, "r", c.off, c.n, 7)
+			if !errors.Is(err, c.err) || !bytes.Equal(bytes.Join(parts, nil), c.want) || len(parts) != (len(c.want)+6)/7 {
+				t.Errorf("get parts [%d,+%d): %d parts, error %v; want %d bytes, error %v", c.off, c.n, len(parts), err, len(c.want), c.err)
+			}
+		}
 	}
 }
 
