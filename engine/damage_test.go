@@ -21,6 +21,12 @@ import (
 // flipWAL damages the one place in the WAL's files where text is.
 func (r *rig) flipWAL(text string) {
 	r.t.Helper()
+	// Until its sync mark is there the log may write its last page once more, and heal it.
+	for end := time.Now().Add(30 * time.Second); !r.wal.Stats().Quiet && r.wal.Stats().Groups > 0 && r.wal.Err() == nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatal("the log is not quiet")
+		}
+	}
 	names, err := filepath.Glob(filepath.Join(r.dir, "*.wal"))
 	if err != nil {
 		r.t.Fatal(err)

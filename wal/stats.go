@@ -28,6 +28,7 @@ type Stats struct {
 	Files        int                   // holding the log
 	FreeFiles    int                   // ready for reuse
 	Trim, Synced Pos
+	Quiet        bool  // a sync mark stands at the end: nothing is written until the next Append
 	DiskFull     bool  // no next file can be made for lack of space
 	Failed       error // why the WAL failed, nil while it has not
 }

@@ -131,6 +131,7 @@ func (wr *writer) mark(closing bool) error {
 		wr.marked, wr.unsynced = true, true
 		wr.w.mu.Lock()
 		wr.w.stats.SyncMarks++
+		wr.w.stats.Quiet = true
 		wr.w.mu.Unlock()
 	}
 	if closing {
@@ -259,6 +260,7 @@ func (wr *writer) finish(items []item, size, off, start, padded int64, took time
 	w.live += end - off
 	w.queued -= size
 	w.stats.group(len(items), end-start, padded-end, took)
+	w.stats.Quiet = false
 	w.mu.Unlock()
 
 	p, bytes := off+groupHeaderLen, int64(0)

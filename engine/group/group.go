@@ -62,6 +62,7 @@ type group struct {
 	buries                  atomic.Bool // limits.Dead is set
 	active                  *consumer   // the single one
 	graves                  []grave
+	burying                 bool  // a call of bury is under way
 	bodyBytes               int64 // values of what is ready
 	sizedN, sizedBytes      int64 // values seen so far
 	writes

@@ -40,8 +40,14 @@ func (g *group) giveUp(e *entry, reason shard.DeadReason) {
 	g.kick()
 }
 
-// bury hands over what was given up. The group is locked, but not meanwhile.
+// bury hands over what was given up. The group is locked, but not meanwhile: one
+// call does it for all, or the order would be lost.
 func (g *group) bury() {
+	if g.burying {
+		return
+	}
+	g.burying = true
+	defer func() { g.burying = false }()
 	for len(g.graves) > 0 && !g.over {
 		graves, u := g.graves, g.limits.Dead
 		g.graves = nil

@@ -18,7 +18,7 @@ func deadArgs(exchange, key string, more ...frame.Field) frame.Table {
 // wantDead waits for a message in a queue, and for its newest death.
 func wantDead(t *testing.T, c *testClient, queue, body string, want map[string]string) event {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		e, ok := c.get(1, queue, true)
 		if !ok && time.Now().Before(end) {
 			continue
