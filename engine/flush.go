@@ -43,8 +43,13 @@ type flusher struct {
 	spare   []byte // memory of an object that was stored, for the next one
 }
 
-// maxSpare bounds the memory that is kept between flushes.
-const maxSpare = 32 << 20
+const (
+	// maxFlushed bounds the object of a flush that is behind: it is made in
+	// memory, and merged later.
+	maxFlushed = 32 << 20
+	// maxSpare bounds the memory that is kept between flushes.
+	maxSpare = maxFlushed + maxFlushed/8
+)
 
 // note counts an entry that the WAL has.
 func (f *flusher) note(s *shardLog, pos wal.Pos, size int64, object bool) {
@@ -239,10 +244,12 @@ func (f *flusher) restore(dirty []*shardLog, bytes int64, oldest time.Time, obje
 // maxSegmentShards bounds a segment's row in the catalog.
 const maxSegmentShards = 20_000
 
-// write makes segments of all entries up to cut, each at most SegmentBytes.
+// write makes segments of all entries up to cut, each at most maxFlushed or
+// SegmentBytes.
 func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos) error {
 	var runs []flushRun
 	var size int64
+	limit := min(f.e.opts.SegmentBytes, maxFlushed)
 	emit := func() error {
 		if len(runs) == 0 {
 			return nil
@@ -254,7 +261,7 @@ func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos) err
 	for _, s := range dirty {
 		r := flushRun{s: s}
 		for _, p := range s.unflushed(cut) {
-			if size > 0 && (size+int64(p.size) > f.e.opts.SegmentBytes || len(runs) >= maxSegmentShards) {
+			if size > 0 && (size+int64(p.size) > limit || len(runs) >= maxSegmentShards) {
 				if len(r.pieces) > 0 {
 					runs = append(runs, r)
 				}

@@ -74,7 +74,7 @@ func (o *Options) setDefaults() {
 	def(&o.FlushBytes, 8<<20)
 	def(&o.SegmentBytes, 64<<20)
 	def(&o.TailBytes, 64<<20)
-	def(&o.AppendBytes, 128<<20)
+	def(&o.AppendBytes, 64<<20)
 	def(&o.CacheBytes, 128<<20)
 	def(&o.RetentionMs, 7*24*3600*1000)
 	def(&o.RetentionBytes, -1)
