@@ -29,6 +29,7 @@ type Stats struct {
 	FreeFiles    int                   // ready for reuse
 	Trim, Synced Pos
 	DiskFull     bool  // no next file can be made for lack of space
+	Full         bool  // an Append like the largest one refused would be refused now
 	Failed       error // why the WAL failed, nil while it has not
 }
 
@@ -56,6 +57,7 @@ func (w *WAL) Stats() Stats {
 	}
 	s.Trim, s.Synced = w.trim, w.synced
 	s.DiskFull = w.prepErr != nil
+	s.Full = w.fullFor(max(w.refused, entrySize(0)))
 	s.Failed = w.err
 	return s
 }
