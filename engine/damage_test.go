@@ -234,8 +234,8 @@ func TestDamagedState(t *testing.T) {
 				if err := put("two", "x", "y"); err != nil {
 					t.Fatal(err)
 				}
-				if h := r.Health(); h == nil || !strings.Contains(h.Error(), "slot") {
-					t.Fatalf("health: %v", h)
+				if down, h := r.Health(); down != nil || h == nil || !strings.Contains(h.Error(), "slot") {
+					t.Fatalf("health: down %v, degraded %v", down, h)
 				}
 			}
 			r.open()

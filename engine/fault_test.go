@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -77,8 +78,8 @@ func TestStoreFaults(t *testing.T) {
 				if (err == nil) != well {
 					t.Fatalf("flush: %v", err)
 				}
-				if h := r.Health(); (h == nil) != well {
-					t.Fatalf("health: %v", h)
+				if down, h := r.Health(); down != nil || (h == nil) != well {
+					t.Fatalf("health: down %v, degraded %v", down, h)
 				}
 				exp = append(exp, r.fill(id, "while", 5)...)
 				want(t, r.values(id, 0), exp...)
@@ -88,8 +89,8 @@ func TestStoreFaults(t *testing.T) {
 				if err := r.Flush(ctx); err != nil {
 					t.Fatal(err)
 				}
-				if h := r.Health(); h != nil {
-					t.Fatalf("health after: %v", h)
+				if down, h := r.Health(); down != nil || h != nil {
+					t.Fatalf("health after: down %v, degraded %v", down, h)
 				}
 				if n := r.Stats().UnflushedBytes; n != 0 {
 					t.Fatalf("%d bytes not flushed", n)
@@ -172,8 +173,8 @@ func TestEtcdStalled(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("not told that the session is lost")
 	}
-	if r.Health() == nil {
-		t.Fatal("health is green")
+	if down, _ := r.Health(); down == nil {
+		t.Fatal("health does not say that appends are refused")
 	}
 	if _, err := r.Read(context.Background(), id, 0, shard.ReadOptions{MaxBytes: 1}); err != nil {
 		t.Fatalf("read what is flushed: %v", err)
@@ -230,8 +231,8 @@ func TestWALFull(t *testing.T) {
 	if !errors.Is(err, shard.ErrWALFull) || acked < 40 {
 		t.Fatalf("after %d appends: %v", acked, err)
 	}
-	if h := r.Health(); h == nil {
-		t.Fatal("health is green")
+	if down, _ := r.Health(); down == nil {
+		t.Fatal("appends are refused, and health says they are not")
 	}
 	if n := len(r.values(id, 0)); n != acked {
 		t.Fatalf("%d of %d can be read", n, acked)
@@ -250,8 +251,25 @@ func TestWALFull(t *testing.T) {
 	if n := len(r.values(id, 0)); n != acked+1 {
 		t.Fatalf("%d of %d can be read", n, acked+1)
 	}
-	if h := r.Health(); h != nil {
-		t.Fatal(h)
+	if down, h := r.Health(); down != nil || h != nil {
+		t.Fatal(down, h)
+	}
+}
+
+// TestSlowFlushIsTold: a store that does not answer degrades before it fails.
+func TestSlowFlushIsTold(t *testing.T) {
+	r := newRigOn(t, quiet(), catalogtest.OpenEmbedded(t), mem.New(nil))
+	r.flusher.mu.Lock()
+	r.flusher.mu.began = time.Now().Add(-slowFlush)
+	r.flusher.mu.Unlock()
+	if down, h := r.Health(); down != nil || h == nil || !strings.Contains(h.Error(), "slow") {
+		t.Fatalf("health: down %v, degraded %v", down, h)
+	}
+	if err := r.Engine.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if down, h := r.Health(); down != nil || h != nil {
+		t.Fatalf("health after: down %v, degraded %v", down, h)
 	}
 }
 
@@ -322,8 +340,8 @@ func TestDiskFull(t *testing.T) {
 	if !errors.Is(err, shard.ErrWALFull) {
 		t.Fatalf("after %d appends: %v", acked, err)
 	}
-	if r.Health() == nil {
-		t.Fatal("health is green")
+	if down, _ := r.Health(); down == nil {
+		t.Fatal("health does not say that appends are refused")
 	}
 	full.Store(false)
 	if err := r.Flush(context.Background()); err != nil {
@@ -367,8 +385,8 @@ func TestSyncFails(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("not told")
 	}
-	if r.Health() == nil {
-		t.Fatal("health is green")
+	if down, _ := r.Health(); down == nil {
+		t.Fatal("health does not say that appends are refused")
 	}
 	catalogtest.Eventually(t, "what was acknowledged is in the store", func() bool {
 		_, last, ok := r.cat.Bounds(id)

@@ -36,6 +36,7 @@ type flusher struct {
 		failing  error     // of the last flush, for health
 		since    time.Time // when it began to fail
 		doubtful string    // the object whose commit is in doubt
+		began    time.Time // of the flush under way; zero: none
 	}
 	busy    sync.Mutex // guards what follows
 	trimmed wal.Pos
@@ -120,6 +121,7 @@ func (f *flusher) run(ctx context.Context) {
 		case answer = <-f.ask:
 		case <-timer.C:
 		}
+		f.begin()
 		err := f.flush(ctx)
 		f.report(err)
 		if answer != nil {
@@ -135,6 +137,7 @@ func (f *flusher) run(ctx context.Context) {
 
 func (f *flusher) report(err error) {
 	f.mu.Lock()
+	f.mu.began = time.Time{}
 	was := f.mu.failing
 	f.mu.failing = err
 	if was == nil {

@@ -30,6 +30,7 @@ type Stats struct {
 	Trim, Synced Pos
 	Quiet        bool  // a sync mark stands at the end: nothing is written until the next Append
 	DiskFull     bool  // no next file can be made for lack of space
+	Full         bool  // an Append like the largest one refused would be refused now
 	Failed       error // why the WAL failed, nil while it has not
 }
 
@@ -57,6 +58,7 @@ func (w *WAL) Stats() Stats {
 	}
 	s.Trim, s.Synced = w.trim, w.synced
 	s.DiskFull = w.prepErr != nil
+	s.Full = w.fullFor(max(w.refused, entrySize(0)))
 	s.Failed = w.err
 	return s
 }

@@ -166,6 +166,7 @@ type WAL struct {
 
 	queue, spare []item
 	queued       int64 // bytes of entries queued or being written
+	refused      int64 // size of the largest entry that did not fit and would not now, 0: none
 	inflight     int   // entries being written
 
 	files  map[uint64]*logFile // what may be read: marked up to the current one
@@ -282,14 +283,16 @@ func (w *WAL) Append(e Entry, done Waiter) error {
 	if err := w.usable(); err != nil {
 		return err
 	}
-	if w.live+w.queued+size > w.opt.MaxBytes {
+	if w.fullFor(size) {
 		w.stats.Refused++
+		w.refused = max(w.refused, size)
+		if w.prepErr != nil {
+			w.kickLocked()
+		}
 		return ErrFull
 	}
-	if w.prepErr != nil && w.queued+size > w.roomLocked() {
-		w.stats.Refused++
-		w.kickLocked()
-		return ErrFull
+	if w.refused > 0 && !w.fullFor(w.refused) {
+		w.refused = 0
 	}
 	if len(w.queue) == 0 {
 		w.work.Signal()
@@ -297,6 +300,12 @@ func (w *WAL) Append(e Entry, done Waiter) error {
 	w.queue = append(w.queue, item{e, done})
 	w.queued += size
 	return nil
+}
+
+// fullFor tells whether an entry of that size is to be refused: MaxBytes are in
+// use, or the current file is the last that the disk has room for.
+func (w *WAL) fullFor(size int64) bool {
+	return w.live+w.queued+size > w.opt.MaxBytes || w.prepErr != nil && w.queued+size > w.roomLocked()
 }
 
 // roomLocked is what surely still fits the current file, were each entry to

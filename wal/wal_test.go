@@ -242,13 +242,16 @@ func TestDiskFull(t *testing.T) {
 			t.Fatal("never full")
 		}
 	}
-	if s := w.Stats(); !s.DiskFull || s.Failed != nil || s.Refused == 0 {
+	if s := w.Stats(); !s.DiskFull || !s.Full || s.Failed != nil || s.Refused == 0 {
 		t.Fatalf("stats %+v", s)
 	}
 	full.Store(false)
 	for l.append(w, shardOf(0), 8000) != nil {
 	}
 	l.wait()
+	if s := w.Stats(); s.Full {
+		t.Fatalf("with room again: %+v", s)
+	}
 	must(t, w.Close())
 	w, got, rec := openReplay(t, opt)
 	defer w.Close()

@@ -74,7 +74,7 @@ type adminEngine struct{ st *storage }
 var _ admin.Engine = adminEngine{}
 
 // Health implements admin.Engine.
-func (a adminEngine) Health() error { return a.st.engine.Health() }
+func (a adminEngine) Health() (down, degraded error) { return a.st.engine.Health() }
 
 // Flush implements admin.Engine.
 func (a adminEngine) Flush(ctx context.Context) error { return a.st.engine.Flush(ctx) }

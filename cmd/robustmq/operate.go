@@ -49,7 +49,7 @@ func drainCommand() *cobra.Command {
 func healthCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health",
-		Short: "Ask a running gateway whether it serves; exit code 0 when it does",
+		Short: "Ask a running gateway whether it serves; exit code 0 when it does, degraded or not",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := newClient(cmd)
@@ -66,7 +66,7 @@ func healthCommand() *cobra.Command {
 	clientFlags(cmd)
 	cmd.PersistentFlags().Lookup("timeout").DefValue = "5s"
 	_ = cmd.PersistentFlags().Set("timeout", (5 * time.Second).String())
-	cmd.Flags().Bool("live", false, "ask only whether the process lives")
+	cmd.Flags().Bool("live", false, "ask only whether the process lives; what is wrong is printed too")
 	return cmd
 }
 

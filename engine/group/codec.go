@@ -8,8 +8,10 @@ import (
 	"github.com/robustmq/robustmq-go/shard"
 )
 
-// valueV1 is the version of every value.
-const valueV1 = 1
+const (
+	valueV1  = 1 // version of every value
+	cursorV2 = 2 // of a cursor that has delivery counts
+)
 
 // maxPlaces bounds the shards that a stored binding names.
 const maxPlaces = 4 << 20
@@ -119,36 +121,84 @@ func decodeBinding(p []byte) (*binding, error) {
 	return b, nil
 }
 
-func encodeCursor(floor, high int64, rs runs) []byte {
+// savedCursor is what is written of a cursor.
+type savedCursor struct {
+	floor, high int64
+	runs        runs
+	counts      []savedCount // in offset order
+}
+
+// savedCount is a message that was delivered more than once and is not done.
+type savedCount struct {
+	offset int64
+	count  int32
+}
+
+// encodeCursor writes version 1 of a cursor without counts, else version 2.
+func encodeCursor(c *savedCursor) []byte {
 	p := []byte{valueV1}
-	p = binary.AppendUvarint(p, uint64(floor))
-	p = binary.AppendUvarint(p, uint64(high))
-	rs = rs[:min(len(rs), maxRuns)]
+	if len(c.counts) > 0 {
+		p[0] = cursorV2
+	}
+	p = binary.AppendUvarint(p, uint64(c.floor))
+	p = binary.AppendUvarint(p, uint64(c.high))
+	rs := c.runs[:min(len(c.runs), maxRuns)]
 	p = binary.AppendUvarint(p, uint64(len(rs)))
-	at := floor
+	at := c.floor
 	for _, r := range rs {
 		p = binary.AppendUvarint(p, uint64(r.lo-at))
 		p = binary.AppendUvarint(p, uint64(r.hi-r.lo))
 		at = r.hi + 1
 	}
+	cs := c.counts[:min(len(c.counts), maxSavedCounts)]
+	if len(cs) == 0 {
+		return p
+	}
+	p = binary.AppendUvarint(p, uint64(len(cs)))
+	at = c.floor
+	for _, x := range cs {
+		p = binary.AppendUvarint(p, uint64(x.offset-at))
+		p = binary.AppendUvarint(p, uint64(x.count-2))
+		at = x.offset + 1
+	}
 	return p
 }
 
-func decodeCursor(p []byte) (floor, high int64, rs runs, err error) {
+func decodeCursor(p []byte) (savedCursor, error) {
 	r := reader{p: p}
-	r.version()
-	floor, high = r.number(), r.number()
-	at := floor
+	v := r.versionUpTo(cursorV2)
+	c := savedCursor{floor: r.number(), high: r.number()}
+	at := c.floor
 	for n := r.count(maxRuns); n > 0 && !r.bad; n-- {
 		gap, length := r.number(), r.number()
-		if gap > math.MaxInt64-1-at || length > math.MaxInt64-1-at-gap || gap == 0 && len(rs) > 0 {
+		if gap > math.MaxInt64-1-at || length > math.MaxInt64-1-at-gap || gap == 0 && len(c.runs) > 0 {
 			r.bad = true
 			break
 		}
-		rs = append(rs, run{at + gap, at + gap + length})
+		c.runs = append(c.runs, run{at + gap, at + gap + length})
 		at += gap + length + 1
 	}
-	return floor, high, rs, r.end()
+	if v == cursorV2 {
+		c.counts = r.counts(c.floor)
+	}
+	return c, r.end()
+}
+
+// counts reads at least one; version 1 is for none.
+func (r *reader) counts(at int64) []savedCount {
+	n := r.count(maxSavedCounts)
+	r.bad = r.bad || n == 0
+	var cs []savedCount
+	for ; n > 0 && !r.bad; n-- {
+		gap, more := r.number(), r.number()
+		if gap > math.MaxInt64-1-at || more > math.MaxInt32-2 {
+			r.bad = true
+			break
+		}
+		cs = append(cs, savedCount{at + gap, int32(more) + 2})
+		at += gap + 1
+	}
+	return cs
 }
 
 func appendBytes(p, b []byte) []byte {
@@ -167,14 +217,19 @@ type reader struct {
 	unknown bool
 }
 
-func (r *reader) version() {
+func (r *reader) version() { r.versionUpTo(valueV1) }
+
+// versionUpTo reads a version from 1 to top.
+func (r *reader) versionUpTo(top byte) byte {
 	if len(r.p) == 0 {
 		r.bad = true
-		return
+		return 0
 	}
-	r.unknown = r.p[0] != valueV1
+	v := r.p[0]
+	r.unknown = v < valueV1 || v > top
 	r.bad = r.unknown
 	r.p = r.p[1:]
+	return v
 }
 
 func (r *reader) end() error {

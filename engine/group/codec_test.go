@@ -2,6 +2,7 @@ package group
 
 import (
 	"bytes"
+	"math"
 	"reflect"
 	"testing"
 	"time"
@@ -58,18 +59,40 @@ func TestConfigCodec(t *testing.T) {
 
 func TestCursorCodec(t *testing.T) {
 	rs := runs{{12, 12}, {14, 20}}
-	p := encodeCursor(10, 30, rs)
-	floor, high, got, err := decodeCursor(p)
-	if err != nil || floor != 10 || high != 30 || !reflect.DeepEqual(got, rs) {
-		t.Fatal(floor, high, got, err)
+	decode := func(p []byte) error { _, err := decodeCursor(p); return err }
+	for golden, c := range map[string]savedCursor{
+		"\x01\x0a\x1e\x02\x02\x00\x01\x06":                                     {10, 30, rs, nil},
+		"\x02\x0a\x1e\x02\x02\x00\x01\x06\x02\x00\x00\x0f\xfd\xff\xff\xff\x07": {10, 30, rs, []savedCount{{10, 2}, {26, math.MaxInt32}}},
+	} {
+		if p := encodeCursor(&c); string(p) != golden {
+			t.Fatalf("%+v is written as %q", c, p)
+		}
+		got, err := decodeCursor([]byte(golden))
+		if err != nil || !reflect.DeepEqual(got, c) {
+			t.Fatalf("%+v became %+v, %v", c, got, err)
+		}
+		for n := range golden {
+			if decode([]byte(golden[:n])) == nil {
+				t.Fatalf("a prefix of %d of %d bytes was taken", n, len(golden))
+			}
+		}
+		if err := decode([]byte("\x03" + golden[1:])); shard.KindOf(err) != shard.KindInvalid {
+			t.Fatalf("another version: %v", err)
+		}
 	}
-	prefixes(t, p, func(p []byte) error { _, _, _, err := decodeCursor(p); return err })
+	if err := decode([]byte("\x02\x0a\x1e\x00\x00")); shard.KindOf(err) != shard.KindCorrupt {
+		t.Fatalf("version 2 without counts: %v", err)
+	}
 	var many runs
 	for i := range int64(maxRuns + 10) {
 		many = append(many, run{i * 2, i * 2})
 	}
-	if _, _, got, err = decodeCursor(encodeCursor(0, 0, many)); err != nil || len(got) != maxRuns {
-		t.Fatal(len(got), err)
+	var counts []savedCount
+	for i := range int64(maxSavedCounts + 10) {
+		counts = append(counts, savedCount{i, 3})
+	}
+	if got, err := decodeCursor(encodeCursor(&savedCursor{0, 0, many, counts})); err != nil || len(got.runs) != maxRuns || len(got.counts) != maxSavedCounts {
+		t.Fatal(len(got.runs), len(got.counts), err)
 	}
 }
 
@@ -113,7 +136,8 @@ func FuzzValues(f *testing.F) {
 		f.Add(byte(0), encodeBinding(b))
 	}
 	f.Add(byte(1), encodeConfig(&shard.GroupConfig{AckTimeout: 5, Data: []byte("x")}, time.UnixMilli(9)))
-	f.Add(byte(2), encodeCursor(10, 30, runs{{10, 12}, {14, 20}}))
+	f.Add(byte(2), encodeCursor(&savedCursor{10, 30, runs{{10, 12}, {14, 20}}, nil}))
+	f.Add(byte(2), encodeCursor(&savedCursor{10, 30, runs{{10, 12}, {14, 20}}, []savedCount{{13, 2}, {21, 300}}}))
 	f.Fuzz(func(t *testing.T, kind byte, p []byte) {
 		var again []byte
 		switch kind % 3 {
@@ -134,11 +158,11 @@ func FuzzValues(f *testing.F) {
 			}
 			again = encodeConfig(&c, at)
 		default:
-			floor, high, rs, err := decodeCursor(p)
+			c, err := decodeCursor(p)
 			if err != nil {
 				return
 			}
-			again = encodeCursor(floor, high, rs)
+			again = encodeCursor(&c)
 		}
 		if !bytes.Equal(again, p) {
 			t.Fatalf("%x became %x", p, again)

@@ -181,6 +181,7 @@ func (c *consumer) Nack(opts shard.NackOptions, tags ...shard.DeliveryTag) int {
 	for _, e := range es {
 		if opts.Undelivered {
 			e.count--
+			g.dirtyLocked(e.cur) // what is written next has it
 		}
 		if opts.Drop {
 			g.unlink(e)

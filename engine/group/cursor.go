@@ -1,6 +1,8 @@
 package group
 
 import (
+	"cmp"
+	"slices"
 	"sort"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -220,6 +222,28 @@ func (c *cursor) savedRuns() runs {
 		rs = rs.add(lo, p-1)
 	}
 	return rs
+}
+
+// savedCounts are the deliveries, where more than one, of what is not done. One
+// alone is told by the high mark.
+func (c *cursor) savedCounts() []savedCount {
+	var cs []savedCount
+	for _, e := range c.out[c.head:] {
+		if e.count > 1 && e.state != done && e.state != forgotten {
+			cs = append(cs, savedCount{e.offset, e.count})
+		}
+	}
+	if len(c.counts) > 0 {
+		floor := c.floor()
+		for offset, n := range c.counts {
+			if n > 1 && offset >= floor {
+				cs = append(cs, savedCount{offset, n})
+			}
+		}
+		slices.SortFunc(cs, func(a, b savedCount) int { return cmp.Compare(a.offset, b.offset) })
+		cs = slices.CompactFunc(cs, func(a, b savedCount) bool { return a.offset == b.offset })
+	}
+	return cs[:min(len(cs), maxSavedCounts)]
 }
 
 // rewind makes the cursor read again from offset to on. Queued entries from

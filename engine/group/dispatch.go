@@ -103,12 +103,22 @@ func (g *group) next(now time.Time) *entry {
 		if e == nil {
 			return nil
 		}
+		reason := shard.DeadExpired
 		if at, ok := g.ends(e); !ok || now.UnixMilli() < at {
-			return e
+			if !g.spent(e) {
+				return e
+			}
+			reason = shard.DeadDeliveryLimit
 		}
 		g.take(e)
-		g.giveUp(e, shard.DeadExpired)
+		g.giveUp(e, reason)
 	}
+}
+
+// spent tells that an entry was with a consumer for the last time when the
+// process ended. A count of 1 may be that of a message that was never sent out.
+func (g *group) spent(e *entry) bool {
+	return e.count > 1 && g.cfg.MaxDeliver > 0 && int(e.count) >= g.cfg.MaxDeliver
 }
 
 // take takes the first ready entry off the queue.

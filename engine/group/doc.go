@@ -44,13 +44,18 @@
 // # State
 //
 // Owner "group/" + name; part of the format, never change. Each value begins with
-// a version byte (1); integers are varints, strings have a length before them.
+// a version byte (1, or 2 of a cursor with counts); integers are varints, strings have a length before them.
 //
 //	g               ack timeout ns, max deliver, expire after ns, idle since ms (0: in use), data
 //	b/<serial>      id, filter, start, not-from, data, headers, starts, removed byte, ends
-//	c/<topic>/<index>  floor, delivered high mark, runs done above the floor (gap, length)
+//	c/<topic>/<index>  floor, delivered high mark, runs done above the floor (gap, length),
+//	                   in version 2 deliveries of what is not done (gap, count less 2)
 //
 // One write per group is under way at a time; what changes meanwhile goes in the
 // next. An acknowledgement is thus durable within one write of an idle group. A
 // crash may bring back what was acknowledged just before it, as redelivered.
+// Delivery counts go with whatever write comes next (Options.LazyWrite after a
+// delivery at the latest): after a crash they are too low rather than too high, so
+// that Config.MaxDeliver gives nothing up early. At most maxSavedCounts a cursor
+// are kept; all others count from 1.
 package group

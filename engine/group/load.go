@@ -124,12 +124,12 @@ func (g *group) restoreCursors(ctx context.Context, saved map[shard.ID][]byte) e
 			g.dropKeys = append(g.dropKeys, cursorKey(id))
 			continue
 		}
-		floor, high, rs, err := decodeCursor(data)
+		c, err := decodeCursor(data)
 		if err != nil {
 			g.m.opts.Logger.Error("a group's cursor is not restored; it begins again", "group", g.name, "shard", id.String(), "err", err)
 			continue
 		}
-		if err := g.restoreCursor(ctx, t, id, floor, high, rs); err != nil {
+		if err := g.restoreCursor(ctx, t, id, c); err != nil {
 			return err
 		}
 	}
@@ -138,7 +138,7 @@ func (g *group) restoreCursors(ctx context.Context, saved map[shard.ID][]byte) e
 		if b.removed {
 			for id, end := range b.ends {
 				if t, ok := g.m.opts.Topics.ByNum(id.Topic); ok && err == nil && b.starts[id] < end {
-					err = g.restoreCursor(ctx, t, id, g.lowestStart(id, nil), 0, nil)
+					err = g.restoreCursor(ctx, t, id, savedCursor{floor: g.lowestStart(id, nil)})
 				}
 			}
 			continue
@@ -146,7 +146,7 @@ func (g *group) restoreCursors(ctx context.Context, saved map[shard.ID][]byte) e
 		g.m.opts.Topics.Overlapping(b.filter, func(t *shard.Topic) {
 			for i := range t.Shards {
 				if id := t.Shard(i); err == nil && !t.Internal {
-					err = g.restoreCursor(ctx, t, id, g.lowestStart(id, nil), 0, nil)
+					err = g.restoreCursor(ctx, t, id, savedCursor{floor: g.lowestStart(id, nil)})
 				}
 			}
 		})
@@ -165,16 +165,16 @@ func (g *group) lowestStart(id shard.ID, but *binding) int64 {
 	return max(low, 0)
 }
 
-func (g *group) restoreCursor(ctx context.Context, t *shard.Topic, id shard.ID, floor, high int64, rs runs) error {
+func (g *group) restoreCursor(ctx context.Context, t *shard.Topic, id shard.ID, saved savedCursor) error {
 	if g.cursors[id] != nil {
 		return nil
 	}
 	b, err := g.m.opts.Log.Bounds(ctx, id)
-	if err != nil && shard.KindOf(err) == shard.KindNotFound || err == nil && b.End == 0 && floor == 0 {
+	if err != nil && shard.KindOf(err) == shard.KindNotFound || err == nil && b.End == 0 && saved.floor == 0 {
 		return nil
 	}
 	if err != nil {
-		return shard.At(err, "restore cursor", id, floor)
+		return shard.At(err, "restore cursor", id, saved.floor)
 	}
 	f := g.m.makeFeed(id, 0)
 	f.mu.Lock()
@@ -185,10 +185,16 @@ func (g *group) restoreCursor(ctx context.Context, t *shard.Topic, id shard.ID, 
 	if g.cursors[id] != nil { // fed meanwhile
 		return nil
 	}
-	c := g.cursorLocked(f, t, floor)
-	c.high, c.redelivered, c.acked, c.saved = high, high, rs, floor
+	c := g.cursorLocked(f, t, saved.floor)
+	c.high, c.redelivered, c.acked, c.saved = saved.high, saved.high, saved.runs, saved.floor
+	if len(saved.counts) > 0 {
+		c.counts = make(map[int64]int32, len(saved.counts))
+		for _, x := range saved.counts {
+			c.counts[x.offset] = x.count
+		}
+	}
 	c.counted = end
-	c.live = floor >= end
+	c.live = saved.floor >= end
 	c.advance()
 	return nil
 }

@@ -15,6 +15,10 @@ const maxRuns = 4096
 // maxCounts bounds the delivery counts kept of messages that left memory.
 const maxCounts = 65536
 
+// maxSavedCounts bounds those that are written with a cursor; past it the
+// highest offsets are given up, and begin again with 1 after a restart.
+const maxSavedCounts = 4096
+
 // add gives the runs with [lo, hi] in them. It may change rs.
 func (rs runs) add(lo, hi int64) runs {
 	i := sort.Search(len(rs), func(i int) bool { return rs[i].hi+1 >= lo })

@@ -129,7 +129,7 @@ func (g *group) write(now time.Time) {
 		c.dirty = false
 		if !c.gone {
 			c.saved = c.floor()
-			put(cursorKey(c.id), encodeCursor(c.saved, c.high, c.savedRuns()))
+			put(cursorKey(c.id), encodeCursor(&savedCursor{c.saved, c.high, c.savedRuns(), c.savedCounts()}))
 		}
 	}
 	g.configDirty, g.dirtyCursors, g.dropKeys, g.lazyAt, g.writeAt = false, nil, nil, time.Time{}, time.Time{}

@@ -25,15 +25,18 @@ import (
 
 // fakeEngine stands for the storage engine.
 type fakeEngine struct {
-	health  atomic.Pointer[error]
-	flushes atomic.Int64
+	down, degraded atomic.Pointer[error]
+	flushes        atomic.Int64
 }
 
-func (f *fakeEngine) Health() error {
-	if e := f.health.Load(); e != nil {
-		return *e
+func (f *fakeEngine) Health() (down, degraded error) {
+	if e := f.down.Load(); e != nil {
+		down = *e
 	}
-	return nil
+	if e := f.degraded.Load(); e != nil {
+		degraded = *e
+	}
+	return down, degraded
 }
 
 func (f *fakeEngine) Flush(context.Context) error { f.flushes.Add(1); return nil }
@@ -483,17 +486,39 @@ func TestHealthAndOperations(t *testing.T) {
 	r := newRig(t)
 	r.want(200, "GET", "/healthz", "", "", func(q *http.Request) { q.RemoteAddr = "10.0.0.1:1" })
 	r.want(200, "GET", "/readyz", "", "")
-	err := errors.New("the object store does not take segments: out of paper")
-	r.engine.health.Store(&err)
-	if b := r.want(503, "GET", "/readyz", "", ""); !strings.Contains(string(b), "out of paper") {
-		t.Errorf("readyz says %s", b)
+	says := func(code int, body string, gauges ...string) {
+		t.Helper()
+		if b := r.want(code, "GET", "/readyz", "", ""); string(b) != body+"\n" {
+			t.Errorf("readyz says %q", b)
+		}
+		if b := r.want(200, "GET", "/healthz", "", ""); string(b) != body+"\n" {
+			t.Errorf("healthz says %q", b)
+		}
+		m := string(r.want(200, "GET", "/metrics", "", ""))
+		for _, g := range gauges {
+			if !strings.Contains(m, "\nrobustmq_"+g+"\n") {
+				t.Errorf("metrics without %s", g)
+			}
+		}
 	}
-	r.want(200, "GET", "/healthz", "", "")
+	says(200, "ok", "ready 1", "degraded 0")
+	hurt := errors.Join(errors.New("the object store is away"), errors.New("a slot is damaged"))
+	r.engine.degraded.Store(&hurt)
+	says(200, "degraded: the object store is away; a slot is damaged", "ready 1", "degraded 1")
 	c := decode[Cluster](t, r.want(200, "GET", "/api/v1/cluster", "", ""))
+	if !c.Ready || c.Problem != "" || !strings.Contains(c.Degraded, "away") {
+		t.Errorf("cluster %+v", c)
+	}
+	down := errors.New("out of paper")
+	r.engine.down.Store(&down)
+	says(503, "not serving: out of paper\ndegraded: the object store is away; a slot is damaged", "ready 0", "degraded 1")
+	c = decode[Cluster](t, r.want(200, "GET", "/api/v1/cluster", "", ""))
 	if c.Ready || !strings.Contains(c.Problem, "out of paper") || len(c.Nodes) != 1 {
 		t.Errorf("cluster %+v", c)
 	}
-	r.engine.health.Store(nil)
+	r.engine.degraded.Store(nil)
+	says(503, "not serving: out of paper", "ready 0", "degraded 0")
+	r.engine.down.Store(nil)
 	r.want(204, "POST", "/api/v1/flush", "boss", "")
 	if r.engine.flushes.Load() != 1 {
 		t.Error("flush did not flush")

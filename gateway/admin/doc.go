@@ -12,8 +12,8 @@
 //
 // # What is served
 //
-//	/healthz              200 while the process lives
-//	/readyz               200 while it serves, or 503 and what is wrong
+//	/healthz              200 while the process lives, and what is wrong
+//	/readyz               200 while it serves, 503 while it does not, and what is wrong
 //	/metrics              Prometheus text format
 //	/api/v1/openapi.json  the API, as an OpenAPI 3.1 document
 //	/api/v1/...           the API, JSON

@@ -50,6 +50,7 @@ var protocolMetrics = []struct {
 
 var (
 	readyDesc         = desc("ready", "1 while the gateway serves, 0 otherwise.")
+	degradedDesc      = desc("degraded", "1 while something needs looking after although the gateway may serve, 0 otherwise.")
 	buildDesc         = desc("build_info", "Always 1; the version is the label.", "version")
 	adminFailDesc     = desc("admin_auth_failures_total", "Logins to the admin API that were refused.")
 	topicsDesc        = desc("topics", "Topics, internal ones left out.")
@@ -71,7 +72,7 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 	for i := range protocolMetrics {
 		ch <- protocolMetrics[i].desc
 	}
-	for _, d := range []*prometheus.Desc{readyDesc, buildDesc, adminFailDesc, topicsDesc, autoTopicsDesc, shardsDesc,
+	for _, d := range []*prometheus.Desc{readyDesc, degradedDesc, buildDesc, adminFailDesc, topicsDesc, autoTopicsDesc, shardsDesc,
 		groupsDesc, groupLagDesc, groupMaxLagDesc, groupUnackedDesc, groupConsumerDesc} {
 		ch <- d
 	}
@@ -89,11 +90,16 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 			put(m.desc, m.kind, m.get(p.Stats), p.Name)
 		}
 	}
-	ready := int64(0)
-	if c.s.ready() == nil {
-		ready = 1
+	flag := func(d *prometheus.Desc, on bool) {
+		if on {
+			gauge(d, 1)
+		} else {
+			gauge(d, 0)
+		}
 	}
-	gauge(readyDesc, ready)
+	h := c.s.health()
+	flag(readyDesc, h.down == "")
+	flag(degradedDesc, h.degraded != "")
 	gauge(buildDesc, 1, c.s.env.Version)
 	put(adminFailDesc, prometheus.CounterValue, c.s.authFail.Load())
 	var topics, auto, shards int64

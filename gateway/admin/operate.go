@@ -10,8 +10,10 @@ type Cluster struct {
 	Version string `json:"version"`
 	Self    string `json:"self" doc:"name of the gateway that answers"`
 	Ready   bool   `json:"ready"`
-	Problem string `json:"problem,omitempty"`
-	Nodes   []Node `json:"nodes"`
+	// Problem and Degraded are as /readyz has them.
+	Problem  string `json:"problem,omitempty" doc:"why it is not ready"`
+	Degraded string `json:"degraded,omitempty" doc:"what needs looking after while it serves"`
+	Nodes    []Node `json:"nodes"`
 }
 
 // Node is one gateway.
@@ -25,11 +27,8 @@ type Node struct {
 func (s *Server) getCluster(*request) (any, error) {
 	c := s.env.Broker.Cluster
 	v := Cluster{ID: c.ID(), Version: s.env.Version, Self: c.Self().Name, Nodes: []Node{}}
-	if err := s.ready(); err != nil {
-		v.Problem = err.Error()
-	} else {
-		v.Ready = true
-	}
+	h := s.health()
+	v.Ready, v.Problem, v.Degraded = h.down == "", h.down, h.degraded
 	for _, n := range c.Nodes() {
 		v.Nodes = append(v.Nodes, Node{ID: n.ID, Name: n.Name, Zone: n.Zone, Addresses: n.Addresses})
 	}

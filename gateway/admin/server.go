@@ -30,8 +30,9 @@ const (
 // Engine is what the admin gateway asks of the storage engine. All methods may
 // be called concurrently.
 type Engine interface {
-	// Health says what is wrong, nil when nothing is.
-	Health() error
+	// Health says what is wrong: down is why it does not serve, degraded what
+	// needs looking after while it does. Both are nil when nothing is wrong.
+	Health() (down, degraded error)
 	// Flush returns when everything that was acknowledged before the call is in
 	// object storage and committed.
 	Flush(ctx context.Context) error
@@ -170,28 +171,6 @@ func (s *Server) Close() {
 
 // SetDraining makes readyz say so: new clients should go elsewhere.
 func (s *Server) SetDraining() { s.draining.Store(true) }
-
-func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	_, _ = fmt.Fprintln(w, "ok")
-}
-
-func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if err := s.ready(); err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = fmt.Fprintln(w, err.Error())
-		return
-	}
-	_, _ = fmt.Fprintln(w, "ok")
-}
-
-func (s *Server) ready() error {
-	if s.draining.Load() {
-		return shard.Errorf(shard.KindClosed, "draining: clients are told to go elsewhere")
-	}
-	return s.env.Engine.Health()
-}
 
 // limitListener bounds the connections that are open at once; further ones wait
 // in the kernel's queue.

@@ -263,6 +263,30 @@ func TestDeliveryLimit(t *testing.T) {
 	quiet[*frame.BasicDeliver](c, 1)
 }
 
+// What a message was delivered before a restart counts towards the limit.
+func TestDeliveryLimitOverRestart(t *testing.T) {
+	s := startServer(t, testOptions{})
+	c := open(t, s)
+	limited := frame.QueueDeclare{Queue: "q", Durable: true, Arguments: frame.Table{{Name: "x-delivery-limit", Value: frame.Int(3)}}}
+	c.declare(1, limited)
+	c.put(1, "", "q", "poison")
+	c.consume(1, "q", "", false)
+	for range 2 {
+		_, m := c.deliver(1, "poison")
+		c.send(1, &frame.BasicNack{DeliveryTag: m.DeliveryTag, Requeue: true})
+	}
+	c.deliver(1, "poison")
+	s.stop()
+	mem := s.mem.Reopen()
+	t.Cleanup(mem.Close)
+	c = open(t, serveOn(t, testOptions{}, mem, mem.Broker()))
+	c.declare(1, limited)
+	c.consume(1, "q", "", false)
+	_, m := c.deliver(1, "poison")
+	c.send(1, &frame.BasicNack{DeliveryTag: m.DeliveryTag, Requeue: true})
+	quiet[*frame.BasicDeliver](c, 1)
+}
+
 // Durable exchanges, queues, bindings and their messages survive a restart; the
 // others do not.
 func TestRestart(t *testing.T) {

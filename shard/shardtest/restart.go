@@ -102,6 +102,33 @@ var restartTests = []test{
 		}
 		c.Ack(tags(ds)...)
 	}),
+	both("delivery counts", func(e *env, next func() *env) {
+		g := e.group(shard.GroupConfig{Name: "g", Durable: true, MaxDeliver: 4}, "q")
+		e.publish("q", "bad", "last", "fresh")
+		c, in := e.attach(g, shard.ConsumerConfig{})
+		ds := e.want(in, "bad", "last", "fresh")
+		again := func(d shard.Delivery, value string, count int) shard.Delivery {
+			e.Helper()
+			c.Nack(shard.NackOptions{}, d.Tag)
+			d = e.want(in, value)[0]
+			e.equal(d.Count, count)
+			return d
+		}
+		again(again(ds[0], "bad", 2), "bad", 3)
+		again(again(again(ds[1], "last", 2), "last", 3), "last", 4)
+		e.settled(g)
+		e = next()
+		g, err := e.Broker.Groups.Get("g")
+		e.must(err)
+		c, in = e.attach(g, shard.ConsumerConfig{})
+		ds = e.want(in, "bad", "fresh") // the other one was not acknowledged four times
+		e.equal(ds[0].Count, 4)
+		e.equal(ds[1].Count, 2)
+		c.Nack(shard.NackOptions{}, ds[0].Tag)
+		e.equal(g.Stats().Acked, 2)
+		c.Ack(again(ds[1], "fresh", 3).Tag)
+		e.equal(g.Stats().Acked, 3)
+	}),
 	both("a group that was idle", func(e *env, next func() *env) {
 		g := e.group(shard.GroupConfig{Name: "g", Durable: true}, "a.*", "b")
 		e.publish("a.1", "1")

@@ -84,6 +84,16 @@ func health(t *testing.T, b *harness.Broker) (status int, text string) {
 	return resp.StatusCode, strings.TrimSpace(string(body))
 }
 
+// degraded tells whether the broker says so; it has to be ready.
+func degraded(t *testing.T, b *harness.Broker) bool {
+	t.Helper()
+	status, text := health(t, b)
+	if status != http.StatusOK {
+		t.Fatalf("the broker is not ready: %d %s", status, text)
+	}
+	return strings.HasPrefix(text, "degraded: ")
+}
+
 // eventually waits for something outside that cannot announce itself.
 func eventually(t *testing.T, what string, within time.Duration, ok func() bool) {
 	t.Helper()
@@ -96,8 +106,8 @@ func eventually(t *testing.T, what string, within time.Duration, ok func() bool)
 	}
 }
 
-// TestStoreGone kills MinIO under a broker: writes and reads go on, health says what is wrong,
-// and once it is back everything ends up there.
+// TestStoreGone kills MinIO under a broker: writes and reads go on, the broker stays ready and says
+// that it is degraded and why, and once the store is back everything ends up there.
 func TestStoreGone(t *testing.T) {
 	s3 := harness.Must(t)(harness.StartMinIO(t.Context(), bucket))
 	etcd := harness.Must(t)(harness.StartEtcd(t.Context()))
@@ -113,14 +123,19 @@ func TestStoreGone(t *testing.T) {
 	must(t, writeAll(ctx, b.Ports, "store", 100, 200))
 	took := time.Since(began)
 	must(t, readAll(ctx, b.Ports, "store", 300))
-	eventually(t, "health that turns red", 60*time.Second, func() bool { status, _ := health(t, b); return status != http.StatusOK })
+	eventually(t, "health that says degraded", 60*time.Second, func() bool { return degraded(t, b) })
 	_, text := health(t, b)
 	t.Logf("without the store: 4 x 200 messages written in %v and read; health says: %s", took.Round(time.Millisecond), text)
+	bin, err := harness.Binary(ctx, false)
+	must(t, err)
+	if out, err := exec.CommandContext(ctx, bin, "health", "--server", b.AdminURL()).CombinedOutput(); err != nil || !strings.HasPrefix(string(out), "degraded: ") {
+		t.Errorf("robustmq health: %v, %s", err, out)
+	}
 	must(t, writeAll(ctx, b.Ports, "store", 300, 100))
 
 	must(t, s3.Start(ctx))
 	began = time.Now()
-	eventually(t, "health that turns green", 60*time.Second, func() bool { status, _ := health(t, b); return status == http.StatusOK })
+	eventually(t, "health that turns green", 60*time.Second, func() bool { return !degraded(t, b) })
 	eventually(t, "more objects", 60*time.Second, func() bool { n, _ := objects(t, s3); return n > before })
 	t.Logf("flushed again %v after the store was back", time.Since(began).Round(time.Millisecond))
 	must(t, b.Stop())
@@ -219,8 +234,8 @@ func diskFull(t *testing.T, embedded bool) {
 	if alive(b) {
 		status, text := health(t, b)
 		t.Logf("health says %d: %s", status, text)
-		if status == http.StatusOK {
-			t.Error("health is green on a full disk")
+		if status == http.StatusOK || !strings.HasPrefix(text, "not serving: ") {
+			t.Error("the broker refuses messages and calls itself ready")
 		}
 		must(t, readAll(ctx, b.Ports, "disk", 20))
 	}
