@@ -118,7 +118,7 @@ func (c *Conn) Read(b []byte) (int, error) {
 			return c.Conn.Read(b)
 		}
 		owed := -l.Tokens()
-		if owed <= 0 {
+		if owed <= c.grace.Seconds()*float64(l.Limit()) {
 			chunk := max(l.Burst()/8/max(1, int(u.conns.Load())), minChunk)
 			n, err := c.Conn.Read(b[:min(len(b), chunk)])
 			l.ReserveN(time.Now(), n) // into debt, which the next reads wait for
@@ -127,9 +127,28 @@ func (c *Conn) Read(b []byte) (int, error) {
 		if c.closed.Load() {
 			return 0, net.ErrClosed
 		}
-		wait := time.Duration(owed / float64(l.Limit()) * float64(time.Second))
+		wait := time.Duration(owed/float64(l.Limit())*float64(time.Second)) - c.grace
 		time.Sleep(min(max(wait, time.Millisecond), rateNap))
 	}
+}
+
+// SetGrace lets Read go on while the user owes no more than d, where a protocol
+// takes a request whole and then tells the client how long to wait; 0 ends it.
+// Only who reads may call it.
+func (c *Conn) SetGrace(d time.Duration) { c.grace = d }
+
+// Owed gives how long it takes until the user's rate allows another read; 0 when
+// it does now.
+func (c *Conn) Owed() time.Duration {
+	u := c.account.Load()
+	if u == nil {
+		return 0
+	}
+	l := u.limiter(time.Now())
+	if l == nil {
+		return 0
+	}
+	return time.Duration(max(-l.Tokens(), 0) / float64(l.Limit()) * float64(time.Second))
 }
 
 // limiter gives the bucket of the user's bytes, nil without a limit.

@@ -29,6 +29,7 @@ type Conn struct {
 	closed        atomic.Bool
 	auth          atomic.Pointer[Auth]    // of Join
 	account       atomic.Pointer[account] // of Join; nil before it and without limits
+	grace         time.Duration           // of SetGrace
 	info          struct {
 		sync.Mutex
 		ConnInfo

@@ -118,6 +118,7 @@ func (p *produce) finish() {
 	}
 	switch {
 	case !p.quiet:
+		p.resp.ThrottleMillis = p.c.throttled()
 		p.r.reply(p.resp)
 	case p.failed.Load(): // as Kafka: the only way to tell
 		p.r.hangUp()

@@ -40,6 +40,7 @@ func serveFetch(c *conn, r *request) {
 			return
 		}
 	}
+	f.reply.ThrottleMillis = c.throttled()
 	r.reply(f.reply)
 }
 

@@ -33,7 +33,16 @@ const (
 	maxQueued = 256
 
 	writeTimeout = 60 * time.Second
+
+	// maxThrottle is how far a user may get over the rate with one produce
+	// request, and about the longest throttle time: well below every session
+	// timeout, as all connections of the user wait for it.
+	maxThrottle = 3 * time.Second
 )
+
+// throttled is the throttle time of a response (KIP-219): it goes out at once,
+// and nothing is read from the connection for as long.
+func (c *conn) throttled() int32 { return int32(c.nc.Owed().Milliseconds()) }
 
 // conn is one client connection. Its reader cuts frames, its processor (the
 // goroutine of serve) handles them in order, its writer writes the responses in
@@ -200,7 +209,11 @@ func (c *conn) readFrame() (*request, error) {
 	if err := c.budget.acquire(c.ctx, size); err != nil {
 		return nil, err
 	}
+	if key == keyProduce {
+		c.nc.SetGrace(maxThrottle)
+	}
 	frame, err := readBounded(c.nc, size-8)
+	c.nc.SetGrace(0)
 	if err != nil {
 		return nil, err
 	}

@@ -64,7 +64,7 @@ func (f *fetchReply) recordBytes(c *conn) int {
 // appendVector encodes v4 and later.
 func (f *fetchReply) appendVector(w *vector) {
 	v, flexible := f.Version, f.Version >= 12
-	w.cur = kbin.AppendInt32(w.cur, 0) // throttle
+	w.cur = kbin.AppendInt32(w.cur, f.ThrottleMillis)
 	if v >= 7 {
 		w.cur = kbin.AppendInt16(w.cur, f.ErrorCode)
 		w.cur = kbin.AppendInt32(w.cur, f.SessionID)

@@ -10,4 +10,6 @@
 //
 // NATS core has no acknowledgement: its writer is load, and only order and content of what is read
 // back are held to.
+//
+// TestKillWhileDeadLettering does it once while rejected messages move to a dead-letter queue.
 package crash

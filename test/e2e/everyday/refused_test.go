@@ -167,6 +167,5 @@ func pythonRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 func nodeRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 	tools, err := harness.ToolsDir()
 	must(t, err)
-	modules := []string{filepath.Join(tools, "node", "node_modules"), filepath.Join(tools, "npm", "node_modules")}
-	scripted(t, b, got, "node", "refused.js", "NODE_PATH="+strings.Join(modules, string(filepath.ListSeparator)))
+	scripted(t, b, got, "node", "refused.js", nodePath(tools))
 }

@@ -201,32 +201,13 @@ func saramaKilled(t *testing.T, b *harness.Broker, addr string) {
 	t.Helper()
 	p, err := sarama.NewSyncProducer([]string{addr}, saramaConfig())
 	must(t, err)
-	back := make(chan error, 1)
-	var acknowledged []string
-	after := -1 // how many were acknowledged since the broker is back
-	for i := 0; after < 20; i++ {
-		v := fmt.Sprintf("%06d", i)
-		_, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: "sarama.ledger", Value: sarama.StringEncoder(v)})
+	acknowledged := ledger(t, b, func(value string) error {
+		_, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: "sarama.ledger", Value: sarama.StringEncoder(value)})
 		if err != nil {
-			t.Fatalf("send %s: %v", v, err)
+			t.Errorf("send %s: %v, but it retries by itself", value, err)
 		}
-		acknowledged = append(acknowledged, v)
-		if i == 20 {
-			go func() {
-				b.Kill()
-				back <- b.Start(t.Context())
-			}()
-		}
-		select {
-		case err := <-back:
-			must(t, err)
-			after = 0
-		default:
-			if after >= 0 {
-				after++
-			}
-		}
-	}
+		return err
+	})
 	must(t, p.Close())
 	m := saramaGroup(t, addr, "sarama-ledger", "sarama.ledger", len(acknowledged))
 	if got := m.values(); !slices.Equal(got, acknowledged) || len(m.got) != len(acknowledged) {

@@ -21,12 +21,17 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// node runs testdata/name with Node.js and the libraries of `install.sh nodeclients`.
+// node runs testdata/name with Node.js and the libraries of `install.sh nodeclients` and `mqttjs`.
 func node(t *testing.T, b *harness.Broker, name string, port int) {
 	t.Helper()
 	tools, err := harness.ToolsDir()
 	must(t, err)
-	script(t, b, "node", name, port, "NODE_PATH="+filepath.Join(tools, "node", "node_modules"))
+	script(t, b, "node", name, port, nodePath(tools))
+}
+
+// nodePath says where Node.js finds them.
+func nodePath(tools string) string {
+	return "NODE_PATH=" + filepath.Join(tools, "node", "node_modules") + string(filepath.ListSeparator) + filepath.Join(tools, "npm", "node_modules")
 }
 
 // python runs testdata/name with the libraries of `install.sh python`.
