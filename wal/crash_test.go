@@ -15,6 +15,7 @@ func crashRun(n int64, kill bool, clones int, drop string) (bad []string, ops in
 	mem, l := vfs.NewMem(), newLedger()
 	inj, seen := crashAfter(n)
 	opt := testOptions(vfs.Inject(mem, inj))
+	opt.markAtOnce = true
 	if drop != "" {
 		opt.dropSync = func(name string) bool { return name == drop }
 	}
@@ -56,6 +57,7 @@ func crashRun(n int64, kill bool, clones int, drop string) (bad []string, ops in
 // checkDisk opens a disk twice: as it is, and after more was written to it.
 func (l *ledger) checkDisk(disk *vfs.Mem) (bad []string) {
 	opt := testOptions(disk)
+	opt.markAtOnce = true
 	opt.Rand = seeded{newRand(99)}
 	w, err := Open(opt)
 	if err != nil {

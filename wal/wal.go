@@ -93,6 +93,8 @@ type Options struct {
 
 	// dropSync, in tests, skips the sync of that name as if it had succeeded.
 	dropSync func(name string) bool
+	// markAtOnce, in tests, does not wait markAfter: crashes meet more marks.
+	markAtOnce bool
 }
 
 const (

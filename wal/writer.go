@@ -35,6 +35,9 @@ const markAfter = 2 * time.Millisecond
 func (wr *writer) run() {
 	defer close(wr.w.wdone)
 	wr.idle = time.AfterFunc(markAfter, wr.beQuiet)
+	wr.w.mu.Lock()
+	wr.quiet = wr.w.opt.markAtOnce
+	wr.w.mu.Unlock()
 	defer wr.idle.Stop()
 	for {
 		batch := wr.take()
@@ -90,7 +93,7 @@ func (wr *writer) take() []item {
 		w.work.Wait()
 	}
 	wr.idle.Stop()
-	wr.quiet = false
+	wr.quiet = w.opt.markAtOnce
 	if w.err != nil {
 		return nil
 	}
