@@ -43,7 +43,9 @@ func TestKillWhileDeadLettering(t *testing.T) {
 	}
 	b.Kill()
 	confirmed := <-published
-	<-consumed
+	if err := <-consumed; err == nil {
+		t.Error("the consumer goes on without a broker")
+	}
 	if len(confirmed) == 0 {
 		t.Fatal("nothing was confirmed")
 	}

@@ -1,10 +1,11 @@
-"""A Celery application with the default settings, results by rpc:// (direct queues), late acknowledgement."""
+"""A Celery application with confirmed publishes (a broker that is killed need not have others), results by rpc://
+(direct queues), late acknowledgement."""
 import os
 import time
 
 from celery import Celery
 
-app = Celery("everyday", broker=os.environ["BROKER"], backend="rpc://")
+app = Celery("everyday", broker=os.environ["BROKER"], backend="rpc://", broker_transport_options={"confirm_publish": True})
 
 
 @app.task
