@@ -18,6 +18,41 @@ import (
 	"github.com/robustmq/robustmq-go/wal"
 )
 
+// TestDedupeIDsSurviveCrashes: an append by name happens once, whether its name
+// is in a snapshot, behind it, or only in the write-ahead log.
+func TestDedupeIDsSurviveCrashes(t *testing.T) {
+	r := newRig(t, quiet())
+	id := r.topic("a", shard.TopicConfig{}).Shard(0)
+	appendNamed := func(name string, base int64, dup bool) {
+		t.Helper()
+		b := shard.BatchOf(shard.Record{Timestamp: time.Now().UnixMilli(), Value: []byte(name),
+			Headers: []shard.Header{{Name: shard.HeaderDedupeID, Value: []byte(name)}}})
+		res, err := shard.AppendWait(context.Background(), r.Engine, id, b, shard.AppendOptions{DedupeID: name})
+		if err != nil || res.Base != base || res.Duplicate != dup {
+			t.Fatalf("%s: %+v, %v", name, res, err)
+		}
+	}
+	appendNamed("one", 0, false)
+	r.crash()
+	appendNamed("one", 0, true)
+	if err := r.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	appendNamed("two", 1, false)
+	r.crash()
+	appendNamed("two", 1, true)
+	appendNamed("three", 2, false)
+	if err := r.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	appendNamed("four", 3, false)
+	r.crash()
+	for i, name := range []string{"one", "two", "three", "four"} {
+		appendNamed(name, int64(i), true)
+	}
+	want(t, r.values(id, 0), "0:one", "1:two", "2:three", "3:four")
+}
+
 var errPowerCut = errors.New("power cut")
 
 // machine is a gateway's disk that loses power at a chosen operation: the WAL and

@@ -56,7 +56,7 @@ func (e *Engine) ensureProducers(ctx context.Context, s *shardLog) error {
 	return nil
 }
 
-// scanProducers notes the batches in [from, end). Only idempotent appends that
+// scanProducers notes the batches in [from, end), which no snapshot has. Only idempotent appends that
 // wait for this load could add to them.
 func (e *Engine) scanProducers(ctx context.Context, s *shardLog, table *producer.Table, from, end int64) error {
 	for from < end {
@@ -77,9 +77,7 @@ func (e *Engine) scanProducers(ctx context.Context, s *shardLog, table *producer
 			return nil
 		}
 		for _, b := range r.Batches {
-			if id, _, _ := b.Producer(); id >= 0 {
-				table.Add(b, e.opts.Now().UnixMilli())
-			}
+			table.Replay(b, e.opts.Now().UnixMilli())
 			from = b.LastOffset() + 1
 		}
 	}

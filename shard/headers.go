@@ -46,6 +46,9 @@ const (
 	// HeaderOrigin names the publishing client where a subscriber asked not
 	// to get its own messages (MQTT no-local).
 	HeaderOrigin = ReservedPrefix + "origin"
+	// HeaderDedupeID is AppendOptions.DedupeID of a batch that holds this record
+	// alone: by it the id is known again after a crash. MQTT had it first.
+	HeaderDedupeID = ReservedPrefix + "mqtt-id"
 )
 
 // Reserved tells whether a header name is RobustMQ's own.

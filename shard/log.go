@@ -52,7 +52,9 @@ type AppendOptions struct {
 	CheckNext  bool
 	// DedupeID, when not "", makes the append happen once within the dedupe
 	// window (2 minutes): the second completes with the first's offsets and
-	// Duplicate.
+	// Duplicate. A crash forgets an id given a few seconds before, unless the
+	// batch holds one record that has it as HeaderDedupeID; the window of that
+	// is counted from the record's timestamp.
 	DedupeID string
 	// Origin is carried on live messages (Message.Origin).
 	Origin Origin

@@ -8,7 +8,8 @@
 //   - Producer: a producer id with its epoch and its last five batches, by the
 //     rules of Kafka's idempotent producer (KIP-98, KIP-360).
 //   - Dedupe id: a name given to one append; a second append of that name
-//     within the window is a duplicate.
+//     within the window is a duplicate. Replay finds it in the log, where the
+//     record has it in shard.HeaderDedupeID.
 //
 // # Promises
 //

@@ -208,6 +208,26 @@ func (t *Table) AddID(id string, b *shard.Batch, now int64) {
 	}
 }
 
+// Replay notes a batch that is met in the log after a restart: its producer,
+// and its dedupe id if its only record has that as shard.HeaderDedupeID and is
+// within the window. What cannot be read is left to who reads it.
+func (t *Table) Replay(b *shard.Batch, now int64) {
+	if id, _, _ := b.Producer(); id >= 0 {
+		t.Add(b, now)
+	}
+	at := min(b.MaxTimestamp(), now)
+	if b.Count() != 1 || now-at > t.limits.WindowMs {
+		return
+	}
+	recs, err := b.Records()
+	if err != nil || len(recs) != 1 {
+		return
+	}
+	if id := recs[0].HeaderString(shard.HeaderDedupeID); t.ids[id] == nil {
+		t.AddID(id, b, at)
+	}
+}
+
 func (t *Table) addID(e *idEntry) {
 	if t.ids == nil {
 		t.ids = make(map[string]*idEntry)

@@ -103,6 +103,28 @@ func TestBounds(t *testing.T) {
 	if p, ids := tab.Len(); p != 0 || ids != 0 {
 		t.Fatal(p, ids)
 	}
+	named := func(base, ms int64, ids ...string) *shard.Batch {
+		var b shard.Builder
+		for _, id := range ids {
+			b.Add(&shard.Record{Timestamp: ms, Headers: []shard.Header{{Name: shard.HeaderDedupeID, Value: []byte(id)}}})
+		}
+		x := b.Build()
+		x.Assign(base, 1)
+		return x
+	}
+	tab = New(Limits{WindowMs: 100})
+	tab.Replay(named(7, 50, "replayed"), 140)
+	tab.Replay(named(8, 50, "two", "two"), 140)
+	tab.Replay(named(9, 39, "old"), 140)
+	tab.Replay(named(10, 60, "replayed"), 140)
+	for id, at := range map[string]int64{"two": 140, "old": 140, "replayed": 151, "": 140} {
+		if v, _ := tab.CheckID(id, at); v.Duplicate {
+			t.Fatalf("%q is known at %d: %+v", id, at, v)
+		}
+	}
+	if v, _ := tab.CheckID("replayed", 150); !v.Duplicate || v.Base != 7 || v.Last != 7 || v.Timestamp != 50 {
+		t.Fatalf("replayed: %+v", v)
+	}
 	if _, err := tab.CheckID(string(make([]byte, MaxIDBytes+1)), 0); shard.KindOf(err) != shard.KindTooLarge {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ const headerFormat = shard.ReservedPrefix + "mqtt-format"
 
 // headerID names a QoS 2 message of a persistent session, by which it is found
 // again after a crash that left open whether it was appended.
-const headerID = shard.ReservedPrefix + "mqtt-id"
+const headerID = shard.HeaderDedupeID
 
 // marks are the values of shard.HeaderMQTT by QoS and retain flag.
 var marks = [3][2][]byte{{[]byte("0"), []byte("0r")}, {[]byte("1"), []byte("1r")}, {[]byte("2"), []byte("2r")}}

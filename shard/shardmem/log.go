@@ -47,7 +47,7 @@ func (l *shardLog) reopen() *shardLog {
 		raw := slices.Clone(b.Raw())
 		if c, err := shard.ParseBatch(raw); err == nil {
 			n.batches = append(n.batches, c)
-			n.table.Add(c, now)
+			n.table.Replay(c, now)
 		}
 	}
 	return n

@@ -63,13 +63,21 @@ var restartTests = []test{
 		e.publish("t", "0", "1")
 		id := e.topic("t").Shard(0)
 		e.append(id, producerBatch(7, 0, 0, 1), shard.AppendOptions{})
+		named := func(value string) shard.AppendResult {
+			r := shard.Record{Timestamp: time.Now().UnixMilli(), Value: []byte(value), Headers: []shard.Header{{Name: shard.HeaderDedupeID, Value: []byte("x")}}}
+			return e.append(id, shard.BatchOf(r), shard.AppendOptions{DedupeID: "x"})
+		}
+		e.equal(named("named").Base, 3)
 		e.must(e.apply("o", shard.StateOp{Key: "k", Value: []byte("v")}))
 		e = next()
-		e.equal(e.read(id, 0), []string{"0", "1", "p"})
+		e.equal(e.read(id, 0), []string{"0", "1", "p", "named"})
+		if res := named("again"); !res.Duplicate || res.Base != 3 {
+			e.Fatalf("%+v", res)
+		}
 		if res := e.append(id, producerBatch(7, 0, 0, 1), shard.AppendOptions{}); !res.Duplicate || res.Base != 2 {
 			e.Fatalf("%+v", res)
 		}
-		e.equal(e.publish("t", "3").Base, 3)
+		e.equal(e.publish("t", "4").Base, 4)
 		e.equal(e.dump("o", ""), []string{"k=v"})
 		e.must(e.apply("o", shard.StateOp{Key: "k"}))
 	}),
