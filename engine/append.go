@@ -112,14 +112,19 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 	} else if dup {
 		return r, nil
 	}
-	p := &pending{e: e, s: s, topic: topic, batch: b, done: done, origin: opts.Origin, size: size, object: object}
-	p.result = shard.AppendResult{Base: s.next, AppendTime: -1, Start: s.start}
+	// Who was promised nothing is told here, and the WAL has nobody to tell.
+	early := opts.Durability == shard.DurabilityMemory || e.durability(topic) == shard.DurabilityMemory || e.hooks.ackEarly && !topic.Internal
+	if early {
+		done = nil
+	}
+	r := shard.AppendResult{Base: s.next, AppendTime: -1, Start: s.start}
 	b.Assign(s.next, s.epoch)
 	if topic.Config.AppendTime {
-		p.result.AppendTime = e.opts.Now().UnixMilli()
-		b.SetAppendTime(p.result.AppendTime)
+		r.AppendTime = e.opts.Now().UnixMilli()
+		b.SetAppendTime(r.AppendTime)
 	}
-	p.last = b.LastOffset()
+	last := b.LastOffset()
+	p := &pending{e: e, s: s, topic: topic, batch: b, done: done, result: r, origin: opts.Origin, last: last, size: size, object: object}
 	if err := e.wal.Append(wal.Entry{Shard: id, Epoch: s.epoch, Data: b.Raw()}, p); err != nil {
 		if errors.Is(err, wal.ErrFailed) {
 			e.fail(err)
@@ -127,15 +132,13 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 		return fail(walError(err))
 	}
 	e.recordProducer(s, b, opts)
-	s.next = p.last + 1
-	s.tail = append(s.tail, tailEntry{base: p.result.Base, last: p.last, maxTime: b.MaxTimestamp(), size: int(size), batch: b})
-	e.tails.push(s, p.last, size)
+	s.next = last + 1
+	s.tail = append(s.tail, tailEntry{base: r.Base, last: last, maxTime: b.MaxTimestamp(), size: int(size), batch: b})
+	e.tails.push(s, last, size)
 	if topic.Num != stateTopicNum {
 		e.live.Assigned(topic, id.Index, b, opts.Origin)
 	}
-	if opts.Durability == shard.DurabilityMemory || e.durability(topic) == shard.DurabilityMemory || e.hooks.ackEarly && !topic.Internal {
-		p.done = nil
-		r := p.result
+	if early {
 		return &r, p
 	}
 	return nil, p
