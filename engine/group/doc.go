@@ -55,7 +55,8 @@
 // next. An acknowledgement is thus durable within one write of an idle group. A
 // crash may bring back what was acknowledged just before it, as redelivered.
 // Delivery counts go with whatever write comes next (Options.LazyWrite after a
-// delivery at the latest): after a crash they are too low rather than too high, so
-// that Config.MaxDeliver gives nothing up early. At most maxSavedCounts a cursor
+// delivery at the latest): after a crash they may be too low, and for what a
+// consumer handed back undelivered just before it one too high, so that
+// Config.MaxDeliver gives it up a delivery early. At most maxSavedCounts a cursor
 // are kept; all others count from 1.
 package group
