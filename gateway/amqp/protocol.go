@@ -58,7 +58,9 @@ type server struct {
 	cfg    Config
 	log    *slog.Logger
 	vhosts map[string]*vhost
-	mu     struct {
+	// origins has the *conn of each shard.Origin.
+	origins sync.Map
+	mu      struct {
 		sync.Mutex
 		conns map[*conn]struct{}
 	}
@@ -98,12 +100,14 @@ func (s *server) ServeConn(ctx context.Context, nc *gateway.Conn) {
 	s.mu.Lock()
 	s.mu.conns[c] = struct{}{}
 	s.mu.Unlock()
+	s.origins.Store(nc.Origin, c)
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	defer stop()
 	defer func() {
 		s.mu.Lock()
 		delete(s.mu.conns, c)
 		s.mu.Unlock()
+		s.origins.Delete(nc.Origin)
 		c.cleanup()
 	}()
 	c.serve()
