@@ -66,7 +66,11 @@ type server struct {
 	}
 }
 
-// New makes the gateway. It touches no storage until a client opens a vhost.
+// loadWithin bounds what reading the vhosts may take of the start.
+const loadWithin = time.Minute
+
+// New makes the gateway. What is stored of the vhosts is read before anybody may
+// publish: the limits of a queue hold for messages of all protocols.
 func New(env gateway.Env) (gateway.Server, error) {
 	cfg := defaultConfig()
 	if err := env.Config(&cfg); err != nil {
@@ -89,7 +93,20 @@ func New(env gateway.Env) (gateway.Server, error) {
 	for _, name := range append([]string{"/"}, cfg.VHosts...) {
 		s.vhosts[name] = newVHost(s, name)
 	}
+	s.loadVHosts()
 	return s, nil
+}
+
+// loadVHosts reads the vhosts. One that cannot be read is tried again with its
+// first connection, which is told.
+func (s *server) loadVHosts() {
+	ctx, cancel := context.WithTimeout(context.Background(), loadWithin)
+	defer cancel()
+	for name, vh := range s.vhosts {
+		if err := vh.load(ctx); err != nil {
+			s.log.Error("vhost is not read; the limits of its queues do not hold yet", "vhost", name, "error", err)
+		}
+	}
 }
 
 // ServeConn serves one connection.

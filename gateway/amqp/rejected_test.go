@@ -124,6 +124,42 @@ func TestRejectPublishDeadLetters(t *testing.T) {
 	}
 }
 
+// TestLimitsBeginAtStart: after a restart the limits of all vhosts' queues hold
+// for what others publish, though no AMQP client has connected.
+func TestLimitsBeginAtStart(t *testing.T) {
+	o := testOptions{config: func(c *Config) { c.VHosts = []string{"v"} }}
+	s := startServer(t, o)
+	for _, vhost := range []string{"/", "v"} {
+		c := dialAs(t, s, vhost, "PLAIN", "\x00admin\x00robustmq")
+		c.channel(1)
+		c.declare(1, frame.QueueDeclare{Queue: "dead", Durable: true})
+		c.declare(1, frame.QueueDeclare{Queue: "few", Durable: true, Arguments: frame.Table{{Name: "x-max-length", Value: frame.Int(3)}}})
+		c.declare(1, frame.QueueDeclare{Queue: "full", Durable: true, Arguments: rejectArgs("reject-publish-dlx", 3, deadArgs("", "dead")...)})
+	}
+	s.stop()
+	mem := s.mem.Reopen()
+	t.Cleanup(mem.Close)
+	s = serveOn(t, o, mem, mem.Broker())
+	for _, prefix := range []string{"", "v."} {
+		for i := range 10 {
+			store(t, s, prefix+"few", shard.Record{Value: []byte(strconv.Itoa(i))})
+			store(t, s, prefix+"full", shard.Record{Value: []byte(strconv.Itoa(i))})
+		}
+	}
+	for name, want := range map[string]int64{"///few": 3, "///full": 3, "///dead": 7, "/v/few": 3, "/v/full": 3, "/v/dead": 7} {
+		g, err := s.broker.Groups.Get("amqp" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for end := time.Now().Add(patience); g.Stats().Ready != want && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		if n := g.Stats().Ready; n != want {
+			t.Errorf("%s holds %d messages, want %d", name, n, want)
+		}
+	}
+}
+
 // TestMaxPriority: the highest priority first, the oldest of each, no more levels
 // than declared.
 func TestMaxPriority(t *testing.T) {
