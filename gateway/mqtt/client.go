@@ -275,6 +275,7 @@ func (c *client) leave(err error) {
 
 func (c *client) sendReason(pe *packet.Error) {
 	if !c.connected || c.v < packet.V5 { // nothing before CONNACK [MQTT-4.13.1-1]
+		c.linger.Store(c.connected) // who is writing reads an end, not a reset
 		c.finish(nil)
 		return
 	}
