@@ -219,6 +219,20 @@ func TestWhoMayCall(t *testing.T) {
 	r.want(403, "POST", "/api/v1/topics", "ann", body())
 }
 
+func TestProfiles(t *testing.T) {
+	r := newRig(t)
+	r.want(401, "GET", "/debug/pprof/heap", "", "") // not even from loopback
+	r.want(403, "GET", "/debug/pprof/profile?seconds=1", "ann", "")
+	for _, name := range []string{"allocs", "heap", "goroutine", "profile?seconds=1"} {
+		if b := r.want(200, "GET", "/debug/pprof/"+name, "boss", ""); len(b) < 2 || b[0] != 0x1f || b[1] != 0x8b {
+			t.Errorf("%s: %d bytes that are no gzip", name, len(b))
+		}
+	}
+	r.want(404, "GET", "/debug/pprof/cmdline", "boss", "")
+	r.want(400, "GET", "/debug/pprof/profile?seconds=1000", "boss", "")
+	r.want(400, "GET", "/debug/pprof/heap?seconds=x", "boss", "")
+}
+
 func TestAnonymousOff(t *testing.T) {
 	r := newRig(t)
 	r.srv.env.Auth = gateway.NewAuth(r.b.Users, r.b.ACLs, gateway.AuthConfig{AnonymousOff: true})

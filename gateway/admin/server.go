@@ -103,6 +103,7 @@ func New(env Env) (*Server, error) {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", s.metricsHandler())
+	mux.HandleFunc("GET /debug/pprof/{name}", s.profiles)
 	for i := range s.routes {
 		r := &s.routes[i]
 		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { s.call(w, req, r) })

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -64,6 +67,11 @@ func profiled(ctx context.Context, dir, name string, r *running, load func(conte
 			}
 		}
 	}
+	allocs, err := allocated(ctx, r)
+	if err != nil {
+		return fig, err
+	}
+	fmt.Fprintf(&text, "\nmemory allocated since the server's start, alone and with what it calls\n%s", allocs)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fig, fmt.Errorf("profile: %w", err)
 	}
@@ -72,4 +80,41 @@ func profiled(ctx context.Context, dir, name string, r *running, load func(conte
 		return fig, fmt.Errorf("profile: %w", err)
 	}
 	return fig, nil
+}
+
+// allocated is what the server's functions allocated, by bytes, as `go tool pprof` shows it.
+func allocated(ctx context.Context, r *running) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+harness.Addr(r.ours.Admin)+"/debug/pprof/allocs", http.NoBody)
+	if err != nil {
+		return "", fmt.Errorf("profile: %w", err)
+	}
+	req.SetBasicAuth(harness.User, harness.Password)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", fmt.Errorf("profile: %w", err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("profile: status %d: %w", resp.StatusCode, err)
+	}
+	file, err := os.CreateTemp("", "robustmq-allocs-")
+	if err != nil {
+		return "", fmt.Errorf("profile: %w", err)
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(data)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return "", fmt.Errorf("profile: %w", err)
+	}
+	out, err := harness.Run(ctx, harness.Command{Name: "go tool pprof", Path: "go", Args: []string{"tool", "pprof", "-top", "-sample_index=alloc_space", "-nodecount=25", file.Name()}})
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	for line := range strings.Lines(out) {
+		line = strings.TrimPrefix(line, "go tool pprof | ")
+		text.WriteString(line[:min(len(line), maxSymbol)])
+	}
+	return text.String(), nil
 }
