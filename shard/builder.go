@@ -3,6 +3,7 @@ package shard
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 )
 
 // Builder packs records into one batch. The zero value is ready; it is not safe
@@ -63,6 +64,9 @@ func (b *Builder) Count() int { return b.count }
 // Size is the length in bytes of the batch so far.
 func (b *Builder) Size() int { return len(b.buf) }
 
+// wasteful is the room from which on a batch that uses less than half of it moves.
+const wasteful = 4 << 10
+
 // Build seals the batch and empties the builder. It panics when no record was
 // added.
 func (b *Builder) Build() *Batch { return b.build(-1, -1, -1, 0) }
@@ -77,6 +81,9 @@ func (b *Builder) build(id int64, epoch int16, seq int32, attrs uint16) *Batch {
 		panic("internal error: batch without records")
 	}
 	p := b.buf
+	if cap(p) > 2*len(p) && cap(p) > wasteful { // it may be kept for long
+		p = slices.Clone(p)
+	}
 	binary.BigEndian.PutUint64(p, 0)
 	binary.BigEndian.PutUint32(p[posLength:], uint32(len(p)-posLength-4))
 	binary.BigEndian.PutUint32(p[posEpoch:], 0)

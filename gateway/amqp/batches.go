@@ -21,7 +21,7 @@ type batch struct {
 	c       *conn
 	topic   *shard.Topic
 	id      shard.ID
-	builder shard.Builder
+	builder *shard.Builder
 	refs    []ref
 	bytes   int
 	sealed  *shard.Batch
@@ -38,6 +38,7 @@ const maxBatch = 512 << 10
 type batches struct {
 	by    map[shard.ID]*batch
 	order []*batch
+	size  int // of the last batch: the next is likely to be like it
 }
 
 func (bs *batches) add(c *conn, t *shard.Topic, id shard.ID, r *shard.Record, to ref) {
@@ -51,7 +52,7 @@ func (bs *batches) add(c *conn, t *shard.Topic, id shard.ID, r *shard.Record, to
 		b = nil
 	}
 	if b == nil {
-		b = &batch{c: c, topic: t, id: id}
+		b = &batch{c: c, topic: t, id: id, builder: shard.NewBuilder(max(bs.size, r.Size()+64))}
 		if bs.by == nil {
 			bs.by = make(map[shard.ID]*batch)
 		}
@@ -67,6 +68,7 @@ func (bs *batches) flush(c *conn) {
 	for i, b := range bs.order {
 		b.sealed = b.builder.Build()
 		b.bytes = b.sealed.Size()
+		bs.size = b.bytes
 		c.inflight.add(b.bytes)
 		if !c.held.behind(b) {
 			b.append(c.ctx)

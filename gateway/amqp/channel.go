@@ -15,7 +15,9 @@ type channel struct {
 	closing   bool // close sent, waits for close-ok
 	lastQueue string
 	incoming  incoming       // the publish whose content is arriving
-	headers   []shard.Header // memory for those of the message that is being stored
+	current   publish        // the one that is complete and being stored
+	record    shard.Record   // what becomes of it
+	headers   []shard.Header // memory for its headers
 	confirm   bool
 	tx        *transaction
 	txRefs    int    // records stored on behalf of transactions

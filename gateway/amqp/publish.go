@@ -88,14 +88,15 @@ func (ch *channel) bodyFrame(p []byte) error {
 // complete publishes what has arrived, or keeps it for the transaction. The body
 // may be part of the read buffer.
 func (ch *channel) complete(body []byte) error {
-	p := publish{method: ch.incoming.method, props: ch.incoming.props, body: body}
+	ch.current = publish{method: ch.incoming.method, props: ch.incoming.props, body: body}
+	p := &ch.current
 	ch.dropContent()
 	if ch.confirm {
 		ch.published++
 		p.seq = ch.published
 	}
 	ch.c.s.env.Stats.MessagesIn.Add(1)
-	if err := ch.admit(&p); err != nil {
+	if err := ch.admit(p); err != nil {
 		f := faultOf(err)
 		f.method = frame.IDBasicPublish
 		return f
@@ -107,9 +108,9 @@ func (ch *channel) complete(body []byte) error {
 			return f
 		}
 		p.body = bytes.Clone(p.body)
-		return ch.tx.add(ch.c, &p)
+		return ch.tx.add(ch.c, p)
 	}
-	if err := ch.publish(&p); err != nil {
+	if err := ch.publish(p); err != nil {
 		f := faultOf(err)
 		f.method = frame.IDBasicPublish
 		return f
@@ -147,7 +148,8 @@ func (ch *channel) admit(p *publish) error {
 func (ch *channel) publish(p *publish) error {
 	c := ch.c
 	exchange, key := p.method.Exchange, p.method.RoutingKey
-	r := shard.Record{Timestamp: time.Now().UnixMilli(), Value: p.body}
+	ch.record = shard.Record{Timestamp: time.Now().UnixMilli(), Value: p.body}
+	r := &ch.record
 	if r.Value == nil {
 		r.Value = []byte{}
 	}
@@ -158,7 +160,7 @@ func (ch *channel) publish(p *publish) error {
 		}
 		p.props.ReplyTo, replySubject = c.reply.address(ch)
 	}
-	target, err := c.vh.route(c, exchange, key, p, &r)
+	target, err := c.vh.route(c, exchange, key, p, r)
 	if err != nil {
 		return err
 	}
@@ -171,7 +173,7 @@ func (ch *channel) publish(p *publish) error {
 		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderReplySubject, Value: []byte(replySubject)})
 	}
 	if target.subject != "" && shard.Relayed(target.subject) {
-		ch.relay(p, target.subject, &r)
+		ch.relay(p, target.subject, r)
 		return nil
 	}
 	if target.subject != "" { // before a return: who may not publish is not told what is bound
@@ -191,8 +193,9 @@ func (ch *channel) publish(p *publish) error {
 
 // relay hands a message to live subscribers and forgets it.
 func (ch *channel) relay(p *publish, subject string, r *shard.Record) {
-	r.Value, r.Headers = bytes.Clone(r.Value), slices.Clone(r.Headers)
-	n := ch.c.s.env.Broker.Live.Relay([]shard.Message{{Subject: subject, Record: r, Origin: ch.c.nc.Origin}})
+	own := *r
+	own.Value, own.Headers = bytes.Clone(r.Value), slices.Clone(r.Headers)
+	n := ch.c.s.env.Broker.Live.Relay([]shard.Message{{Subject: subject, Record: &own, Origin: ch.c.nc.Origin}})
 	if n == 0 && p.method.Mandatory {
 		ch.giveBack(p)
 	}
@@ -235,7 +238,7 @@ func (ch *channel) sendConfirms() {
 }
 
 // store puts a record into the batch of its shard.
-func (c *conn) store(ch *channel, p *publish, target target, r shard.Record) error {
+func (c *conn) store(ch *channel, p *publish, target target, r *shard.Record) error {
 	if size := r.Size(); size > c.s.env.Limits.MaxMessageBytes {
 		return refuse(codeContentTooLarge, "message size %d is larger than configured max size %d", size, c.s.env.Limits.MaxMessageBytes)
 	}
@@ -251,11 +254,11 @@ func (c *conn) store(ch *channel, p *publish, target target, r shard.Record) err
 	if err != nil {
 		return err
 	}
-	c.vh.place(&r, t, target)
+	c.vh.place(r, t, target)
 	if ch.tx != nil {
 		ch.txRefs++
 	}
-	c.batches.add(c, t, t.ShardOf(r.Key, target.subject), &r, ref{ch, p.seq, ch.tx})
+	c.batches.add(c, t, t.ShardOf(r.Key, target.subject), r, ref{ch, p.seq, ch.tx})
 	return nil
 }
 

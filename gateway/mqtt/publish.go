@@ -59,6 +59,7 @@ type publisher struct {
 	last    target
 	hdrs    []shard.Header
 	now     time.Time
+	size    int // of the last batch: the next is likely to be like it
 }
 
 // pubBatch is one batch in the making, and the completion of its append.
@@ -280,7 +281,7 @@ func (b *publisher) batch(t *target, r *shard.Record, alone bool) *pubBatch {
 		b.batches = append(b.batches[:i], b.batches[i+1:]...)
 		break
 	}
-	pb := &pubBatch{c: b.c, topic: t.topic, id: id, b: shard.NewBuilder(r.Size() + 128)}
+	pb := &pubBatch{c: b.c, topic: t.topic, id: id, b: shard.NewBuilder(max(b.size, r.Size()+128))}
 	b.batches = append(b.batches, pb)
 	return pb
 }
@@ -310,6 +311,7 @@ func (b *publisher) send(pb *pubBatch) {
 	}
 	batch := pb.b.Build()
 	pb.b, pb.size = nil, batch.Size()
+	b.size = pb.size
 	c.applying.Add(1)
 	c.acks.mu.Lock()
 	c.acks.bytes += pb.size
