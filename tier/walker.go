@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/robustmq/robustmq-go/internal/raw"
 )
 
 // walker walks through the frames of one extent for one call. It holds the
@@ -74,7 +76,7 @@ func (w *walker) bytes(pos int64, n int) ([]byte, error) {
 	if b := w.held[pos/block-w.lo][pos%block:]; len(b) >= n {
 		return b[:n], nil
 	}
-	return w.appendBytes(make([]byte, 0, n), pos, int64(n))
+	return w.appendBytes(raw.Bytes(n)[:0], pos, int64(n))
 }
 
 // frame is a frame whose head is sound.

@@ -25,13 +25,14 @@ var importRules = []importRule{
 	{"engine/group", []string{"=shard", "engine/live"}, "pure: usable without a WAL, tier or catalog"},
 	{"engine", []string{"shard", "engine", "wal", "tier", "catalog", "internal"}, "the only joiner of wal, tier and catalog"},
 	{"wal", []string{"=shard", "wal", "internal/vfs"}, "knows no other layer"},
-	{"tier/store", []string{"tier/store", "internal/vfs"}, "object stores know nothing of records"},
-	{"tier", []string{"=shard", "tier"}, "knows no other layer"},
+	{"tier/store", []string{"tier/store", "internal/vfs", "internal/raw"}, "object stores know nothing of records"},
+	{"tier", []string{"=shard", "tier", "internal/raw"}, "knows no other layer"},
 	{"catalog", []string{"=shard", "catalog"}, "knows no other layer"},
 	{"gateway/gatewaytest", []string{"=shard", "shard/shardmem", "shard/shardtest", "gateway"}, "what gateway tests run on"},
 	{"gateway", []string{"=shard", "=gateway"}, "a protocol knows the API and what all protocols share"},
 	{"internal/lint", nil, "rules look at the code from outside"},
 	{"internal/vfs", nil, "a leaf"},
+	{"internal/raw", nil, "a leaf"},
 	{"internal", []string{"shard", "internal"}, "helpers below the layers"},
 }
 

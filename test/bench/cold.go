@@ -66,6 +66,9 @@ func coldRows(b *bench) []row {
 	kgoRead := func(ctx context.Context, r *running) (figure, error) {
 		return megabytes(n, func() (int64, error) { return kgoReceive(ctx, r, coldTopic, n) })
 	}
+	wireRead := func(ctx context.Context, r *running) (figure, error) {
+		return megabytes(n, func() (int64, error) { return kafkaWireReceive(ctx, r, coldTopic, coldSize, n) })
+	}
 	toolRead := func(ctx context.Context, r *running) (figure, error) {
 		f, err := b.kafkaConsumeN(coldTopic, n)(ctx, r)
 		f.value *= coldSize / 1e6
@@ -86,6 +89,7 @@ func coldRows(b *bench) []row {
 			}}
 	}
 	return []row{
+		made("cold read, frugal reader", "our own frugal reader, the same for every server: one fetch of up to 8 MiB after the other, counted by the heads of the batches, records not decoded", wireRead),
 		made("cold read, franz-go", kgoNote+", one client without a group", kgoRead),
 		made("cold read, kafka-consumer-perf-test", "kafka-consumer-perf-test, one consumer", toolRead),
 	}

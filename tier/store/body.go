@@ -2,11 +2,16 @@ package store
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/robustmq/robustmq-go/internal/raw"
 )
 
 // Body is the HTTP answer to a Get of n bytes from off on, for drivers.
@@ -15,6 +20,16 @@ type Body struct {
 	Length int64  // Content-Length; negative: unknown
 	Ranged bool   // a range was asked for
 	Range  string // Content-Range, empty when the answer has none
+}
+
+// CRCHeader is the header of a PUT that carries CRC: S3 answers BadDigest to a body that differs.
+const CRCHeader = "X-Amz-Checksum-Crc32c"
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// CRC is the CRC-32C of an object as S3 writes it, for drivers.
+func CRC(data []byte) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli)))
 }
 
 // ReadBody reads the answer to a Get of n bytes from off on. A server that
@@ -43,7 +58,7 @@ func ReadParts(ctx context.Context, key string, b Body, off, n, part int64) ([][
 	var err error
 	if b.Length >= 0 {
 		for left := b.Length; err == nil && (left > 0 || out == nil); left -= part {
-			data := make([]byte, min(left, part))
+			data := raw.Bytes(int(min(left, part)))
 			_, err = io.ReadFull(b, data)
 			out = append(out, data)
 		}

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/robustmq/robustmq-go/internal/raw"
 	"github.com/robustmq/robustmq-go/internal/vfs"
 	"github.com/robustmq/robustmq-go/tier/store"
 )
@@ -190,7 +191,7 @@ func (s *Store) Get(ctx context.Context, key string, off, n int64) ([]byte, erro
 	if n > store.MaxObject {
 		return nil, store.Wrap("get", key, store.ErrTooLarge, nil)
 	}
-	data := make([]byte, n)
+	data := raw.Bytes(int(n))
 	if m, err := f.ReadAt(data, off); int64(m) < n {
 		if err == nil || errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF

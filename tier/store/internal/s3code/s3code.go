@@ -28,7 +28,7 @@ func Kind(status int, code string) error {
 	case "EntityTooLarge", "MaxMessageLengthExceeded":
 		return store.ErrTooLarge
 	case "SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException", "TooManyRequests",
-		"RequestLimitExceeded", "BandwidthLimitExceeded", "OperationAborted", "IncompleteBody", "BadDigest", Conflict,
+		"RequestLimitExceeded", "BandwidthLimitExceeded", "OperationAborted", "IncompleteBody", "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", Conflict,
 		"XMinioServerNotInitialized", "XMinioStorageFull", "XMinioWriteQuorum", "XMinioReadQuorum":
 		return store.ErrTemporary
 	case "NotImplemented":
