@@ -20,19 +20,7 @@ type doubt struct {
 	runs []flushRun
 }
 
-// putCommit uploads an object and commits it.
-func (f *flusher) putCommit(ctx context.Context, seg catalog.Segment, object []byte, runs []flushRun) error {
-	pctx, cancel := context.WithTimeout(ctx, putTimeout)
-	defer cancel()
-	if err := f.e.put(pctx, seg.Key, object); err != nil {
-		return err
-	}
-	if cap(object) <= maxSpare { // the store is done with it: it has answered
-		f.spare = object
-	}
-	return f.commit(pctx, doubt{seg, runs})
-}
-
+// commit names an object in the catalog.
 func (f *flusher) commit(ctx context.Context, d doubt) error {
 	err := f.e.session.CommitSegment(ctx, d.seg)
 	switch {

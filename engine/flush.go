@@ -5,13 +5,10 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
-	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
-	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/wal"
 )
 
@@ -35,18 +32,25 @@ type flusher struct {
 		doubtful string    // the object whose commit is in doubt
 		began    time.Time // of the flush under way; zero: none
 	}
-	busy    sync.Mutex // guards what follows
+	waiting atomic.Int32 // callers of Engine.Flush
+	losing  sync.Mutex   // held while a shard's damage is saved
+	busy    sync.Mutex   // guards what follows
 	trimmed wal.Pos
 	doubt   *doubt
-	spare   []byte // memory of an object that was stored, for the next one
+	spares  [][]byte // memory of objects that were stored, for the next ones
 }
 
 const (
 	// maxFlushed bounds the object of a flush that is behind: it is made in
-	// memory, and merged later.
-	maxFlushed = 32 << 20
-	// maxSpare bounds the memory that is kept between flushes.
+	// memory, beside others, and merged later.
+	maxFlushed = 16 << 20
+	// maxSpare bounds the memory of one object that is kept for the next.
 	maxSpare = maxFlushed + maxFlushed/8
+	// maxSpares is how many are kept between flushes.
+	maxSpares = 2
+	// widenEvery is how much a flush has to write for each further upload at a
+	// time: the log has room for a burst, and clients need the processors more.
+	widenEvery = 512 << 20
 )
 
 // note counts an entry that the WAL has.
@@ -154,6 +158,8 @@ func (f *flusher) report(err error) {
 
 // Flush writes everything the WAL holds to the object store and commits it.
 func (e *Engine) Flush(ctx context.Context) error {
+	e.flusher.waiting.Add(1)
+	defer e.flusher.waiting.Add(-1)
 	answer := make(chan error, 1)
 	select {
 	case e.flusher.ask <- answer:
@@ -201,7 +207,7 @@ func (f *flusher) flush(ctx context.Context) error {
 		e.hooks.trimFirst(trim)
 	}
 	slices.SortFunc(dirty, func(a, b *shardLog) int { return a.id.Compare(b.id) })
-	if err := f.write(ctx, dirty, cut); err != nil {
+	if err := f.write(ctx, dirty, cut, bytes); err != nil {
 		f.restore(dirty, bytes, oldest, object)
 		return err
 	}
@@ -241,20 +247,32 @@ func (f *flusher) restore(dirty []*shardLog, bytes int64, oldest time.Time, obje
 	f.mu.object = f.mu.object || object
 }
 
+// width is how many uploads a flush of so many bytes has under way at once: more
+// the further it is behind, up to FlushParallel, which it is when somebody waits.
+func (f *flusher) width(bytes int64) int {
+	if f.waiting.Load() > 0 {
+		return f.e.opts.FlushParallel
+	}
+	return int(min(1+bytes/widenEvery, int64(f.e.opts.FlushParallel)))
+}
+
 // maxSegmentShards bounds a segment's row in the catalog.
 const maxSegmentShards = 20_000
 
 // write makes segments of all entries up to cut, each at most maxFlushed or
-// SegmentBytes.
-func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos) error {
+// SegmentBytes; behind is their size. As many as width says are on
+// their way at once; they are committed one after the other, in order.
+func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos, behind int64) error {
 	var runs []flushRun
 	var size int64
 	limit := min(f.e.opts.SegmentBytes, maxFlushed)
+	w := window{f: f, behind: behind}
+	defer w.close()
 	emit := func() error {
 		if len(runs) == 0 {
 			return nil
 		}
-		err := f.segment(ctx, runs, size)
+		err := w.add(ctx, runs, size)
 		runs, size = nil, 0
 		return err
 	}
@@ -277,7 +295,10 @@ func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos) err
 			runs = append(runs, r)
 		}
 	}
-	return emit()
+	if err := emit(); err != nil {
+		return err
+	}
+	return w.finish(ctx)
 }
 
 type sizedPiece struct {
@@ -301,77 +322,4 @@ func (s *shardLog) unflushed(cut wal.Pos) []sizedPiece {
 		out = append(out, sizedPiece{piece{t.batch, t.pos, t.base, t.last}, t.size})
 	}
 	return out
-}
-
-// segment writes, commits and publishes one segment object; two or more where
-// one would be too large for the store or the catalog.
-func (f *flusher) segment(ctx context.Context, runs []flushRun, size int64) error {
-	e := f.e
-	b := tier.NewBuilderIn(f.spare, int(size+size/16))
-	f.spare = nil
-	err := f.fill(ctx, b, runs)
-	var seg catalog.Segment
-	var object []byte
-	if err == nil && b.Empty() {
-		publish(runs) // all of it is damaged, and noted
-		return nil
-	}
-	if err == nil {
-		seg, object, err = e.finish(b, 0, e.opts.Now().UnixMilli())
-	}
-	if err == nil {
-		err = f.putCommit(ctx, seg, object, runs)
-	}
-	if len(runs) > 1 && (errors.Is(err, catalog.ErrTooLarge) || errors.Is(err, tier.ErrFull)) {
-		half := len(runs) / 2
-		if err := f.segment(ctx, runs[:half], size/2); err != nil {
-			return err
-		}
-		return f.segment(ctx, runs[half:], size/2)
-	}
-	return err
-}
-
-// finish makes the object of a builder, and its row in the catalog.
-func (e *Engine) finish(b *tier.Builder, level int, created int64) (catalog.Segment, []byte, error) {
-	object, extents, err := b.Finish()
-	id := ulid.Make()
-	return catalog.Segment{ULID: id, Key: tier.Key(level, e.session.Incarnation(), id), Level: uint8(level),
-		Size: int64(len(object)), Created: created, Extents: catalogExtents(extents)}, object, err
-}
-
-// fill adds the runs to a segment. What the WAL can no longer bear out is noted
-// as lost, durably, before the WAL may be trimmed; all else goes on.
-func (f *flusher) fill(ctx context.Context, b *tier.Builder, runs []flushRun) error {
-	e := f.e
-	for _, r := range runs {
-		hurt := false
-		for _, p := range r.pieces {
-			batch := p.batch
-			var err error
-			if batch == nil {
-				batch, err = e.loadOne(r.s.id, p)
-			}
-			if err == nil {
-				err = b.Add(r.s.id, batch.Raw())
-			}
-			if errors.Is(err, wal.ErrCorrupt) || errors.Is(err, tier.ErrBatch) {
-				e.log.Error("acknowledged records are lost before they were flushed", "shard", r.s.id.String(), "from", p.base, "to", p.last, "error", err)
-				e.counters.lostRecords.Add(p.last - p.base + 1)
-				r.s.mu.Lock()
-				r.s.lose(p.base, p.last+1)
-				r.s.mu.Unlock()
-				hurt, err = true, nil
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if hurt {
-			if err := e.saveLost(ctx, r.s); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -138,10 +138,10 @@ func (e *Engine) Close(ctx context.Context) error {
 // closeFlushes bounds the flushes of Close: two are what it takes.
 const closeFlushes = 5
 
-// unsettled waits until the WAL has what was given to it, and tells whether
-// there is something to flush.
+// unsettled waits until the WAL has what was given to it, and has told, and tells
+// whether there is something to flush.
 func (e *Engine) unsettled(ctx context.Context) bool {
-	for e.wal.Stats().QueuedBytes > 0 && ctx.Err() == nil && e.down() == nil {
+	for e.wal.Stats().Unreported > 0 && ctx.Err() == nil && e.down() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	return e.flusher.pending()

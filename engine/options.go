@@ -23,8 +23,10 @@ type Options struct {
 	FlushBytes          int64
 	FlushInterval       time.Duration
 	ObjectFlushInterval time.Duration
-	// SegmentBytes bounds one segment object.
-	SegmentBytes int64
+	// SegmentBytes bounds one segment object; FlushParallel is how many of a
+	// flush are sent at once when it is far behind.
+	SegmentBytes  int64
+	FlushParallel int
 
 	// TailBytes is the memory for batches that readers at the end find without
 	// any I/O. AppendBytes bounds appends that are not complete.
@@ -73,6 +75,9 @@ func (o *Options) setDefaults() {
 	def(&o.WALFileBytes, 64<<20)
 	def(&o.FlushBytes, 8<<20)
 	def(&o.SegmentBytes, 64<<20)
+	if o.FlushParallel <= 0 {
+		o.FlushParallel = 4
+	}
 	def(&o.TailBytes, 64<<20)
 	def(&o.AppendBytes, 64<<20)
 	def(&o.CacheBytes, 128<<20)

@@ -390,3 +390,36 @@ func TestCleanShutdown(t *testing.T) {
 		t.Fatal(r.values(id, 9))
 	}
 }
+
+// TestShardBytes: what is not flushed counts, what is flushed counts once, and what
+// retention freed does not.
+func TestShardBytes(t *testing.T) {
+	o := quiet()
+	o.RetentionBytes = 3000
+	r := newRigOn(t, o, catalogtest.OpenEmbedded(t), mem.New(nil))
+	ctx := context.Background()
+	id := r.topic("t", shard.TopicConfig{}).Shard(0)
+	between := func(what string, least, most int64) {
+		t.Helper()
+		if n, err := r.ShardBytes(ctx, id); err != nil || n < least || n > most {
+			t.Errorf("%s: %d bytes, %v; want %d to %d", what, n, err, least, most)
+		}
+	}
+	between("empty", 0, 0)
+	if _, err := shard.AppendWait(ctx, r.Engine, id, shard.BatchOf(shard.Record{Value: make([]byte, 2000)}), shard.AppendOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	between("in the WAL", 2000, 2200)
+	if err := r.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	between("flushed", 2000, 2200)
+	r.segmentOf(id, time.Now().UnixMilli(), "", make([]byte, 2500))
+	r.segmentOf(id, time.Now().UnixMilli(), "", make([]byte, 2500))
+	between("three segments", 7000, 7600)
+	r.wantStart(id, 1)
+	between("after retention", 5000, 5400)
+	if _, err := r.ShardBytes(ctx, shard.ID{Topic: 999}); shard.KindOf(err) != shard.KindNotFound {
+		t.Errorf("a topic that does not exist: %v", err)
+	}
+}

@@ -1,8 +1,10 @@
 package engine
 
 import (
+	"context"
 	"time"
 
+	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/wal"
 )
@@ -64,4 +66,34 @@ func DefaultOptions() Options {
 	var o Options
 	o.setDefaults()
 	return o
+}
+
+// ShardBytes gives what a shard takes: in segments from its start on, and what is
+// in none yet.
+func (e *Engine) ShardBytes(_ context.Context, id shard.ID) (int64, error) {
+	if t, ok := e.topics.ByNum(id.Topic); !ok || id.Index >= t.Shards {
+		return 0, shard.At(shard.ErrTopicNotFound, "measure shard", id, 0)
+	}
+	var n int64
+	start := e.kept.start(id)
+	for _, x := range e.cat.Extents(id) {
+		if x.Extent.Last >= start {
+			n += x.Extent.Len
+		}
+	}
+	st := &e.shards[hashID(id)%shardStripes]
+	st.RLock()
+	s := st.m[id]
+	st.RUnlock()
+	if s == nil { // then nothing of it is in memory
+		return n, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.tail {
+		if s.tail[i].base >= s.flushed {
+			n += int64(s.tail[i].size)
+		}
+	}
+	return n, nil
 }

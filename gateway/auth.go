@@ -39,6 +39,7 @@ type Auth struct {
 	acls  shard.ACLs
 
 	accounts accounts
+	decoy    [32]byte // key of what Scram answers for users that do not exist
 	cache    struct {
 		sync.Mutex
 		ok map[[32]byte]string // proofs of passwords that were right -> stored key they matched
@@ -54,6 +55,7 @@ var ErrBadCredentials = shard.Errorf(shard.KindDenied, "user name or password is
 // NewAuth makes an Auth over the accounts and rules of a broker.
 func NewAuth(users shard.Users, acls shard.ACLs, cfg AuthConfig) *Auth {
 	a := &Auth{cfg: cfg, users: users, acls: acls}
+	_, _ = rand.Read(a.decoy[:]) // never fails
 	a.cache.ok = make(map[[32]byte]string)
 	a.accounts.of = make(map[string]*account)
 	return a

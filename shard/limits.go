@@ -19,6 +19,15 @@ type GroupLimits struct {
 	// taken out. 0: no bound. What a group does not hold in memory counts with
 	// the average size.
 	MaxMessages, MaxBytes int64
+	// Reject turns MaxMessages and MaxBytes round: while the group is that long,
+	// what comes stays out. With RejectDead it goes to Dead. Rejected is told of
+	// each as its batch becomes visible, before the batch's publisher is; it must
+	// not block nor call the group.
+	Reject, RejectDead bool
+	Rejected           func(id ID, offset int64, origin Origin)
+	// MaxPriority serves ready messages of a higher HeaderPriority first, up to this
+	// one; 0: all are equal. What a group does not hold in memory waits its turn.
+	MaxPriority uint8
 	// SingleActive has one consumer take all messages, the others wait.
 	SingleActive bool
 	// Dead gets what is taken out; nil: it is dropped.

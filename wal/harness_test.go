@@ -111,6 +111,9 @@ func (l *ledger) append(w *WAL, id shard.ID, n int) error {
 	if err := w.Append(t.e, t); err != nil {
 		l.mu.Lock()
 		l.tickets = l.tickets[:len(l.tickets)-1]
+		if l.next == t { // the one before was told meanwhile
+			l.next = nil
+		}
 		l.open--
 		l.mu.Unlock()
 		return err

@@ -23,8 +23,9 @@ type Stats struct {
 	SyncTime     time.Duration         // total
 	SyncLatency  [LatencyBuckets]int64 // bucket i counts syncs that took less than 2^i microseconds (and not less than the bucket before)
 	LiveBytes    int64                 // log between trim mark and end
-	QueuedBytes  int64                 // in entries not yet reported
+	QueuedBytes  int64                 // in entries not yet synced
 	Queued       int                   // entries not yet taken by the writer
+	Unreported   int                   // entries whose Waiter has not been told yet, Queued included
 	Files        int                   // holding the log
 	FreeFiles    int                   // ready for reuse
 	Trim, Synced Pos
@@ -51,7 +52,7 @@ func (w *WAL) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.stats
-	s.LiveBytes, s.QueuedBytes, s.Queued = w.live, w.queued, len(w.queue)
+	s.LiveBytes, s.QueuedBytes, s.Queued, s.Unreported = w.live, w.queued, len(w.queue), len(w.queue)+w.inflight
 	s.Files, s.FreeFiles = len(w.files), len(w.pool)
 	if w.next != nil {
 		s.FreeFiles++

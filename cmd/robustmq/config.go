@@ -51,6 +51,7 @@ type Config struct {
 		Interval       time.Duration `mapstructure:"interval" doc:"and at this age"`
 		ObjectInterval time.Duration `mapstructure:"object_interval" doc:"age while somebody waits for durability object"`
 		SegmentBytes   int64         `mapstructure:"segment_bytes" doc:"bound of one segment object"`
+		Parallel       int           `mapstructure:"parallel" doc:"segment objects that are sent at once when flushing is behind"`
 	} `mapstructure:"flush"`
 	Memory struct {
 		TailBytes   int64 `mapstructure:"tail_bytes" doc:"newest batches, kept for readers at the end"`
@@ -142,6 +143,7 @@ func (c *Config) engineDefaults() {
 	o := engine.DefaultOptions()
 	c.WAL.MaxBytes, c.WAL.FileBytes = o.WALMaxBytes, o.WALFileBytes
 	c.Flush.Bytes, c.Flush.Interval, c.Flush.ObjectInterval, c.Flush.SegmentBytes = o.FlushBytes, o.FlushInterval, o.ObjectFlushInterval, o.SegmentBytes
+	c.Flush.Parallel = o.FlushParallel
 	c.Memory.TailBytes, c.Memory.AppendBytes, c.Memory.CacheBytes = o.TailBytes, o.AppendBytes, o.CacheBytes
 	c.Topics.MaxMessageBytes, c.Topics.AutoCreate.Shards, c.Topics.AutoCreate.Max = o.MaxMessageBytes, o.AutoShards, o.AutoTopics
 	c.Background.RetentionInterval, c.Background.MergeInterval = o.RetentionInterval, o.MergeInterval

@@ -165,8 +165,8 @@ func (c *Config) engineOptions(log *slog.Logger, addresses map[string]string) en
 	return engine.Options{
 		WALDir: c.walDir(), WALMaxBytes: c.WAL.MaxBytes, WALFileBytes: c.WAL.FileBytes, AcceptDamage: c.WAL.AcceptDamage,
 		FlushBytes: c.Flush.Bytes, FlushInterval: c.Flush.Interval, ObjectFlushInterval: c.Flush.ObjectInterval,
-		SegmentBytes: c.Flush.SegmentBytes,
-		TailBytes:    c.Memory.TailBytes, AppendBytes: c.Memory.AppendBytes, CacheBytes: c.Memory.CacheBytes,
+		SegmentBytes: c.Flush.SegmentBytes, FlushParallel: c.Flush.Parallel,
+		TailBytes: c.Memory.TailBytes, AppendBytes: c.Memory.AppendBytes, CacheBytes: c.Memory.CacheBytes,
 		Durability: durability, RetentionMs: retention, RetentionBytes: c.Topics.RetentionBytes,
 		MaxMessageBytes: c.Topics.MaxMessageBytes, AutoShards: c.Topics.AutoCreate.Shards, AutoTopics: c.Topics.AutoCreate.Max,
 		RetentionInterval: c.Background.RetentionInterval, MergeInterval: c.Background.MergeInterval,

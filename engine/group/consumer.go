@@ -306,6 +306,9 @@ func (c *consumer) Get() (shard.Delivery, bool) {
 	for !c.closed && !g.over {
 		now := g.m.opts.Now()
 		g.tidy(now)
+		if g.limits.MaxPriority > 0 && g.readMore() {
+			continue // the best may be yet to be read
+		}
 		if e := g.next(now); e != nil {
 			if !c.cfg.NoAck && !c.acquire() {
 				return shard.Delivery{}, false

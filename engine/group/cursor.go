@@ -32,6 +32,8 @@ type entry struct {
 	size  int64
 	count int32 // deliveries
 	state uint8
+	// priority is 0 where the group has none.
+	priority uint8
 	// holder has it delivered; prev and next are its list in delivery order.
 	holder     *consumer
 	prev, next *entry
@@ -65,10 +67,12 @@ type cursor struct {
 	behind, counted int64
 	// scanned and matched are what catching up met, for an estimate.
 	scanned, matched int64
-	dirty            bool
-	saved            int64 // floor as last written
-	gone             bool
-	bad              bool // something unreadable was reported
+	// rejectedTo is the offset after the last message, if that was rejected, else 0.
+	rejectedTo int64
+	dirty      bool
+	saved      int64 // floor as last written
+	gone       bool
+	bad        bool // something unreadable was reported
 }
 
 // cursorLocked gives the group's cursor on a feed, a live one at next if there

@@ -47,7 +47,7 @@ func (g *group) serve() {
 // deliverRound hands out some messages, and gives false when there was nothing
 // to do. The group is locked, but not while receivers are called.
 func (g *group) deliverRound() bool {
-	if g.consumers == 0 || g.readyN == 0 {
+	if g.consumers == 0 || g.readyN == 0 || g.reading() {
 		return false
 	}
 	now := g.m.opts.Now()

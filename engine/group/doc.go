@@ -27,6 +27,8 @@
 //     held anything at the time. A shard that did not starts (and ends) at 0.
 //   - Dying: given up (rejected, expired, too many) and with the group's undertaker;
 //     outstanding until that says it is durable elsewhere.
+//   - Rejected: kept out of a full group as it was fed; done, before it was ready.
+//     What is read from the log is not looked at again: it was taken when it came.
 //   - Rewind: a cursor goes back to read again what it no longer holds in memory.
 //
 // # Invariants

@@ -70,10 +70,12 @@ type group struct {
 
 func newGroup(m *Manager, c shard.GroupConfig) *group {
 	c.Data = slices.Clone(c.Data)
-	g := &group{m: m, name: c.Name, durable: c.Durable, cfg: c, ready: make(chan struct{}), gone: make(chan struct{}),
-		bound: make(map[string]*binding), cursors: make(map[shard.ID]*cursor)}
+	g := &group{
+		m: m, name: c.Name, durable: c.Durable, cfg: c, ready: make(chan struct{}), gone: make(chan struct{}),
+		bound: make(map[string]*binding), cursors: make(map[shard.ID]*cursor),
+	}
 	g.cond.L = &g.mu
-	g.returned.less = func(a, b *entry) bool { return a.seq < b.seq }
+	g.returned.less = before
 	g.held.less = func(a, b *entry) bool { return a.at < b.at }
 	return g
 }
@@ -114,8 +116,10 @@ func (g *group) Stats() shard.GroupStats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.tidy(g.m.opts.Now())
-	s := shard.GroupStats{Ready: int64(g.readyN + g.heldN), Unacked: int64(g.unackedN), Consumers: g.consumers,
-		Acked: g.ackedTotal, Redelivered: g.againTotal}
+	s := shard.GroupStats{
+		Ready: int64(g.readyN + g.heldN), Unacked: int64(g.unackedN), Consumers: g.consumers,
+		Acked: g.ackedTotal, Redelivered: g.againTotal,
+	}
 	for _, c := range g.cursors {
 		s.Ready += c.waiting()
 	}
@@ -225,7 +229,7 @@ func (g *group) skip(ctx context.Context, c *cursor) (int64, error) {
 func (g *group) room() bool {
 	o := &g.m.opts
 	limit := o.IdleMessages
-	if g.consumers > 0 {
+	if g.consumers > 0 || g.limits.MaxPriority > 0 {
 		limit = o.ReadyMessages
 	}
 	return g.readyN < limit && g.readyBytes < o.ReadyBytes &&
@@ -242,10 +246,12 @@ func (g *group) push(f *feed, gm *groupMatch, t *shard.Topic, run []shard.Messag
 	}
 	c := g.cursors[f.id]
 	all := gm.all(f.id, run[0].Record.Offset)
+	rejected := false
 	var slab []entry
 	for i := range run {
 		ms := &run[i]
 		if c != nil && ms.Record.Offset < c.next {
+			c.rejectedTo = 0 // taken where it was read
 			continue
 		}
 		pub := gm.public
@@ -257,6 +263,12 @@ func (g *group) push(f *feed, gm *groupMatch, t *shard.Topic, run []shard.Messag
 		if c == nil {
 			c = g.cursorLocked(f, t, ms.Record.Offset)
 		}
+		if g.rejects() {
+			g.reject(c, ms, pub)
+			rejected = true
+			continue
+		}
+		c.rejectedTo = 0
 		switch {
 		case !c.live:
 			c.behindBy(ms.Record.Offset, 1)
@@ -274,6 +286,9 @@ func (g *group) push(f *feed, gm *groupMatch, t *shard.Topic, run []shard.Messag
 			c.next = ms.Record.Offset + 1
 		}
 	}
+	if rejected {
+		g.markLocked()
+	}
 	if g.consumers > 0 || g.limited {
 		g.kick()
 	}
@@ -289,7 +304,7 @@ func (g *group) enqueue(c *cursor, e *entry, share int64) {
 	g.sizedBytes += int64(len(e.msg.Record.Value))
 	e.seq = g.seq
 	c.insert(e)
-	g.ring.push(e)
+	g.line(e)
 	g.readied(e)
 }
 

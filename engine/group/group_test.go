@@ -77,7 +77,8 @@ func tags(ds []shard.Delivery) []shard.DeliveryTag {
 	return ts
 }
 
-func publish(t testing.TB, b shard.Broker, subject string, values ...string) {
+// publish appends one batch, and gives where it lies.
+func publish(t testing.TB, b shard.Broker, subject string, values ...string) (id shard.ID, base int64) {
 	t.Helper()
 	ctx := context.Background()
 	topic, err := b.Topics.Resolve(ctx, subject, true)
@@ -92,9 +93,12 @@ func publish(t testing.TB, b shard.Broker, subject string, values ...string) {
 		}
 		bld.Add(&r)
 	}
-	if _, err := shard.AppendWait(ctx, b.Log, topic.ShardOf(nil, subject), bld.Build(), shard.AppendOptions{}); err != nil {
+	id = topic.ShardOf(nil, subject)
+	res, err := shard.AppendWait(ctx, b.Log, id, bld.Build(), shard.AppendOptions{})
+	if err != nil {
 		t.Fatal(err)
 	}
+	return id, res.Base
 }
 
 func makeGroup(t testing.TB, b shard.Broker, c shard.GroupConfig, filters ...string) shard.Group {

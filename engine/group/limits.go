@@ -20,7 +20,8 @@ type grave struct {
 func (g *group) Limit(l shard.GroupLimits) {
 	g.mu.Lock()
 	g.limits = l
-	g.limited = l.Dead != nil || l.HasTTL || l.MaxMessages > 0 || l.MaxBytes > 0
+	g.limited = l.Dead != nil || l.HasTTL || l.MaxMessages > 0 || l.MaxBytes > 0 || l.MaxPriority > 0
+	g.prioritise()
 	g.buries.Store(l.Dead != nil)
 	g.elect()
 	g.mu.Unlock()
@@ -35,8 +36,10 @@ func (g *group) giveUp(e *entry, reason shard.DeadReason) {
 		return
 	}
 	e.state = dying
-	g.graves = append(g.graves, grave{e, shard.Delivery{Message: e.msg, Bindings: e.bindings, Count: int(e.count),
-		Tag: shard.DeliveryTag{Shard: e.cur.id, Offset: e.offset}}, reason})
+	g.graves = append(g.graves, grave{e, shard.Delivery{
+		Message: e.msg, Bindings: e.bindings, Count: int(e.count),
+		Tag: shard.DeliveryTag{Shard: e.cur.id, Offset: e.offset},
+	}, reason})
 	g.kick()
 }
 
@@ -138,17 +141,10 @@ func (g *group) tidy(now time.Time) {
 		g.giveUp(e, shard.DeadExpired)
 	}
 	l := &g.limits
-	if l.MaxMessages <= 0 && l.MaxBytes <= 0 {
+	if l.MaxMessages <= 0 && l.MaxBytes <= 0 || l.Reject {
 		return
 	}
-	behind := int64(0)
-	for _, c := range g.cursors {
-		behind += c.waiting()
-	}
-	rest := int64(0) // the bytes of what is behind
-	if behind > 0 && g.sizedN > 0 {
-		rest = behind * g.sizedBytes / g.sizedN
-	}
+	behind, rest := g.behind()
 	for l.MaxMessages > 0 && int64(g.readyN)+behind > l.MaxMessages || l.MaxBytes > 0 && g.bodyBytes+rest > l.MaxBytes {
 		e := g.peek()
 		if e == nil {
@@ -157,6 +153,17 @@ func (g *group) tidy(now time.Time) {
 		g.take(e)
 		g.giveUp(e, shard.DeadMaxLength)
 	}
+}
+
+// behind estimates the messages that are not in memory, and their bytes.
+func (g *group) behind() (n, bytes int64) {
+	for _, c := range g.cursors {
+		n += c.waiting()
+	}
+	if n > 0 && g.sizedN > 0 {
+		bytes = n * g.sizedBytes / g.sizedN
+	}
+	return n, bytes
 }
 
 // elect chooses the single active consumer where there is none: the oldest of

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,30 @@ type walk struct {
 	// maybe are those whose acknowledgement was under way at a crash.
 	maybe map[string]bool
 	bound map[string]bool
+	// limits the group has, set again after each restart; rejected is what they kept out.
+	limits   shard.GroupLimits
+	rejected rejected
+}
+
+// rejected are the messages that a group told it did not take.
+type rejected struct {
+	mu sync.Mutex
+	at map[shard.DeliveryTag]bool
+}
+
+func (r *rejected) add(id shard.ID, offset int64, _ shard.Origin) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at == nil {
+		r.at = make(map[shard.DeliveryTag]bool)
+	}
+	r.at[shard.DeliveryTag{Shard: id, Offset: offset}] = true
+}
+
+func (r *rejected) has(id shard.ID, offset int64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at[shard.DeliveryTag{Shard: id, Offset: offset}]
 }
 
 type member struct {
@@ -39,9 +64,10 @@ var walkSubjects = []string{"w.a", "w.b", "w.c"}
 
 // TestRandomHistories runs many short histories with next to no memory: every
 // message that is the group's is acknowledged once, none comes after that, none
-// comes that is not the group's, over restarts and crashes too.
+// comes that is not the group's, over restarts and crashes too. Some have
+// priorities, some reject what is too much: what they reject never comes.
 func TestRandomHistories(t *testing.T) {
-	n := 25
+	n := 30
 	if testing.Short() {
 		n = 10
 	}
@@ -55,14 +81,23 @@ func randomHistory(t *testing.T, seed uint64) {
 	opts := shardmem.Options{}
 	opts.Groups.ReadyMessages, opts.Groups.IdleMessages = 1+rnd.IntN(6), 1+rnd.IntN(4)
 	opts.Groups.UnackedBytes = int64(1 + rnd.IntN(3)*400)
-	w := &walk{t: t, rnd: rnd, mem: shardmem.New(opts), mine: make(map[string]bool), acked: make(map[string]bool),
-		settled: make(map[string]bool), maybe: make(map[string]bool), bound: make(map[string]bool)}
+	w := &walk{
+		t: t, rnd: rnd, mem: shardmem.New(opts), mine: make(map[string]bool), acked: make(map[string]bool),
+		settled: make(map[string]bool), maybe: make(map[string]bool), bound: make(map[string]bool),
+	}
 	defer func() { w.mem.Close() }()
 	ctx := context.Background()
 	if _, err := w.mem.Broker().Topics.Create(ctx, shard.Topic{Name: "w", Captures: []string{"w.>"}, Shards: 1 + uint32(rnd.IntN(2))}); err != nil {
 		t.Fatal(err)
 	}
 	w.g = makeGroup(t, w.mem.Broker(), shard.GroupConfig{Name: "g", Durable: true})
+	if seed%3 == 1 {
+		w.limits = shard.GroupLimits{Reject: true, MaxMessages: int64(1 + rnd.IntN(12)), Rejected: w.rejected.add}
+	}
+	if seed%5 == 2 || seed%5 == 4 {
+		w.limits.MaxPriority = 3
+	}
+	w.limit()
 	w.bind("w.a")
 	for range 150 {
 		w.step()
@@ -108,8 +143,18 @@ func (w *walk) publish(n int) {
 			w.mine[v] = true
 		}
 	}
-	publish(w.t, w.mem.Broker(), subject, vs...)
+	id, base := publish(w.t, w.mem.Broker(), subject, vs...)
+	for i, v := range vs {
+		if w.rejected.has(id, base+int64(i)) {
+			if !w.mine[v] {
+				w.t.Fatalf("%q was rejected, and is not the group's", v)
+			}
+			w.acked[v] = true
+		}
+	}
 }
+
+func (w *walk) limit() { w.g.(shard.LimitedGroup).Limit(w.limits) }
 
 func (w *walk) bind(subject string) {
 	w.bound[subject] = true
@@ -243,6 +288,7 @@ func (w *walk) restart(crash bool) {
 	if w.g, err = w.mem.Broker().Groups.Get("g"); err != nil {
 		w.t.Fatal(err)
 	}
+	w.limit()
 }
 
 // drain takes all that is left; then nothing of the group's may be missing.

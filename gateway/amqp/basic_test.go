@@ -352,7 +352,10 @@ func TestStreamQueue(t *testing.T) {
 		tag := fmt.Sprint("first", round)
 		call[*frame.BasicConsumeOk](c, 1, from(tag, frame.String("first")))
 		for i := range 4 {
-			_, m := c.deliver(1, fmt.Sprint(i))
+			e, m := c.deliver(1, fmt.Sprint(i))
+			if at, ok := e.props.Headers.Get("x-stream-offset"); !ok || at.Num != uint64(i) {
+				t.Errorf("message %d lies at %v", i, at)
+			}
 			c.send(1, &frame.BasicAck{DeliveryTag: m.DeliveryTag})
 		}
 		call[*frame.BasicCancelOk](c, 1, &frame.BasicCancel{ConsumerTag: tag})

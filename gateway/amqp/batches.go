@@ -26,6 +26,8 @@ type batch struct {
 	bytes   int
 	sealed  *shard.Batch
 	raw     []byte // to seal it again, while held
+	stored  shard.ID
+	base    int64 // offset in stored
 }
 
 // maxBatch is where a batch is sealed though more follows, in bytes. It is under
@@ -85,6 +87,7 @@ func (b *batch) append(ctx context.Context) {
 func (b *batch) Appended(r shard.AppendResult) {
 	switch {
 	case r.Err == nil:
+		b.stored, b.base = b.id, r.Base
 		b.settle(confirmed)
 	case retriable(r.Err) || shard.KindOf(r.Err) == shard.KindNotFound:
 		b.c.held.hold(b, true)
@@ -96,16 +99,26 @@ func (b *batch) Appended(r shard.AppendResult) {
 	}
 }
 
-// settle passes the outcome on to the channels.
+// settle passes the outcome on to the channels. What is stored and was promised a
+// confirm is refused all the same where a queue did not take it.
 func (b *batch) settle(o outcome) {
-	refs := b.refs
-	for len(refs) > 0 {
-		n, ch := 1, refs[0].ch
-		for n < len(refs) && refs[n].ch == ch {
+	var not map[int]bool
+	if o == confirmed {
+		not = b.c.rejections.take(b.stored, b.base, len(b.refs))
+	}
+	of := func(i int) outcome {
+		if not[i] && b.refs[i].seq != 0 && b.refs[i].tx == nil {
+			return refused
+		}
+		return o
+	}
+	for i := 0; i < len(b.refs); {
+		n, ch, is := i+1, b.refs[i].ch, of(i)
+		for n < len(b.refs) && b.refs[n].ch == ch && of(n) == is {
 			n++
 		}
-		ch.settleAll(refs[:n], o)
-		refs = refs[n:]
+		ch.settleAll(b.refs[i:n], is)
+		i = n
 	}
 	b.c.inflight.done(b.bytes)
 }
@@ -315,7 +328,8 @@ func (b *batch) again(ctx context.Context) (ok bool, err error) {
 		return false, err
 	}
 	id := t.ShardOf(recs[0].Key, subject)
-	_, err = shard.AppendWait(ctx, log, id, again, opts)
+	res, err := shard.AppendWait(ctx, log, id, again, opts)
+	b.stored, b.base = id, res.Base
 	if err == nil || retriable(err) || ctx.Err() != nil {
 		return err == nil, err
 	}
@@ -331,14 +345,14 @@ func (b *batch) again(ctx context.Context) (ok bool, err error) {
 func (b *batch) oneByOne(ctx context.Context, id shard.ID, recs []shard.Record) (ok bool, err error) {
 	for i := range recs {
 		opts := shard.AppendOptions{Origin: b.c.nc.Origin}
-		_, err := shard.AppendWait(ctx, b.c.s.env.Broker.Log, id, shard.BatchOf(recs[i]), opts)
+		res, err := shard.AppendWait(ctx, b.c.s.env.Broker.Log, id, shard.BatchOf(recs[i]), opts)
 		if err != nil && (retriable(err) || ctx.Err() != nil) {
 			b.raw = shard.BatchOf(recs[i:]...).Raw()
 			b.refs = b.refs[i:]
 			return false, err
 		}
 		o := confirmed
-		if err != nil {
+		if err != nil || b.c.rejections.take(id, res.Base, 1) != nil && b.refs[i].seq != 0 && b.refs[i].tx == nil {
 			o = refused
 		}
 		b.refs[i].ch.settleAll(b.refs[i:i+1], o)

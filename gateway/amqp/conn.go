@@ -56,14 +56,15 @@ type conn struct {
 	who        gateway.Principal
 	vh         *vhost
 
-	channels map[uint16]*channel
-	partial  int // bytes of unfinished bodies
-	readers  int // consumers and getters of all channels
-	batches  batches
-	acks     ackBatch
-	inflight inflight
-	held     heldBatches
-	pause    struct { // consumers to stop while the output is over its limit
+	channels   map[uint16]*channel
+	partial    int // bytes of unfinished bodies
+	readers    int // consumers and getters of all channels
+	batches    batches
+	acks       ackBatch
+	inflight   inflight
+	held       heldBatches
+	rejections rejections
+	pause      struct { // consumers to stop while the output is over its limit
 		sync.Mutex
 		on        bool
 		consumers map[*consumer]struct{}

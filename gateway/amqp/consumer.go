@@ -84,7 +84,7 @@ func (k *consumer) send(ds []shard.Delivery) {
 			m.Exchange, m.RoutingKey = c.vh.addressee(d)
 			m.DeliveryTag = k.track(d.Tag)
 			b = frame.AppendMethod(b, k.ch.id, &m)
-			b = appendRecord(b, k.ch.id, d.Record, c.frameMax)
+			b = appendRecord(b, k.ch.id, d.Record, c.frameMax, k.from.headers(d)...)
 			sent++
 		}
 		return b

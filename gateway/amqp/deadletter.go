@@ -23,10 +23,12 @@ func (vh *vhost) limit(q *queue) {
 	}
 	l := q.limits.Load()
 	limits := shard.GroupLimits{
-		TTL: l.ttl, HasTTL: l.hasTTL && l.kind != "stream", SingleActive: l.singleActive,
+		TTL: l.ttl, HasTTL: l.hasTTL && l.kind != "stream", SingleActive: l.singleActive, MaxPriority: l.maxPriority,
 	}
-	if l.overflow == overflowDropHead && l.kind != "stream" {
+	if l.kind != "stream" {
 		limits.MaxMessages, limits.MaxBytes = l.maxMessages, l.maxBytes
+		limits.Reject, limits.RejectDead = l.overflow != overflowDropHead, l.overflow == overflowRejectDLX
+		limits.Rejected = vh.s.rejected
 	}
 	if l.deadLetters && l.kind != "stream" {
 		limits.Dead = &undertaker{vh: vh, queue: q.name, l: l}
@@ -165,8 +167,10 @@ func died(p *frame.Properties, queue, exchange, key string, reason shard.DeadRea
 		return false
 	}
 	entry := frame.Table{
-		{Name: "count", Value: frame.Int(1)}, {Name: "reason", Value: frame.String(string(reason))},
-		{Name: "queue", Value: frame.String(queue)}, {Name: "time", Value: frame.Value{Kind: frame.KindTimestamp, Num: uint64(now.Unix())}},
+		{Name: "count", Value: frame.Int(1)},
+		{Name: "reason", Value: frame.String(string(reason))},
+		{Name: "queue", Value: frame.String(queue)},
+		{Name: "time", Value: frame.Value{Kind: frame.KindTimestamp, Num: uint64(now.Unix())}},
 		{Name: "exchange", Value: frame.String(exchange)},
 		{Name: "routing-keys", Value: frame.Value{Kind: frame.KindArray, List: frame.Table{{Value: frame.String(key)}}}},
 	}

@@ -16,32 +16,32 @@ type queueLimits struct {
 
 	maxMessages, maxBytes int64   // x-max-length, x-max-length-bytes; 0: none
 	overflow              string  // x-overflow
+	maxPriority           uint8   // x-max-priority
 	singleActive          bool    // x-single-active-consumer
 	deadLetters           bool    // x-dead-letter-exchange is there
 	deadExchange          string  // its name
 	deadKey               *string // x-dead-letter-routing-key
 }
 
-// overflowDropHead takes the oldest messages out of a queue that is too long.
-const overflowDropHead = "drop-head"
+// What happens to a queue that is too long: the oldest messages leave, or new ones
+// stay out, for good or for the dead-letter exchange.
+const (
+	overflowDropHead  = "drop-head"
+	overflowReject    = "reject-publish"
+	overflowRejectDLX = "reject-publish-dlx"
+)
 
-// queueArgs are the arguments that a queue may be declared with. Those that are
-// false are known and refused: they would change what the queue promises.
-// Others are ignored, as RabbitMQ does.
-var queueArgs = map[string]bool{
-	"x-queue-type": true, "x-message-ttl": true, "x-expires": true, "x-delivery-limit": true,
-	"x-max-length": true, "x-max-length-bytes": true, "x-overflow": true, "x-max-priority": false,
-	"x-dead-letter-exchange": true, "x-dead-letter-routing-key": true, "x-single-active-consumer": true,
+// queueArgs are the arguments of a queue that are enforced, so that two declares
+// have to agree on them. Others are ignored, as RabbitMQ does.
+var queueArgs = []string{
+	"x-queue-type", "x-message-ttl", "x-expires", "x-delivery-limit", "x-max-length", "x-max-length-bytes", "x-overflow",
+	"x-max-priority", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-single-active-consumer",
 }
 
 // limitsOf reads the arguments of a queue.
 func limitsOf(args frame.Table) (l queueLimits, err error) {
 	l.kind, l.overflow = "classic", overflowDropHead
 	for _, f := range args {
-		enforced, known := queueArgs[f.Name]
-		if known && !enforced {
-			return l, refuse(codePreconditionFailed, "arg '%s' is not supported", f.Name)
-		}
 		switch f.Name {
 		case "x-queue-type":
 			switch l.kind = f.Value.Str; l.kind {
@@ -70,6 +70,9 @@ func limitsOf(args frame.Table) (l queueLimits, err error) {
 			}
 		}
 	}
+	if l.maxPriority > 0 && l.kind != "classic" {
+		return l, refuse(codePreconditionFailed, "invalid arg 'x-max-priority': queues of type '%s' have none", l.kind)
+	}
 	if l.deadKey != nil && !l.deadLetters {
 		return l, refuse(codePreconditionFailed, "invalid arg 'x-dead-letter-routing-key': routing_key_but_no_dlx_defined")
 	}
@@ -92,9 +95,17 @@ func (l *queueLimits) bound(f frame.Field) error {
 			l.maxBytes = n
 		}
 	case "x-overflow":
-		if f.Value.Str != overflowDropHead {
-			return refuse(codePreconditionFailed, "arg 'x-overflow' is not supported with '%s'", f.Value.Str)
+		switch l.overflow = f.Value.Str; l.overflow {
+		case overflowDropHead, overflowReject, overflowRejectDLX:
+		default:
+			return invalid
 		}
+	case "x-max-priority":
+		n, ok := f.Value.Int()
+		if !ok || n < 0 || n > 255 {
+			return invalid
+		}
+		l.maxPriority = uint8(n)
 	case "x-single-active-consumer":
 		if f.Value.Kind != frame.KindBool {
 			return invalid

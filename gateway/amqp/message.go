@@ -258,11 +258,15 @@ func addForeign(t frame.Table, h shard.Header) frame.Table {
 	return append(t, frame.Field{Name: h.Name, Value: v})
 }
 
-// appendRecord encodes a record as content.
-func appendRecord(b []byte, channel uint16, r *shard.Record, frameMax int) []byte {
+// appendRecord encodes a record as content; the broker's own headers come before
+// the message's.
+func appendRecord(b []byte, channel uint16, r *shard.Record, frameMax int, own ...frame.Field) []byte {
 	p := properties(r)
 	if n := headersSize(p.Headers); n > frameMax-1024-11*frame.MaxShortstr {
 		p.Headers = cutHeaders(p.Headers, frameMax-1024-11*frame.MaxShortstr)
+	}
+	if len(own) > 0 {
+		p.Headers, p.Flags = append(own, p.Headers...), p.Flags|frame.HasHeaders
 	}
 	return frame.AppendContent(b, channel, &p, r.Value, frameMax)
 }

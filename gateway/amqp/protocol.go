@@ -58,13 +58,19 @@ type server struct {
 	cfg    Config
 	log    *slog.Logger
 	vhosts map[string]*vhost
-	mu     struct {
+	// origins has the *conn of each shard.Origin.
+	origins sync.Map
+	mu      struct {
 		sync.Mutex
 		conns map[*conn]struct{}
 	}
 }
 
-// New makes the gateway. It touches no storage until a client opens a vhost.
+// loadWithin bounds what reading the vhosts may take of the start.
+const loadWithin = time.Minute
+
+// New makes the gateway. What is stored of the vhosts is read before anybody may
+// publish: the limits of a queue hold for messages of all protocols.
 func New(env gateway.Env) (gateway.Server, error) {
 	cfg := defaultConfig()
 	if err := env.Config(&cfg); err != nil {
@@ -87,7 +93,20 @@ func New(env gateway.Env) (gateway.Server, error) {
 	for _, name := range append([]string{"/"}, cfg.VHosts...) {
 		s.vhosts[name] = newVHost(s, name)
 	}
+	s.loadVHosts()
 	return s, nil
+}
+
+// loadVHosts reads the vhosts. One that cannot be read is tried again with its
+// first connection, which is told.
+func (s *server) loadVHosts() {
+	ctx, cancel := context.WithTimeout(context.Background(), loadWithin)
+	defer cancel()
+	for name, vh := range s.vhosts {
+		if err := vh.load(ctx); err != nil {
+			s.log.Error("vhost is not read; the limits of its queues do not hold yet", "vhost", name, "error", err)
+		}
+	}
 }
 
 // ServeConn serves one connection.
@@ -98,12 +117,14 @@ func (s *server) ServeConn(ctx context.Context, nc *gateway.Conn) {
 	s.mu.Lock()
 	s.mu.conns[c] = struct{}{}
 	s.mu.Unlock()
+	s.origins.Store(nc.Origin, c)
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	defer stop()
 	defer func() {
 		s.mu.Lock()
 		delete(s.mu.conns, c)
 		s.mu.Unlock()
+		s.origins.Delete(nc.Origin)
 		c.cleanup()
 	}()
 	c.serve()

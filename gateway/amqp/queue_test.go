@@ -42,10 +42,11 @@ func TestQueueDeclare(t *testing.T) {
 		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-expires", Value: frame.Int(0)}}}, 406},
 		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-queue-type", Value: frame.String("odd")}}}, 406},
 		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-queue-type", Value: frame.String("quorum")}}}, 406},
-		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-max-priority", Value: frame.Int(5)}}}, 406},
+		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-max-priority", Value: frame.Int(256)}}}, 406},
+		{frame.QueueDeclare{Queue: "n", Durable: true, Arguments: frame.Table{{Name: "x-queue-type", Value: frame.String("quorum")}, {Name: "x-max-priority", Value: frame.Int(5)}}}, 406},
 		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-dead-letter-routing-key", Value: frame.String("x")}}}, 406},
 		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-max-length", Value: frame.Int(-1)}}}, 406},
-		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-overflow", Value: frame.String("reject-publish")}}}, 406},
+		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-overflow", Value: frame.String("drop-tail")}}}, 406},
 	} {
 		c.channel(2)
 		c.send(2, &d.m)

@@ -207,7 +207,7 @@ func (vh *vhost) sameQueue(c *conn, q *queue, m *frame.QueueDeclare) error {
 	case q.autoDelete != m.AutoDelete:
 		return differs("auto_delete", boolText(m.AutoDelete), boolText(q.autoDelete))
 	}
-	for name := range queueArgs {
+	for _, name := range queueArgs {
 		got, _ := m.Arguments.Get(name)
 		is, _ := q.args.Get(name)
 		g, _ := got.Text()

@@ -27,6 +27,15 @@ func (s *streamStart) before(d *shard.Delivery) bool {
 	return d.Record.Offset < s.offset || d.Record.Timestamp < s.time
 }
 
+// headers tells a stream's consumer where the message lies, so that it can go on
+// from there another time.
+func (s *streamStart) headers(d *shard.Delivery) frame.Table {
+	if s == nil {
+		return nil
+	}
+	return frame.Table{{Name: "x-stream-offset", Value: frame.Int(d.Record.Offset)}}
+}
+
 // streamStartOf reads x-stream-offset: "first", "next" (the default), an offset
 // or a timestamp.
 func streamStartOf(args frame.Table) (*streamStart, error) {

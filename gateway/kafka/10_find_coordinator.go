@@ -30,6 +30,8 @@ func (c *conn) coordinatorOf(key string, kind int8) kmsg.FindCoordinatorResponse
 		return out
 	}
 	switch {
+	case kind == 1:
+		return fail(codeInvalidRequest, "transactions are not supported")
 	case kind != 0:
 		return fail(codeInvalidRequest, "only consumer groups have coordinators here")
 	case key == "":

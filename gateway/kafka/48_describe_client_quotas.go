@@ -33,7 +33,7 @@ func describeClientQuotas(_ context.Context, c *conn, q *kmsg.DescribeClientQuot
 		}
 		resp.Entries = append(resp.Entries, kmsg.DescribeClientQuotasResponseEntry{
 			Entity: []kmsg.DescribeClientQuotasResponseEntryEntity{{Type: "user", Name: &u.Name}},
-			Values: []kmsg.DescribeClientQuotasResponseEntryValue{{Key: "producer_byte_rate", Value: float64(u.BytesPerSecond)}},
+			Values: []kmsg.DescribeClientQuotasResponseEntryValue{{Key: producerByteRate, Value: float64(u.BytesPerSecond)}},
 		})
 	}
 	return resp

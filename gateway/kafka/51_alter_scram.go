@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -105,12 +106,6 @@ func putCredential(u *shard.User, x *kmsg.AlterUserSCRAMCredentialsRequestUpsert
 	case len(x.Salt) == 0 || len(x.Salt) > 1024 || len(x.SaltedPassword) != size:
 		return &coded{codeUnacceptableCredential, "salt or salted password has the wrong length"}
 	}
-	client := keyed(h, x.SaltedPassword, "Client Key")
-	stored := h()
-	stored.Write(client)
-	*at = &shard.Credential{
-		Salt: bytes.Clone(x.Salt), Iterations: int(x.Iterations),
-		StoredKey: stored.Sum(nil), ServerKey: keyed(h, x.SaltedPassword, "Server Key"),
-	}
+	*at = gateway.SaltedCredential(h, x.SaltedPassword, bytes.Clone(x.Salt), int(x.Iterations))
 	return nil
 }

@@ -107,6 +107,7 @@ func newTable() *apiTable {
 		row(46, 0, 0, "i [s (i)]", on(listPartitionReassignments)),
 		row(47, 0, 0, "s [s [i]]", on(offsetDelete)),
 		row(48, 0, 1, "[s b s] b", on(describeClientQuotas)),
+		row(49, 0, 1, "[[s s] [s q b]] b", on(alterClientQuotas)),
 		row(50, 0, 0, "[s]", on(describeSCRAM)),
 		row(51, 0, 0, "[s b] [s b i y y]", on(alterSCRAM)),
 		row(60, 0, 2, "b b1+ b2+", on(describeCluster)),

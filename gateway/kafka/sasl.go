@@ -11,8 +11,8 @@ import (
 // The SASL mechanisms.
 const (
 	mechanismPlain    = "PLAIN"
-	mechanismScram256 = "SCRAM-SHA-256"
-	mechanismScram512 = "SCRAM-SHA-512"
+	mechanismScram256 = gateway.MechanismScram256
+	mechanismScram512 = gateway.MechanismScram512
 )
 
 var mechanisms = []string{mechanismPlain, mechanismScram256, mechanismScram512}
@@ -20,7 +20,7 @@ var mechanisms = []string{mechanismPlain, mechanismScram256, mechanismScram512}
 // saslState is how far a client's login is. The processor alone uses it.
 type saslState struct {
 	mechanism string // chosen and not finished; "" otherwise
-	scram     *scramServer
+	scram     *gateway.Scram
 	user      string // who logged in before: a new login must be the same
 	broken    bool   // failed: nothing more is served
 }
@@ -34,26 +34,14 @@ var errSASL = gateway.ErrBadCredentials
 func (c *conn) startSASL(mechanism string) bool {
 	s := &c.sasl
 	s.scram = nil
-	switch mechanism {
-	case mechanismPlain:
-	case mechanismScram256, mechanismScram512:
-		s.scram = newScram(mechanism, func(name string) *shard.Credential { return c.credential(mechanism, name) })
-	default:
-		return false
+	if mechanism != mechanismPlain {
+		var ok bool
+		if s.scram, ok = c.srv.env.Auth.Scram(mechanism); !ok {
+			return false
+		}
 	}
 	s.mechanism = mechanism
 	return true
-}
-
-func (c *conn) credential(mechanism, name string) *shard.Credential {
-	u, ok := c.srv.env.Auth.User(name)
-	switch {
-	case !ok:
-		return nil
-	case mechanism == mechanismScram512:
-		return u.SCRAM512
-	}
-	return u.SCRAM256
 }
 
 // stepSASL takes the client's next token. done tells whether p has logged in.
@@ -68,19 +56,7 @@ func (c *conn) stepSASL(ctx context.Context, token []byte) (answer []byte, p gat
 		p, err = auth.Password(ctx, c.nc.RemoteAddr(), parts[1], parts[2])
 		return nil, p, err == nil, err
 	}
-	text, done, ok := s.scram.step(string(token))
-	if !ok {
-		return nil, p, false, errSASL
-	}
-	if !done {
-		return []byte(text), p, false, nil
-	}
-	u, ok := auth.User(s.scram.user)
-	if !ok || s.scram.authz != "" && s.scram.authz != u.Name {
-		return nil, p, false, errSASL
-	}
-	p, err = auth.Admit(c.nc.RemoteAddr(), u)
-	return []byte(text), p, err == nil, err
+	return s.scram.Step(c.nc.RemoteAddr(), token)
 }
 
 // finishSASL lets a client in that has proved who it is.

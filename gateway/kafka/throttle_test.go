@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -63,6 +64,57 @@ func TestThrottleIsTold(t *testing.T) {
 		}
 		if want == 1 && (r.Entries[0].Values[0].Value != rate || *r.Entries[0].Entity[0].Name != name) {
 			t.Errorf("quota of %s: %+v", name, r.Entries)
+		}
+	}
+}
+
+func TestAlterClientQuotas(t *testing.T) {
+	s := newStand(t, withUsers(t, map[string]string{"admin": "admin", "bob": "bob"},
+		shard.ACL{Principal: "bob", Resource: "subject", Filter: "bobs", Operation: shard.OpAll}))
+	as := func(name string) *kgo.Client {
+		return s.client(kgo.SASL(plain.Auth{User: name, Pass: name}.AsMechanism()))
+	}
+	alter := func(cl *kgo.Client, kind string, name *string, validateOnly bool, ops ...kmsg.AlterClientQuotasRequestEntryOp) int16 {
+		t.Helper()
+		q := kmsg.NewPtrAlterClientQuotasRequest()
+		q.ValidateOnly = validateOnly
+		q.Entries = []kmsg.AlterClientQuotasRequestEntry{{Entity: []kmsg.AlterClientQuotasRequestEntryEntity{{Type: kind, Name: name}}, Ops: ops}}
+		r, err := q.RequestWith(t.Context(), cl)
+		if err != nil || len(r.Entries) != 1 || r.Entries[0].Entity[0].Type != kind {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		return r.Entries[0].ErrorCode
+	}
+	admin := as("admin")
+	rate := func(v float64) kmsg.AlterClientQuotasRequestEntryOp {
+		return kmsg.AlterClientQuotasRequestEntryOp{Key: producerByteRate, Value: v}
+	}
+	for _, x := range []struct {
+		what         string
+		cl           *kgo.Client
+		kind         string
+		name         *string
+		validateOnly bool
+		op           kmsg.AlterClientQuotasRequestEntryOp
+		code         int16
+		then         int64 // bob's
+	}{
+		{"validate", admin, "user", ptr("bob"), true, rate(5000), 0, 0},
+		{"set", admin, "user", ptr("bob"), false, rate(5000.7), 0, 5000},
+		{"not allowed", as("bob"), "user", ptr("bob"), false, rate(1e9), codeClusterAuthorizationFailed, 5000},
+		{"unknown user", admin, "user", ptr("eve"), false, rate(5000), codeInvalidRequest, 5000},
+		{"default user", admin, "user", nil, false, rate(5000), codeInvalidRequest, 5000},
+		{"client id", admin, "client-id", ptr("bob"), false, rate(5000), codeInvalidRequest, 5000},
+		{"consumers", admin, "user", ptr("bob"), false, kmsg.AlterClientQuotasRequestEntryOp{Key: "consumer_byte_rate", Value: 1}, codeInvalidRequest, 5000},
+		{"nothing", admin, "user", ptr("bob"), false, rate(0), codeInvalidRequest, 5000},
+		{"no number", admin, "user", ptr("bob"), false, rate(math.NaN()), codeInvalidRequest, 5000},
+		{"remove", admin, "user", ptr("bob"), false, kmsg.AlterClientQuotasRequestEntryOp{Key: producerByteRate, Remove: true}, 0, 0},
+	} {
+		if code := alter(x.cl, x.kind, x.name, x.validateOnly, x.op); code != x.code {
+			t.Errorf("%s: code %d, want %d", x.what, code, x.code)
+		}
+		if u, _ := s.mem.Broker().Users.User("bob"); u.BytesPerSecond != x.then {
+			t.Errorf("%s: the rate is %d, want %d", x.what, u.BytesPerSecond, x.then)
 		}
 	}
 }

@@ -34,7 +34,8 @@ type client struct {
 	linger       atomic.Bool // read on for a while after the last bytes
 	claimed      bool
 	connected    bool
-	durable      bool // the session outlives the connection
+	exchange     exchange // the reader's
+	durable      bool     // the session outlives the connection
 	sessionOwner string
 	window       *shard.Window
 	publish      publisher
@@ -203,7 +204,7 @@ func (c *client) handle(h packet.Header, body []byte) error {
 	if h.Type == packet.PUBLISH && c.connected {
 		return c.handlePublish(h, body)
 	}
-	if !c.connected && h.Type != packet.CONNECT { // [MQTT-3.1.0-1]
+	if !c.connected && h.Type != packet.CONNECT && !c.mayAuth(h.Type) { // [MQTT-3.1.0-1]
 		return protocolError(packet.ProtocolError, "first packet is not CONNECT")
 	}
 	p, err := packet.Decode(h, body, c.v)
@@ -227,7 +228,7 @@ func (c *client) handle(h packet.Header, body []byte) error {
 	case *packet.Disconnect:
 		return c.handleDisconnect(p)
 	case *packet.Auth:
-		return c.handleAuth(p)
+		return c.refused(c.handleAuth(p))
 	}
 	return protocolError(packet.ProtocolError, h.Type.String()+" came from a client")
 }
@@ -274,6 +275,7 @@ func (c *client) leave(err error) {
 
 func (c *client) sendReason(pe *packet.Error) {
 	if !c.connected || c.v < packet.V5 { // nothing before CONNACK [MQTT-4.13.1-1]
+		c.linger.Store(c.connected) // who is writing reads an end, not a reset
 		c.finish(nil)
 		return
 	}

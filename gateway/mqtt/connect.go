@@ -22,19 +22,44 @@ func (cfg *Config) boundExpiry(secs uint32) uint32 {
 	return secs
 }
 
-// handleConnect logs the client in, takes its session over and answers CONNACK.
+// handleConnect logs the client in, or begins the exchange that does [MQTT-3.1.4-2].
 func (c *client) handleConnect(p *packet.Connect) error {
-	if c.connected { // [MQTT-3.1.0-2]
-		return protocolError(packet.ProtocolError, "second CONNECT")
+	if c.connected || c.exchange.connect != nil { // [MQTT-3.1.0-2]
+		return c.refused(protocolError(packet.ProtocolError, "second CONNECT"))
 	}
 	c.v = p.Version
-	ack := &packet.Connack{}
-	err := c.admit(p, ack)
-	if err == nil {
-		err = c.openSession(p, ack)
+	if method, ok := p.Props.Find(packet.PropAuthMethod); ok {
+		return c.refused(c.beginAuth(p, string(method.Data)))
 	}
-	if err != nil {
-		c.refuse(p.Version, err)
+	return c.refused(c.admit(p))
+}
+
+// refused answers a CONNECT that err ends with CONNACK.
+func (c *client) refused(err error) error {
+	if err != nil && !c.connected {
+		c.refuse(c.v, err)
+	}
+	return err
+}
+
+// admit takes the client for the user of its CONNECT.
+func (c *client) admit(p *packet.Connect) error {
+	if len(p.ClientID) > c.srv.cfg.MaxClientIDBytes { // [MQTT-3.1.3-8]
+		return protocolError(packet.ClientIDNotValid, "client identifier is too long")
+	}
+	if err := c.logIn(p); err != nil {
+		c.srv.env.Stats.AuthFailures.Add(1)
+		return err
+	}
+	return c.enter(p, &packet.Connack{})
+}
+
+// enter takes the session over and answers CONNACK; who the client is is known.
+func (c *client) enter(p *packet.Connect, ack *packet.Connack) error {
+	if err := c.identify(p, ack); err != nil {
+		return err
+	}
+	if err := c.openSession(p, ack); err != nil {
 		return err
 	}
 	c.answer(p, ack)
@@ -46,18 +71,8 @@ func (c *client) handleConnect(p *packet.Connect) error {
 	return c.resumeSession()
 }
 
-// admit checks the CONNECT and who sent it.
-func (c *client) admit(p *packet.Connect, ack *packet.Connack) error {
-	if _, ok := p.Props.Find(packet.PropAuthMethod); ok { // [MQTT-4.12.0-1]
-		return protocolError(packet.BadAuthenticationMethod, "authentication method is not supported")
-	}
-	if len(p.ClientID) > c.srv.cfg.MaxClientIDBytes { // [MQTT-3.1.3-8]
-		return protocolError(packet.ClientIDNotValid, "client identifier is too long")
-	}
-	if err := c.logIn(p); err != nil {
-		c.srv.env.Stats.AuthFailures.Add(1)
-		return err
-	}
+// identify settles the client identifier and the will.
+func (c *client) identify(p *packet.Connect, ack *packet.Connack) error {
 	c.id = p.ClientID
 	if c.id == "" {
 		if p.Version < packet.V5 && !p.CleanStart || p.Version == packet.V31 { // MQTT 3.1.1 [MQTT-3.1.3-8]

@@ -10,9 +10,3 @@ func (c *client) handlePing(p *packet.Ping) error {
 	c.control(&packet.Ping{Kind: packet.PINGRESP})
 	return nil
 }
-
-// handleAuth refuses AUTH: no authentication method is offered, so none can go
-// on [MQTT-4.12.0-6].
-func (c *client) handleAuth(*packet.Auth) error {
-	return protocolError(packet.ProtocolError, "AUTH without an authentication method")
-}

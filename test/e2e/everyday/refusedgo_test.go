@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/eclipse/paho.golang/packets"
 	paho "github.com/eclipse/paho.golang/paho"
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	"github.com/nats-io/nats.go"
@@ -39,11 +40,16 @@ func mqttGoRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 		return fmt.Errorf("%w %v", token.Error(), token.Result())
 	})
 	attempt(got, "paho.mqtt.golang", "publish", func() error { c.Publish("closed/x", 1, false, "x"); return wait(lost) })
+	c, err = old(limitedPassword)
+	must(t, err)
+	attempt(got, "paho.mqtt.golang", "too large", func() error { c.Publish("open/x", 1, false, large); return wait(lost) })
 
 	v5 := func(password string) (*paho.Client, error) {
 		conn, err := net.DialTimeout("tcp", harness.Addr(b.Ports.MQTT), answeredWithin)
 		must(t, err)
-		c := paho.NewClient(paho.ClientConfig{Conn: conn})
+		c := paho.NewClient(paho.ClientConfig{Conn: conn, OnServerDisconnect: func(d *paho.Disconnect) {
+			lost <- errors.New((&packets.Disconnect{ReasonCode: d.ReasonCode}).Reason())
+		}})
 		ack, err := c.Connect(t.Context(), &paho.Connect{ClientID: "v5-" + password, CleanStart: true, KeepAlive: 30,
 			Username: limitedUser, UsernameFlag: true, Password: []byte(password), PasswordFlag: true})
 		if ack != nil && ack.ReasonCode == 0x86 {
@@ -59,6 +65,12 @@ func mqttGoRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 		_, err := c5.Publish(t.Context(), &paho.Publish{Topic: "closed/x", QoS: 1})
 		return err
 	})
+	attempt(got, "paho.golang", "too large", func() error {
+		go func() { _, _ = c5.Publish(t.Context(), &paho.Publish{Topic: "open/x", QoS: 1, Payload: large}) }() // waits on
+		return wait(lost)
+	})
+	c5, err = v5(limitedPassword)
+	must(t, err)
 	attempt(got, "paho.golang", "subscribe", func() error {
 		_, err := c5.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "closed/#", QoS: 1}}})
 		return err
@@ -92,9 +104,15 @@ func kafkaGoRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 	for name, topic := range map[string]string{"publish": "closed.topic", "unknown": "unknown.topic"} {
 		attempt(got, "franz-go", name, func() error { return cl.ProduceSync(ctx, &kgo.Record{Topic: topic}).FirstErr() })
 	}
+	attempt(got, "franz-go", "too large", func() error {
+		return cl.ProduceSync(ctx, &kgo.Record{Topic: "open.topic", Value: large}).FirstErr()
+	})
 	r := franz(limitedPassword, kgo.ConsumeTopics("closed.topic"))
 	defer r.Close()
 	attempt(got, "franz-go", "subscribe", func() error { return r.PollFetches(ctx).Err() })
+	u := franz(limitedPassword, kgo.KeepRetryableFetchErrors(), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"unknown.topic": {0: kgo.NewOffset().AtStart()}}))
+	defer u.Close()
+	attempt(got, "franz-go", "read unknown", func() error { return u.PollFetches(ctx).Err() })
 	saramaRefused(t, b, got)
 }
 
@@ -114,6 +132,10 @@ func saramaRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 	r, err := sarama.NewConsumer(addrs, config(limitedPassword))
 	must(t, err)
 	defer func() { must(t, r.Close()) }()
+	attempt(got, "sarama", "too large", func() error {
+		_, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: "open.topic", Value: sarama.ByteEncoder(large)})
+		return err
+	})
 	for _, c := range []struct{ send, read, topic string }{{"publish", "subscribe", "closed.topic"}, {"unknown", "read unknown", "unknown.topic"}} {
 		attempt(got, "sarama", c.send, func() error {
 			_, _, err := p.SendMessage(&sarama.ProducerMessage{Topic: c.topic, Value: sarama.StringEncoder("x")})
@@ -151,6 +173,7 @@ func natsGoRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 		_, err := nc.SubscribeSync("closed.>")
 		return errors.Join(err, nc.Flush(), wait(told))
 	})
+	attempt(got, "nats.go", "too large", func() error { return nc.Publish("open.x", large) })
 	attempt(got, "nats.go", "unknown", func() error { _, err := nc.Request("unknown.service", nil, answeredWithin); return err })
 }
 
@@ -163,12 +186,12 @@ func amqpGoRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 	conn, err := dial(limitedPassword)
 	must(t, err)
 	defer conn.Close()
-	publish := func(exchange, key string) func() error {
+	publish := func(exchange, key string, body []byte) func() error {
 		return func() error {
 			ch, err := conn.Channel()
 			must(t, err)
 			closed, back := ch.NotifyClose(make(chan *amqp.Error, 1)), ch.NotifyReturn(make(chan amqp.Return, 1))
-			must(t, ch.PublishWithContext(t.Context(), exchange, key, true, false, amqp.Publishing{}))
+			must(t, ch.PublishWithContext(t.Context(), exchange, key, true, false, amqp.Publishing{Body: body}))
 			select {
 			case err := <-closed:
 				return err
@@ -179,9 +202,10 @@ func amqpGoRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 			}
 		}
 	}
-	attempt(got, "amqp091-go", "publish", publish("", "closed.queue"))
-	attempt(got, "amqp091-go", "unknown", publish("unknown.exchange", "x"))
-	attempt(got, "amqp091-go", "unknown queue", publish("", "unknown.queue"))
+	attempt(got, "amqp091-go", "publish", publish("", "closed.queue", nil))
+	attempt(got, "amqp091-go", "too large", publish("", "open.queue", large))
+	attempt(got, "amqp091-go", "unknown", publish("unknown.exchange", "x", nil))
+	attempt(got, "amqp091-go", "unknown queue", publish("", "unknown.queue", nil))
 	for name, queue := range map[string]string{"subscribe": "closed.queue", "read unknown": "unknown.queue"} {
 		attempt(got, "amqp091-go", name, func() error {
 			ch, err := conn.Channel()

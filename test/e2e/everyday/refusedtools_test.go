@@ -48,6 +48,9 @@ func mosquittoRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 		}
 		tool(t, got, client, "wrong password", "", "mosquitto_pub", with("wrong", "-t", "x", "-m", "x")...)
 		tool(t, got, client, "publish", "", "mosquitto_pub", with(limitedPassword, "-t", "closed/x", "-m", "x")...)
+		if version != "5" { // which says nothing, and ends with 0
+			tool(t, got, client, "too large", string(large), "mosquitto_pub", with(limitedPassword, "-t", "open/x", "-s")...)
+		}
 		tool(t, got, client, "subscribe", "", "mosquitto_sub", with(limitedPassword, "-t", "closed/#")...)
 	}
 }
@@ -60,6 +63,7 @@ func kafkaToolsRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 	}
 	tool(t, got, "kcat", "wrong password", "", "kcat", kcat("wrong", "-L")...)
 	tool(t, got, "kcat", "publish", "x\n", "kcat", kcat(limitedPassword, "-P", "-t", "closed.topic")...)
+	tool(t, got, "kcat", "too large", string(large)+"\n", "kcat", kcat(limitedPassword, "-P", "-t", "open.topic")...)
 	tool(t, got, "kcat", "unknown", "x\n", "kcat", kcat(limitedPassword, "-P", "-t", "unknown.topic")...)
 	tool(t, got, "kcat", "subscribe", "", "kcat", kcat(limitedPassword, "-C", "-e", "-t", "closed.topic")...)
 	tool(t, got, "kcat", "read unknown", "", "kcat", kcat(limitedPassword, "-C", "-e", "-t", "unknown.topic")...)
@@ -77,6 +81,8 @@ func kafkaToolsRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 	right := file(limitedPassword)
 	java("publish", "x\n", "kafka-console-producer.sh", "--topic", "closed.topic", "--producer.config", right)
 	java("unknown", "x\n", "kafka-console-producer.sh", "--topic", "unknown.topic", "--producer.config", right, "--max-block-ms", "3000")
+	java("too large", string(large)+"\n", "kafka-console-producer.sh", "--topic", "open.topic", "--producer.config", right)
+	java("read unknown", "", "kafka-console-consumer.sh", "--topic", "unknown.topic", "--consumer.config", right)
 	java("subscribe", "", "kafka-console-consumer.sh", "--topic", "closed.topic", "--consumer.config", right)
 }
 
@@ -87,5 +93,6 @@ func natsToolRefused(t *testing.T, b *harness.Broker, got chan<- refusal) {
 	tool(t, got, "nats", "wrong password", "", "nats", with("wrong", "pub", "x", "x")...)
 	tool(t, got, "nats", "publish", "", "nats", with(limitedPassword, "pub", "closed.x", "x")...)
 	tool(t, got, "nats", "subscribe", "", "nats", with(limitedPassword, "sub", "closed.>")...)
+	tool(t, got, "nats", "too large", string(large), "nats", with(limitedPassword, "pub", "open.x", "--force-stdin")...)
 	tool(t, got, "nats", "unknown", "", "nats", with(limitedPassword, "request", "unknown.service", "x")...)
 }

@@ -1,5 +1,6 @@
 // What each JavaScript library tells its user when the broker refuses: a line of JSON a case.
 // Usage: refused.js MQTT KAFKA NATS AMQP (ports). refused_test.go says what exists and what is closed to the user.
+const { randomBytes } = require('node:crypto')
 const { once } = require('node:events')
 const mqtt = require('mqtt')
 const { Kafka, logLevel } = require('kafkajs')
@@ -10,6 +11,7 @@ const [MQTT, KAFKA, NATS, AMQP] = process.argv.slice(2)
 const user = 'limited'
 const password = 'limited-secret'
 const wrong = 'wrong'
+const large = randomBytes(300_000) // over the broker's limit
 
 // attempt tells what words the user gets for what act does.
 async function attempt (client, name, act) {
@@ -22,10 +24,13 @@ async function attempt (client, name, act) {
 async function withMQTT (name, protocolVersion) {
   const client = (pass) => mqtt.connectAsync(`mqtt://127.0.0.1:${MQTT}`, { username: user, password: pass, protocolVersion, reconnectPeriod: 0 }, false)
   await attempt(name, 'wrong password', () => client(wrong))
-  const publisher = await client(password)
-  const closed = once(publisher, 'close').then(() => { throw new Error('connection closed') })
-  await attempt(name, 'publish', () => Promise.race([closed, publisher.publishAsync('closed/x', 'x', { qos: 1 })]))
-  publisher.end(true)
+  for (const [label, topic, message] of [['publish', 'closed/x', 'x'], ['too large', 'open/x', large]]) {
+    const publisher = await client(password)
+    const closed = once(publisher, 'close').then(() => { throw new Error('connection closed') })
+    const told = once(publisher, 'disconnect').then(([p]) => { throw new Error(`disconnected with 0x${p.reasonCode.toString(16)}`) })
+    await attempt(name, label, () => Promise.race([told, closed, publisher.publishAsync(topic, message, { qos: 1 })]))
+    publisher.end(true)
+  }
   const subscriber = await client(password)
   await attempt(name, 'subscribe', () => subscriber.subscribeAsync('closed/#', { qos: 1 }).then((granted) => `granted ${JSON.stringify(granted)}`))
   subscriber.end(true)
@@ -39,6 +44,7 @@ async function withKafka () {
   const producer = client.producer({ allowAutoTopicCreation: false })
   await producer.connect()
   await attempt(name, 'publish', () => producer.send({ topic: 'closed.topic', messages: [{ value: 'x' }] }))
+  await attempt(name, 'too large', () => producer.send({ topic: 'open.topic', messages: [{ value: large }] }))
   await attempt(name, 'unknown', () => producer.send({ topic: 'unknown.topic', messages: [{ value: 'x' }] }))
   await producer.disconnect()
   for (const [label, topic] of [['subscribe', 'closed.topic'], ['read unknown', 'unknown.topic']]) {
@@ -65,6 +71,7 @@ async function withNATS () {
     for await (const s of status) if (s.type === 'error') throw s.error
   })
   await attempt(name, 'subscribe', () => new Promise((resolve, reject) => nc.subscribe('closed.>', { callback: (e) => e && reject(e) })))
+  await attempt(name, 'too large', () => nc.publish('open.x', large))
   await attempt(name, 'unknown', () => nc.request('unknown.service', '', { timeout: 10_000 }))
   await nc.close()
 }
@@ -83,6 +90,7 @@ async function withAMQP () {
   }
   await attempt(name, 'publish', () => refused((c) => { c.publish('', 'closed.queue', Buffer.from('x')) }))
   await attempt(name, 'subscribe', () => refused((c) => c.consume('closed.queue', () => {})))
+  await attempt(name, 'too large', () => refused((c) => { c.publish('', 'open.queue', large) }))
   await attempt(name, 'unknown', () => refused((c) => { c.publish('unknown.exchange', 'x', Buffer.from('x')) }))
   await attempt(name, 'unknown queue', () => refused((c) => { c.publish('', 'unknown.queue', Buffer.from('x'), { mandatory: true }) }))
   await attempt(name, 'read unknown', () => refused((c) => c.checkQueue('unknown.queue')))

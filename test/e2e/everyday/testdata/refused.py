@@ -3,6 +3,7 @@ Usage: refused.py MQTT KAFKA NATS AMQP (ports). refused_test.go says what exists
 import asyncio
 import json
 import queue
+import os
 import sys
 import time
 
@@ -14,6 +15,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 MQTT, KAFKA, NATS, AMQP = map(int, sys.argv[1:5])
 USER, PASSWORD, WRONG = "limited", "limited-secret", "wrong"
 WAIT = 10
+LARGE = os.urandom(300_000)  # over the broker's limit
 
 
 def tell(client, case, words, started):
@@ -36,7 +38,8 @@ def paho(name, version):
     c, events = client(WRONG)
     tell(name, "wrong password", events.get(timeout=WAIT), started)
     c.loop_stop()
-    for case, act in (("publish", lambda: c.publish("closed/x", b"x", 1)), ("subscribe", lambda: c.subscribe("closed/#", 1))):
+    for case, act in (("publish", lambda: c.publish("closed/x", b"x", 1)), ("too large", lambda: c.publish("open/x", LARGE, 1)),
+                      ("subscribe", lambda: c.subscribe("closed/#", 1))):
         c, events = client(PASSWORD)
         assert not events.get(timeout=WAIT).is_failure
         started = time.monotonic()
@@ -53,9 +56,9 @@ def confluent():
         return {"bootstrap.servers": f"127.0.0.1:{KAFKA}", "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "PLAIN",
                 "sasl.username": USER, "sasl.password": password, "topic.metadata.propagation.max.ms": 200}
 
-    def produce(topic):
+    def produce(topic, value=b"x"):
         producer, told = Producer(config(PASSWORD) | {"message.timeout.ms": 8000}), []
-        producer.produce(topic, b"x", on_delivery=lambda e, m: told.append(e))
+        producer.produce(topic, value, on_delivery=lambda e, m: told.append(e))
         producer.flush(WAIT)
         return told[0].str()
 
@@ -67,6 +70,8 @@ def confluent():
     for case, topic in (("publish", "closed.topic"), ("unknown", "unknown.topic")):
         started = time.monotonic()
         tell(name, case, produce(topic), started)
+    started = time.monotonic()
+    tell(name, "too large", produce("open.topic", LARGE), started)
     for case, topic in (("subscribe", "closed.topic"), ("read unknown", "unknown.topic")):
         started = time.monotonic()
         consumer = Consumer(config(PASSWORD) | {"group.id": "refused-py"})
@@ -101,6 +106,12 @@ async def nats_py():
     tell(name, "subscribe", await asyncio.wait_for(told.get(), WAIT), started)
     started = time.monotonic()
     try:
+        await nc.publish("open.x", LARGE)
+        tell(name, "too large", "taken", started)
+    except Exception as e:  # noqa: BLE001
+        tell(name, "too large", e, started)
+    started = time.monotonic()
+    try:
         await nc.request("unknown.service", b"", timeout=WAIT)
     except Exception as e:  # noqa: BLE001
         tell(name, "unknown", e, started)
@@ -121,15 +132,16 @@ def with_pika():
         except Exception as e:  # noqa: BLE001
             tell(name, case, e or repr(e), started)
 
-    def publish(exchange, key):
+    def publish(exchange, key, body=b"x"):
         channel = conn.channel()
         channel.confirm_delivery()
-        channel.basic_publish(exchange, key, b"x", mandatory=True)
+        channel.basic_publish(exchange, key, body, mandatory=True)
 
     attempt("wrong password", lambda: connection(WRONG))
     conn = connection(PASSWORD)
     attempt("publish", lambda: publish("", "closed.queue"))
     attempt("subscribe", lambda: conn.channel().basic_consume("closed.queue", lambda *a: None))
+    attempt("too large", lambda: publish("", "open.queue", LARGE))
     attempt("unknown", lambda: publish("unknown.exchange", "x"))
     attempt("unknown queue", lambda: publish("", "unknown.queue"))
     attempt("read unknown", lambda: conn.channel().queue_declare("unknown.queue", passive=True))

@@ -1,4 +1,4 @@
-package kafka
+package gateway
 
 import (
 	"crypto/hmac"
@@ -8,18 +8,26 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"hash"
+	"net"
 	"strconv"
 	"strings"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
 
-// scramServer is the server's side of one SCRAM conversation (RFC 5802). It is
-// written here, and not taken from a library, for one leniency that Kafka's own
-// server has: the nonce of the client's last message need only end with the one
-// it was sent. librdkafka before 2.2 puts its own part in front twice. The proof
-// covers the whole of it either way.
-type scramServer struct {
+// The SCRAM mechanisms (RFC 5802, RFC 7677), as SASL names them.
+const (
+	MechanismScram256 = "SCRAM-SHA-256"
+	MechanismScram512 = "SCRAM-SHA-512"
+)
+
+// Scram is the server's side of one SCRAM conversation (RFC 5802), without
+// channel binding. It is written here, and not taken from a library, for one
+// leniency that Kafka's own server has: the nonce of the client's last message
+// need only end with the one it was sent. librdkafka before 2.2 puts its own part
+// in front twice. The proof covers the whole of it either way.
+type Scram struct {
+	auth   *Auth
 	hash   func() hash.Hash
 	lookup func(name string) *shard.Credential
 	user   string
@@ -30,17 +38,66 @@ type scramServer struct {
 	cred   *shard.Credential
 }
 
-func newScram(mechanism string, lookup func(string) *shard.Credential) *scramServer {
-	s := &scramServer{hash: sha256.New, lookup: lookup}
-	if mechanism == mechanismScram512 {
+// Scram begins a conversation; ok is false for a mechanism that is not SCRAM's.
+func (a *Auth) Scram(mechanism string) (s *Scram, ok bool) {
+	s = &Scram{auth: a, hash: sha256.New}
+	switch mechanism {
+	case MechanismScram256:
+		s.lookup = func(name string) *shard.Credential {
+			return a.credential(name, func(u *shard.User) *shard.Credential { return u.SCRAM256 })
+		}
+	case MechanismScram512:
 		s.hash = sha512.New
+		s.lookup = func(name string) *shard.Credential {
+			return a.credential(name, func(u *shard.User) *shard.Credential { return u.SCRAM512 })
+		}
+	default:
+		return nil, false
 	}
-	return s
+	return s, true
 }
 
-// step takes the client's next message; ok is false when it is wrong. done
-// comes with the last answer, when the client has proved who it is.
-func (s *scramServer) step(msg string) (answer string, done, ok bool) {
+// credential gives a user's. Who has none gets one that nothing proves, the same
+// each time: the server's first message does not tell which users exist.
+func (a *Auth) credential(name string, of func(*shard.User) *shard.Credential) *shard.Credential {
+	if u, ok := a.users.User(name); ok {
+		if c := of(u); c != nil {
+			return c
+		}
+	}
+	return &shard.Credential{Salt: keyed(sha256.New, a.decoy[:], name)[:16], Iterations: ScramIterations}
+}
+
+// SaltedCredential is Derive for a password that is salted already.
+func SaltedCredential(h func() hash.Hash, salted, salt []byte, iterations int) *shard.Credential {
+	stored := h()
+	stored.Write(keyed(h, salted, "Client Key"))
+	return &shard.Credential{
+		Salt: salt, Iterations: iterations,
+		StoredKey: stored.Sum(nil), ServerKey: keyed(h, salted, "Server Key"),
+	}
+}
+
+// Step takes the client's next message. done comes with the last answer, when
+// the client has proved that it is p; an error ends the conversation.
+func (s *Scram) Step(remote net.Addr, msg []byte) (answer []byte, p Principal, done bool, err error) {
+	text, done, ok := s.step(string(msg))
+	if !ok {
+		return nil, p, false, ErrBadCredentials
+	}
+	if !done {
+		return []byte(text), p, false, nil
+	}
+	u, ok := s.auth.users.User(s.user)
+	if !ok || s.authz != "" && s.authz != u.Name {
+		return nil, p, false, ErrBadCredentials
+	}
+	p, err = s.auth.Admit(remote, u)
+	return []byte(text), p, err == nil, err
+}
+
+// step is Step without the account; ok is false when the message is wrong.
+func (s *Scram) step(msg string) (answer string, done, ok bool) {
 	if s.cred == nil {
 		answer, ok = s.first(msg)
 		return answer, false, ok
@@ -50,7 +107,7 @@ func (s *scramServer) step(msg string) (answer string, done, ok bool) {
 }
 
 // first takes "n,a=authzid,n=user,r=nonce[,extensions]".
-func (s *scramServer) first(msg string) (string, bool) {
+func (s *Scram) first(msg string) (string, bool) {
 	parts := strings.SplitN(msg, ",", 3)
 	if len(parts) != 3 || parts[0] != "n" && parts[0] != "y" { // no channel binding
 		return "", false
@@ -90,7 +147,7 @@ func saslName(s string, ok bool) (string, bool) {
 }
 
 // final takes "c=binding,r=nonce[,extensions],p=proof".
-func (s *scramServer) final(msg string) (string, bool) {
+func (s *Scram) final(msg string) (string, bool) {
 	at := strings.LastIndex(msg, ",p=")
 	if at < 0 {
 		return "", false
