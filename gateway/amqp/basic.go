@@ -259,7 +259,8 @@ func (ch *channel) ack(m *frame.BasicAck) error {
 		if err := ch.known(m.DeliveryTag, m.Multiple); err != nil {
 			return err
 		}
-		return ch.tx.settle(func() error { return ch.ackNow(m) })
+		later := *m // the decoder's own is good until the next frame
+		return ch.tx.settle(func() error { return ch.ackNow(&later) })
 	}
 	return ch.ackNow(m)
 }

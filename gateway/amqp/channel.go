@@ -14,7 +14,8 @@ type channel struct {
 
 	closing   bool // close sent, waits for close-ok
 	lastQueue string
-	incoming  incoming // the publish whose content is arriving
+	incoming  incoming       // the publish whose content is arriving
+	headers   []shard.Header // memory for those of the message that is being stored
 	confirm   bool
 	tx        *transaction
 	txRefs    int    // records stored on behalf of transactions

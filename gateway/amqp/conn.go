@@ -56,6 +56,7 @@ type conn struct {
 	who        gateway.Principal
 	vh         *vhost
 
+	methods    frame.Decoder
 	channels   map[uint16]*channel
 	partial    int // bytes of unfinished bodies
 	readers    int // consumers and getters of all channels
@@ -227,7 +228,7 @@ func (c *conn) frame(f frame.Frame) error {
 	var id frame.MethodID
 	if f.Type == frame.TypeMethod {
 		var err error
-		if m, id, err = frame.Decode(f.Payload); err != nil {
+		if m, id, err = c.methods.Decode(f.Payload); err != nil {
 			if c.phase == phaseClosing {
 				return nil
 			}

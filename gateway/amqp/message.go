@@ -68,8 +68,17 @@ func appendHeaders(hs []shard.Header, p *frame.Properties) []shard.Header {
 	return hs
 }
 
-// extraOf gives headerExtra, nil where there is nothing to keep.
+// onlyPersistent is the headerExtra of a message with delivery mode 2 and nothing
+// else: of most of them. Nobody changes it.
+var onlyPersistent = []byte("d2")
+
+// extraOf gives headerExtra, nil where there is nothing to keep. The caller does
+// not change it.
 func extraOf(p *frame.Properties) (b []byte) {
+	const all = frame.HasDeliveryMode | frame.HasTimestamp | frame.HasClusterID
+	if p.Flags&all == frame.HasDeliveryMode && p.DeliveryMode == 2 {
+		return onlyPersistent
+	}
 	if p.Flags&frame.HasDeliveryMode != 0 {
 		b = strconv.AppendUint(append(b, 'd'), uint64(p.DeliveryMode), 10)
 	}

@@ -3,6 +3,7 @@ package amqp
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +12,9 @@ import (
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 	"github.com/robustmq/robustmq-go/shard"
 )
+
+// maxKeptHeaders bounds the memory that a channel keeps for headers.
+const maxKeptHeaders = 64
 
 // incoming is a publish whose content header and body are on their way.
 type incoming struct {
@@ -158,7 +162,11 @@ func (ch *channel) publish(p *publish) error {
 	if err != nil {
 		return err
 	}
-	r.Headers = appendHeaders(nil, &p.props)
+	if cap(ch.headers) > maxKeptHeaders {
+		ch.headers = nil
+	}
+	ch.headers = appendHeaders(ch.headers[:0], &p.props) // the batch copies them
+	r.Headers = ch.headers
 	if replySubject != "" {
 		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderReplySubject, Value: []byte(replySubject)})
 	}
@@ -183,7 +191,7 @@ func (ch *channel) publish(p *publish) error {
 
 // relay hands a message to live subscribers and forgets it.
 func (ch *channel) relay(p *publish, subject string, r *shard.Record) {
-	r.Value = bytes.Clone(r.Value)
+	r.Value, r.Headers = bytes.Clone(r.Value), slices.Clone(r.Headers)
 	n := ch.c.s.env.Broker.Live.Relay([]shard.Message{{Subject: subject, Record: r, Origin: ch.c.nc.Origin}})
 	if n == 0 && p.method.Mandatory {
 		ch.giveBack(p)

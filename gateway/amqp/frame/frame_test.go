@@ -176,6 +176,27 @@ func TestEveryMethodRoundTrips(t *testing.T) {
 	}
 }
 
+// TestDecoder: it reads what Decode reads, whatever it read before.
+func TestDecoder(t *testing.T) {
+	var d Decoder
+	ms := append(allMethods(), &BasicPublish{Exchange: "a", RoutingKey: "k"}, &BasicPublish{Exchange: "a", RoutingKey: "other", Mandatory: true},
+		&BasicPublish{Exchange: "", RoutingKey: "other", Immediate: true}, &BasicAck{DeliveryTag: 7, Multiple: true}, &BasicAck{DeliveryTag: 8})
+	for _, m := range ms {
+		for cut := range len(m.Append(nil)) + 1 {
+			payload := m.Append(nil)[:cut]
+			want, wid, werr := Decode(payload)
+			got, id, err := d.Decode(payload)
+			if !reflect.DeepEqual(got, want) || id != wid || (err == nil) != (werr == nil) {
+				t.Fatalf("%s cut at %d: %+v %s %v, want %+v %s %v", m.ID(), cut, got, id, err, want, wid, werr)
+			}
+		}
+	}
+	publish := (&BasicPublish{Exchange: "an exchange", RoutingKey: "a key"}).Append(nil)
+	if n := testing.AllocsPerRun(100, func() { _, _, _ = d.Decode(publish) }); n > 0 {
+		t.Errorf("%v allocations for a publish like the last", n)
+	}
+}
+
 func everyKind() Table {
 	return Table{
 		{"t", Bool(true)}, {"b", Value{Kind: KindInt8, Num: 0x80}}, {"B", Value{Kind: KindUint8, Num: 255}},
@@ -238,6 +259,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(AppendContent(nil, 1, &Properties{Flags: HasHeaders, Headers: everyKind()}, []byte("body"), MinMax))
 	f.Add(AppendHeartbeat(nil))
+	var d Decoder
 	f.Fuzz(func(t *testing.T, b []byte) {
 		fr, n, err := Parse(b, 64<<10)
 		if err != nil || n == 0 {
@@ -246,6 +268,9 @@ func FuzzParse(f *testing.F) {
 		switch fr.Type {
 		case TypeMethod:
 			m, _, err := Decode(fr.Payload)
+			if got, _, derr := d.Decode(fr.Payload); (derr == nil) != (err == nil) || !reflect.DeepEqual(got, m) {
+				t.Fatalf("%x: %+v, %v; want %+v, %v", fr.Payload, got, derr, m, err)
+			}
 			if err != nil {
 				return
 			}

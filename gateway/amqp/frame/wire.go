@@ -71,6 +71,14 @@ func (r *reader) longlong() uint64 {
 
 func (r *reader) shortstr() string { return string(r.take(int(r.octet()))) }
 
+// shortstrOr is shortstr, in the memory of old where it is the same.
+func (r *reader) shortstrOr(old string) string {
+	if b := r.take(int(r.octet())); string(b) != old {
+		return string(b)
+	}
+	return old
+}
+
 func (r *reader) longstr() []byte {
 	n := r.long()
 	if uint64(n) > uint64(len(r.b)) {
