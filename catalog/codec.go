@@ -86,8 +86,8 @@ func (e *encoder) bool(v bool) {
 }
 
 func (d *decoder) uvarint() uint64 {
-	v, n := binary.Uvarint(d.b)
-	if n <= 0 || n > 1 && d.b[n-1] == 0 {
+	v, n := uvarintAt(d.b, 0)
+	if n > len(d.b) {
 		d.fail("bad varint")
 		return 0
 	}
@@ -95,10 +95,28 @@ func (d *decoder) uvarint() uint64 {
 	return v
 }
 
-func (d *decoder) varint() int64 {
-	u := d.uvarint()
-	return int64(u>>1) ^ -int64(u&1)
+// uvarintAt reads the number at a place of b and gives the place behind it. If
+// there is none, that is past the end of b, and so is what follows.
+func uvarintAt(b []byte, at int) (v uint64, next int) {
+	if at < len(b) && b[at] < 0x80 {
+		return uint64(b[at]), at + 1
+	}
+	return longUvarintAt(b, at)
 }
+
+func longUvarintAt(b []byte, at int) (v uint64, next int) {
+	if at < len(b) {
+		v, n := binary.Uvarint(b[at:])
+		if n > 0 && b[at+n-1] != 0 {
+			return v, at + n
+		}
+	}
+	return 0, len(b) + 1
+}
+
+func (d *decoder) varint() int64 { return unzigzag(d.uvarint()) }
+
+func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 
 // offset reads a number that must be a non-negative int64.
 func (d *decoder) offset() int64 {

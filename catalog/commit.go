@@ -200,8 +200,8 @@ func (e *entry) equal(seg *Segment) bool {
 		return false
 	}
 	same, i := true, 0
-	err := h.walk(func(x Extent, _ int) {
-		same = same && x == seg.Extents[i]
+	err := h.walk(func(x *Extent, _ int) {
+		same = same && *x == seg.Extents[i]
 		i++
 	})
 	return err == nil && same

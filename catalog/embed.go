@@ -7,12 +7,14 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
@@ -29,7 +31,13 @@ const (
 	// memory and to replay at start.
 	embedSnapshotCount = 2000
 	embedCatchUp       = 100
+	// A start reads the log from the beginning of the file that holds the last
+	// snapshot's place, so files are smaller than etcd's own 64 MB.
+	embedLogFileBytes = 8 << 20
 )
+
+// setLogFileBytes changes a variable of etcd's, of which there is one in a process.
+var setLogFileBytes = sync.OnceFunc(func() { wal.SegmentSizeBytes = embedLogFileBytes })
 
 // embedded is an etcd server inside this process.
 type embedded struct {
@@ -44,6 +52,7 @@ func startEmbedded(ctx context.Context, dir string, log *slog.Logger) (*embedded
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("start embedded etcd: %w", err)
 	}
+	setLogFileBytes()
 	var em *embedded
 	var err error
 	// A busy machine may have no free port left on one address.

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -135,16 +136,22 @@ func (c *Catalog) dispatchRun(run []change) {
 			}
 		}
 		if s := c.stores[kind]; s != nil {
-			if err := s.apply(evs); err != nil {
-				err = fmt.Errorf("apply %s: %w", kind, err)
-				if c.feed.mu.bad == nil {
-					c.feed.mu.bad = err
-				}
-				c.log.Error("catalog value cannot be read; what it names is missing from this gateway's view", "err", err)
-			}
+			c.applied(kind, s.apply(evs))
 		}
 		run = rest
 	}
+}
+
+// applied notes the error of a store, if it gave one; feed.mu is held, or this is the first listing.
+func (c *Catalog) applied(kind string, err error) {
+	if err == nil {
+		return
+	}
+	err = fmt.Errorf("apply %s: %w", kind, err)
+	if c.feed.mu.bad == nil {
+		c.feed.mu.bad = err
+	}
+	c.log.Error("catalog value cannot be read; what it names is missing from this gateway's view", "err", err)
 }
 
 // waitApplied returns when the watch has told everything up to rev, which must
@@ -180,15 +187,31 @@ func (c *Catalog) changeOf(kv *mvccpb.KeyValue, deleted bool) change {
 // once. It runs at Open, and again when the watch has fallen behind etcd's
 // compaction.
 func (c *Catalog) list(ctx context.Context) error {
+	var segments *loader
+	segmentPrefix := []byte(c.key(kindSegment, ""))
+	if c.feed.revision() == 0 {
+		segments = c.segments.newLoader(len(segmentPrefix))
+	}
 	var listed []change
 	var rev int64
 	err := c.scan(ctx, c.cfg.Prefix, func(r int64, kvs []*mvccpb.KeyValue) error {
 		rev = r
+		var heads []*mvccpb.KeyValue
 		for _, kv := range kvs {
-			listed = append(listed, c.changeOf(kv, false))
+			if segments != nil && bytes.HasPrefix(kv.Key, segmentPrefix) {
+				heads = append(heads, kv)
+			} else {
+				listed = append(listed, c.changeOf(kv, false))
+			}
+		}
+		if len(heads) > 0 {
+			segments.pages <- heads
 		}
 		return nil
 	})
+	if segments != nil {
+		c.applied(kindSegment, segments.close())
+	}
 	if err != nil {
 		return fmt.Errorf("list catalog: %w", err)
 	}
@@ -228,24 +251,53 @@ func (c *Catalog) difference(listed []change, rev int64) []change {
 	return gone
 }
 
-// scan pages through the keys below a prefix as of one revision.
+// scan pages through the keys below a prefix as of one revision. With each page
+// etcd counts, and for that visits, every key of the range it is asked for: it
+// is asked for the keys that begin like those of the last page, not for all that
+// are left, or the cost of a listing would grow with the square of their number.
 func (c *Catalog) scan(ctx context.Context, prefix string, fn func(rev int64, kvs []*mvccpb.KeyValue) error) error {
-	opts := []clientv3.OpOption{clientv3.WithRange(clientv3.GetPrefixRangeEnd(prefix)), clientv3.WithLimit(listPage)}
 	var rev int64
+	end := clientv3.GetPrefixRangeEnd(prefix)
+	alike := len(prefix) // so many bytes of the first key to read have all keys of the range
+	wider := 1           // and so many fewer of the next range, if there were few
 	for from := prefix; ; {
-		resp, err := c.get(ctx, from, opts...)
+		alike = min(alike, len(from))
+		stop := clientv3.GetPrefixRangeEnd(from[:alike])
+		resp, err := c.get(ctx, from, clientv3.WithRange(stop), clientv3.WithLimit(listPage), clientv3.WithRev(rev))
 		if err != nil {
 			return err
 		}
 		if rev == 0 {
 			rev = resp.Header.Revision
-			opts = append(opts, clientv3.WithRev(rev))
 		}
-		if err := fn(rev, resp.Kvs); err != nil || !resp.More {
+		if err := fn(rev, resp.Kvs); err != nil {
 			return err
 		}
-		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+		switch {
+		case resp.More:
+			wider = 1
+			last := string(resp.Kvs[len(resp.Kvs)-1].Key)
+			alike = commonPrefix(string(resp.Kvs[0].Key), last)
+			if resp.Count > 4*listPage {
+				alike++
+			}
+			from = last + "\x00"
+		case stop == end:
+			return nil
+		default:
+			if from = stop; len(resp.Kvs) < listPage/4 {
+				alike, wider = max(alike-wider, len(prefix)), 2*wider
+			}
+		}
 	}
+}
+
+func commonPrefix(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
 }
 
 // follow keeps the stores up to date until Close.

@@ -1,8 +1,6 @@
 package catalog
 
 import (
-	"cmp"
-	"fmt"
 	"hash/maphash"
 	"iter"
 	"maps"
@@ -34,9 +32,6 @@ type index struct {
 }
 
 const stripes = 64
-
-// bulk is how many list changes are made at a time while loading.
-const bulk = 1 << 16
 
 type stripe struct {
 	mu     sync.RWMutex
@@ -112,127 +107,100 @@ func (x *index) names() iter.Seq[string] {
 func (x *index) apply(evs []event) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var edges []edge
+	var removals []edge
 	var freed []uint32
-	var bad error
-	removed := false
-	pieces := map[ULID][][]byte{}
+	var in arrivals
 	for _, ev := range evs {
 		id, part, err := parsePart(ev.name)
 		if err != nil {
-			bad = err
+			in.bad = err
 			continue
 		}
 		n, held := x.mu.byID[id]
 		switch {
 		case ev.deleted && part == 0 && held:
-			edges = x.edges(edges, x.entryOf(n), n, true)
+			removals = x.removals(removals, x.entryOf(n), n)
 			delete(x.mu.byID, id)
 			freed = append(freed, n)
-			removed = true
 		case !ev.deleted && !held:
-			p := pieces[id]
-			for len(p) <= part {
-				p = append(p, nil)
-			}
-			p[part] = ev.value
-			pieces[id] = p
+			in.piece(id, part, ev.value)
 		}
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(pieces), ULID.Compare) { // older first: lists grow at their ends
-		n, err := x.enter(id, pieces[id])
-		if err != nil {
-			bad = err
-			continue
-		}
-		edges = x.edges(edges, x.entryOf(n), n, false)
-		if len(edges) > bulk && !removed {
-			x.change(edges)
-			edges = edges[:0]
-		}
-	}
-	x.change(edges)
+	in.end()
+	x.enter(in.entries, in.edges)
+	x.change(append(removals, in.edges...))
 	for _, n := range freed {
 		(*x.table.Load())[n] = nil
 	}
 	x.mu.free = append(x.mu.free, freed...)
 	x.note.wake()
-	return bad
+	return in.bad
 }
 
-// enter puts a segment into the table; x.mu is held.
-func (x *index) enter(id ULID, values [][]byte) (uint32, error) {
-	for i, v := range values {
-		if v == nil {
-			return 0, fmt.Errorf("%w: part %d of segment %s is missing", ErrCorrupt, i, id)
-		}
+// enter puts segments into the table and gives the edges, which number them
+// from 0, the numbers they have there; x.mu is held.
+func (x *index) enter(entries []*entry, edges []edge) {
+	if len(entries) == 0 {
+		return
 	}
-	value, err := joinParts(values)
-	if err != nil {
-		return 0, err
-	}
-	h, err := decodeHead(id, value)
-	if err != nil {
-		return 0, err
-	}
-	if h.parts != len(values)-1 {
-		return 0, fmt.Errorf("%w: segment %s has %d parts of %d", ErrCorrupt, id, len(values)-1, h.parts)
-	}
-	if err := h.walk(func(Extent, int) {}); err != nil {
-		return 0, err
-	}
-	e := &entry{seg: h.Segment, rows: h.rows, count: h.count, parts: h.parts}
 	table := *x.table.Load()
-	var n uint32
-	if last := len(x.mu.free) - 1; last >= 0 {
-		n = x.mu.free[last]
-		x.mu.free = x.mu.free[:last]
-		table[n] = e
-	} else {
-		n = uint32(len(table))
-		table = append(table, e)
-		x.table.Store(&table)
+	at := make([]uint32, len(entries))
+	for i, e := range entries {
+		if last := len(x.mu.free) - 1; last >= 0 {
+			at[i] = x.mu.free[last]
+			x.mu.free = x.mu.free[:last]
+			table[at[i]] = e
+		} else {
+			at[i] = uint32(len(table))
+			table = append(table, e)
+		}
+		x.mu.byID[e.seg.ULID] = at[i]
 	}
-	x.mu.byID[id] = n
-	return n, nil
+	x.table.Store(&table)
+	for i := range edges {
+		edges[i].ref.seg = at[edges[i].ref.seg]
+	}
 }
 
-func (x *index) edges(dst []edge, e *entry, n uint32, remove bool) []edge {
+func (x *index) removals(dst []edge, e *entry, n uint32) []edge {
 	h := segmentHead{Segment: e.seg, count: e.count, rows: e.rows}
-	// The rows were read without error when they were entered.
-	_ = h.walk(func(ext Extent, at int) {
-		dst = append(dst, edge{id: ext.Shard, ref: ref{base: ext.Base, seg: n, at: uint32(at)}, remove: remove})
+	// The rows were read without error when they arrived.
+	_ = h.walk(func(ext *Extent, at int) {
+		dst = append(dst, edge{id: ext.Shard, ref: ref{base: ext.Base, seg: n, at: uint32(at)}, remove: true})
 	})
 	return dst
 }
 
-// change brings edges into the lists: for each shard, all under one lock.
+// change brings edges into the lists in the order given, those of a stripe, and
+// so of a shard, all under one lock.
 func (x *index) change(edges []edge) {
-	if len(edges) == 0 {
-		return
-	}
-	order := make([]struct{ stripe, i int32 }, len(edges))
+	var ends [stripes]int
+	in := make([]uint8, len(edges))
 	for i := range edges {
-		order[i].stripe, order[i].i = int32(stripeOf(edges[i].id)), int32(i)
+		in[i] = uint8(stripeOf(edges[i].id))
+		ends[in[i]]++
 	}
-	slices.SortFunc(order, func(a, b struct{ stripe, i int32 }) int {
-		ea, eb := &edges[a.i], &edges[b.i]
-		return cmp.Or(cmp.Compare(a.stripe, b.stripe), ea.id.Compare(eb.id), cmp.Compare(ea.ref.base, eb.ref.base))
-	})
+	for i := 1; i < stripes; i++ {
+		ends[i] += ends[i-1]
+	}
+	order := make([]int32, len(edges))
+	for i := len(edges) - 1; i >= 0; i-- {
+		ends[in[i]]--
+		order[ends[in[i]]] = int32(i)
+	}
 	for i := 0; i < len(order); {
-		st := &x.stripes[order[i].stripe]
-		j := i
+		n := in[order[i]]
+		st := &x.stripes[n]
 		st.mu.Lock()
-		for ; j < len(order) && order[j].stripe == order[i].stripe; j++ {
-			st.edit(&edges[order[j].i])
-			if edges[order[j].i].remove {
+		for ; i < len(order) && in[order[i]] == n; i++ {
+			st.edit(&edges[order[i]])
+			if edges[order[i]].remove {
 				x.extents.Add(-1)
 			} else {
 				x.extents.Add(1)
 			}
 		}
 		st.mu.Unlock()
-		i = j
 	}
 }
 

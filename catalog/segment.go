@@ -1,8 +1,8 @@
 package catalog
 
 import (
-	"encoding/binary"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -206,64 +206,66 @@ func decodeHead(id ULID, b []byte) (segmentHead, error) {
 }
 
 // walk reads all rows; at is where in the rows what can be read alone begins.
-func (h *segmentHead) walk(fn func(x Extent, at int)) error {
-	d := decoder{b: h.rows}
-	var prev Extent
+// The extent is fn's until it returns.
+func (h *segmentHead) walk(fn func(x *Extent, at int)) error {
+	var both [2]Extent
+	next := 0
 	for i := range h.count {
-		x := Extent{Shard: shard.ID{Topic: prev.Shard.Topic + shard.TopicNum(d.uvarint())}}
-		x.Shard.Index = d.u32()
-		if x.Shard.Topic == prev.Shard.Topic {
+		x, prev := &both[i&1], &both[1-i&1]
+		topic, at := uvarintAt(h.rows, next)
+		index, at := uvarintAt(h.rows, at)
+		x.Shard = shard.ID{Topic: prev.Shard.Topic + shard.TopicNum(topic), Index: uint32(index)}
+		if topic == 0 {
 			x.Shard.Index += prev.Shard.Index
 		}
-		at := len(h.rows) - len(d.b)
-		d.extent(&x, h.Created)
-		if d.err == nil && i > 0 && !follows(&prev, &x) {
-			d.fail("extents are out of order")
-		}
-		if d.err != nil {
-			return fmt.Errorf("decode segment %s: row %d: %w", h.ULID, i, d.err)
+		if next = x.read(h.rows, at, h.Created); next > len(h.rows) || index > math.MaxUint32 || i > 0 && !follows(prev, x) {
+			return fmt.Errorf("decode segment %s: row %d: %w: bad number, or out of order", h.ULID, i, ErrCorrupt)
 		}
 		fn(x, at)
-		prev = x
 	}
-	if err := d.done(); err != nil {
-		return fmt.Errorf("decode segment %s: %w", h.ULID, err)
+	if next != len(h.rows) {
+		return fmt.Errorf("decode segment %s: %w: bytes after the last row", h.ULID, ErrCorrupt)
 	}
 	return nil
 }
 
-// extent reads a row but for its shard.
-func (d *decoder) extent(x *Extent, created int64) {
-	x.Base = d.offset()
-	span := d.offset()
-	x.Last = x.Base + span
-	if x.Last < x.Base {
-		d.fail("offsets are over 63 bits")
+// read reads a row but for its shard, and gives the place behind it: past the
+// end of the rows if there is no such row.
+func (x *Extent) read(rows []byte, at int, created int64) int {
+	base, at := uvarintAt(rows, at)
+	span, at := uvarintAt(rows, at)
+	pos, at := uvarintAt(rows, at)
+	length, at := uvarintAt(rows, at)
+	records, at := uvarintAt(rows, at)
+	minTime, at := uvarintAt(rows, at)
+	maxTime, at := uvarintAt(rows, at)
+	x.Base, x.Last, x.Pos, x.Len, x.Records = int64(base), int64(base+span), int64(pos), int64(length), int64(records)
+	x.MinTime = created + unzigzag(minTime)
+	x.MaxTime = x.MinTime + unzigzag(maxTime)
+	if int64(base|span|pos|length|records|(base+span)) < 0 { // over 63 bits
+		return len(rows) + 1
 	}
-	x.Pos, x.Len, x.Records = d.offset(), d.offset(), d.offset()
-	x.MinTime = created + d.varint()
-	x.MaxTime = x.MinTime + d.varint()
+	return at
 }
 
 // extentAt reads the row at a place that walk gave and that has been read before.
 func extentAt(rows []byte, at uint32, id shard.ID, created int64) Extent {
-	d := decoder{b: rows[at:]}
 	x := Extent{Shard: id}
-	d.extent(&x, created)
+	x.read(rows, int(at), created)
 	return x
 }
 
 // baseAndLast is extentAt for the offsets alone.
 func baseAndLast(rows []byte, at uint32) (base, last int64) {
-	b, n := binary.Uvarint(rows[at:])
-	span, _ := binary.Uvarint(rows[int(at)+n:])
+	b, next := uvarintAt(rows, int(at))
+	span, _ := uvarintAt(rows, next)
 	return int64(b), int64(b + span)
 }
 
 func (h *segmentHead) segment() (Segment, error) {
 	s := h.Segment
 	s.Extents = make([]Extent, 0, min(h.count, len(h.rows)/minRowBytes))
-	err := h.walk(func(x Extent, _ int) { s.Extents = append(s.Extents, x) })
+	err := h.walk(func(x *Extent, _ int) { s.Extents = append(s.Extents, *x) })
 	return s, err
 }
 

@@ -41,7 +41,11 @@ type Finding struct {
 	Topic       string // its name, "" when it does not exist any more
 	From, To    int64  // To is OpenEnd where the end is not known
 	Problem     string
+	harmless    bool
 }
+
+// Nothing tells whether nothing is lost by what is wrong.
+func (f Finding) Nothing() bool { return f.harmless }
 
 // OpenEnd is Finding.To where what is affected ends at an unknown offset.
 const OpenEnd = math.MaxInt64
@@ -70,6 +74,8 @@ type CheckReport struct {
 	Topics, Shards       int
 	Segments, Objects    int
 	ObjectBytes          int64
+	Unnamed              int   // segment objects that the catalog does not name: left by
+	UnnamedBytes         int64 // commits that failed, waiting to be deleted, or orphans
 	Batches, Records     int64 // in objects, that are sound
 	Findings             []Finding
 }
@@ -110,11 +116,15 @@ func (c *checker) find(part, where, format string, args ...any) {
 }
 
 func (c *checker) findAt(part, where string, id shard.ID, from, to int64, format string, args ...any) {
-	f := Finding{Part: part, Where: where, Shard: &id, From: from, To: to, Problem: fmt.Sprintf(format, args...)}
-	if t, ok := c.cat.Topics().ByNum(id.Topic); ok {
+	c.add(c.at(Finding{Part: part, Where: where, Shard: &id, From: from, To: to, Problem: fmt.Sprintf(format, args...)}))
+}
+
+// at names the topic of a finding's shard.
+func (c *checker) at(f Finding) Finding {
+	if t, ok := c.cat.Topics().ByNum(f.Shard.Topic); ok {
 		f.Topic = t.Name
 	}
-	c.add(f)
+	return f
 }
 
 func (c *checker) add(f Finding) {
@@ -197,7 +207,7 @@ func (d *dumpErrors) Write(p []byte) (int, error) {
 	}
 }
 
-// objects verifies every object that the catalog names, each once.
+// objects verifies every object that the catalog names, each once, and counts the others.
 func (c *checker) objects(ctx context.Context) error {
 	byKey := make(map[string][]catalog.Segment)
 	for s := range c.cat.Segments() {
@@ -210,7 +220,23 @@ func (c *checker) objects(ctx context.Context) error {
 	for key, segs := range byKey {
 		g.Go(func() error { return c.object(gctx, key, segs) })
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for after := ""; ; {
+		page, err := c.st.List(ctx, tier.KeyPrefix, after, 0)
+		if err != nil {
+			return fmt.Errorf("list objects: %w", err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		for _, o := range page {
+			if after = o.Key; byKey[o.Key] == nil {
+				c.rep.Unnamed, c.rep.UnnamedBytes = c.rep.Unnamed+1, c.rep.UnnamedBytes+o.Size
+			}
+		}
+	}
 }
 
 func (c *checker) object(ctx context.Context, key string, segs []catalog.Segment) error {
@@ -356,18 +382,20 @@ func (c *checker) damages(src wal.Source, ds []wal.Damage) ([]Finding, error) {
 				to = min(to, b-1)
 			}
 		}
-		problem := "the entry fails its checksum"
+		problem, harmless := "the entry fails its checksum", false
 		if _, last, ok := c.cat.Bounds(d.Shard); ok && to != OpenEnd && to <= last {
-			problem += "; its records are in object storage already, nothing is lost"
+			problem, harmless = problem+"; its records are in object storage already, nothing is lost", true
 		}
-		c.findAt("wal", d.From.String(), d.Shard, d.BaseOffset, to, "%s", problem)
+		c.add(c.at(Finding{Part: "wal", Where: d.From.String(), Shard: &d.Shard, From: d.BaseOffset, To: to, Problem: problem, harmless: harmless}))
 		named = append(named, Finding{Shard: &d.Shard, From: d.BaseOffset, To: to})
 	}
 	return named, nil
 }
 
-// Orphans is Engine.Orphans for a cluster whose engine does not run here.
-func Orphans(ctx context.Context, cat *catalog.Catalog, st store.Store, now func() time.Time, remove bool) ([]Orphan, error) {
+// Orphans is Engine.Orphans for a cluster whose engine does not run here. alone
+// says that none runs anywhere: one that was killed is registered until its
+// lease ends, and an embedded etcd that does not run ends none.
+func Orphans(ctx context.Context, cat *catalog.Catalog, st store.Store, now func() time.Time, remove, alone bool) ([]Orphan, error) {
 	e := &Engine{cat: cat, store: st, opts: Options{Now: now}}
-	return e.Orphans(ctx, remove)
+	return e.orphans(ctx, remove, alone)
 }

@@ -17,7 +17,17 @@ type recovery struct {
 	e       *Engine
 	entries []replayed         // of all other shards, in WAL order
 	hurt    map[*shardLog]bool // shards whose damage is not noted yet
+	// slab is where state batches are kept, many in one piece, and kept their bytes.
+	slab []byte
+	kept int64
 }
+
+// Changes of state are read once the replay is through, slot after slot: up to
+// so many bytes wait for that in memory, the rest is read from the WAL again.
+const (
+	stateKeptBytes = 256 << 20
+	stateSlabBytes = 1 << 20
+)
 
 // replayed is what is kept of an entry; its bytes stay in the WAL.
 type replayed struct {
@@ -26,6 +36,7 @@ type replayed struct {
 	maxTime    int64
 	size       int
 	pos        wal.Pos
+	batch      *shard.Batch // of the state log, while there is room
 }
 
 // recover replays the WAL into the tails and loads the state log.
@@ -45,6 +56,8 @@ func (e *Engine) recover(ctx context.Context) error {
 	if err := e.loadState(ctx); err != nil {
 		return err
 	}
+	r.slab = nil
+	e.tails.evict()
 	e.loadShardState()
 	for i := range r.entries {
 		if err := r.apply(&r.entries[i]); err != nil {
@@ -79,17 +92,40 @@ func (e *Engine) loadState(ctx context.Context) error {
 
 // take is told of one entry of the WAL.
 func (r *recovery) take(pos wal.Pos, entry wal.Entry) error {
-	b, err := shard.ParseBatch(entry.Data)
+	state := entry.Shard.Topic == stateTopicNum
+	data := entry.Data
+	if state {
+		data = r.keep(data)
+	}
+	b, err := shard.ParseBatch(data)
 	if err != nil {
 		r.e.log.Error("write-ahead log entry does not hold a batch", "position", pos.String(), "shard", entry.Shard.String(), "error", err)
 		return nil // the entry after it shows the gap
 	}
 	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos}
-	if entry.Shard.Topic == stateTopicNum {
-		return r.apply(&x)
+	if !state {
+		r.entries = append(r.entries, x)
+		return nil
 	}
-	r.entries = append(r.entries, x)
-	return nil
+	if len(data) > 0 && &data[0] != &entry.Data[0] {
+		x.batch = b
+	}
+	return r.apply(&x)
+}
+
+// keep copies a batch, or gives it back when there is no room.
+func (r *recovery) keep(data []byte) []byte {
+	n := len(data)
+	if r.kept+int64(n) > stateKeptBytes {
+		return data
+	}
+	r.kept += int64(n)
+	if n > cap(r.slab)-len(r.slab) {
+		r.slab = make([]byte, 0, max(n, stateSlabBytes))
+	}
+	r.slab = append(r.slab, data...)
+	end := len(r.slab)
+	return r.slab[end-n : end : end]
 }
 
 // apply puts one entry into its shard's tail, unless it is flushed.
@@ -109,7 +145,10 @@ func (r *recovery) apply(x *replayed) error {
 	if from := max(s.next, r.e.kept.start(x.id)); x.base > from {
 		r.lose(s, from, x.base)
 	}
-	s.tail = append(s.tail, tailEntry{base: x.base, last: x.last, maxTime: x.maxTime, size: x.size, pos: x.pos, synced: true})
+	s.tail = append(s.tail, tailEntry{base: x.base, last: x.last, maxTime: x.maxTime, size: x.size, pos: x.pos, batch: x.batch, synced: true})
+	if x.batch != nil {
+		r.e.tails.push(s, x.last, int64(x.size))
+	}
 	s.next, s.synced, s.end = x.last+1, x.last+1, x.last+1
 	r.e.flusher.note(s, x.pos, int64(x.size), r.e.durability(t) == shard.DurabilityObject)
 	return nil

@@ -240,6 +240,11 @@ const maxOrphanShare = 0.2
 // gateway put and that are older than an hour; with remove it deletes them, unless they are more than a fifth of
 // all objects.
 func (e *Engine) Orphans(ctx context.Context, remove bool) ([]Orphan, error) {
+	return e.orphans(ctx, remove, false)
+}
+
+// orphans is Orphans; alone says that no gateway runs, whatever leases say.
+func (e *Engine) orphans(ctx context.Context, remove, alone bool) ([]Orphan, error) {
 	named := make(map[string]bool)
 	for s := range e.cat.Segments() {
 		named[s.Key] = true
@@ -252,7 +257,7 @@ func (e *Engine) Orphans(ctx context.Context, remove bool) ([]Orphan, error) {
 	e.flusher.mu.Unlock()
 	alive := make(map[int64]bool)
 	for _, g := range e.cat.Gateways() {
-		alive[g.Incarnation] = true
+		alive[g.Incarnation] = !alone
 	}
 	if e.session != nil { // nil in an offline look
 		delete(alive, e.session.Incarnation())

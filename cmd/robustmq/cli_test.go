@@ -391,7 +391,7 @@ func TestVerifyNamesDamage(t *testing.T) {
 	if code != 1 {
 		t.Errorf("verify of a damaged log: %d", code)
 	}
-	wantOutput(t, out, "(sensors.a[0]) offsets 4 to 4", "wal ", "1 findings")
+	wantOutput(t, out, "(sensors.a[0]) offsets 4 to 4", "wal ", "1 finding\n", "have no other copy")
 	wantOutput(t, errs, "damaged")
 	if code, out, _ := run(t, nil, "wal", "verify", "--data-dir", dir); code != 1 || !strings.Contains(out, "base offset 4") {
 		t.Errorf("wal verify: %d %s", code, out)

@@ -43,6 +43,8 @@ type Config struct {
 		Dir       string `mapstructure:"dir" doc:"directory of the write-ahead log; empty: wal below data_dir"`
 		MaxBytes  int64  `mapstructure:"max_bytes" doc:"log not yet in object storage, past which publishers are refused"`
 		FileBytes int64  `mapstructure:"file_bytes" doc:"size of one file of the log"`
+		// AcceptDamage is for once: after damage that nothing can repair.
+		AcceptDamage bool `mapstructure:"accept_damage" doc:"serve sessions, groups and retained messages of which changes are lost as they are left; else they are refused"`
 	} `mapstructure:"wal"`
 	Flush struct {
 		Bytes          int64         `mapstructure:"bytes" doc:"a segment is written at this size"`

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/robustmq/robustmq-go/catalog"
+	"github.com/robustmq/robustmq-go/engine"
 	"github.com/robustmq/robustmq-go/tier/store"
 )
 
@@ -345,6 +346,10 @@ func oldEtcd(version string) bool {
 
 func (d *doctor) embedded(ctx context.Context) {
 	c := d.cfg.catalogConfig(offlineLog())
+	if err := d.cfg.catalogGone(); err != nil {
+		d.say("etcd", bad, noCatalogHint, "%s", strings.TrimSuffix(err.Error(), ": "+noCatalogHint))
+		return
+	}
 	if _, err := os.Stat(filepath.Join(c.Embedded, "member")); errors.Is(err, os.ErrNotExist) {
 		d.say("etcd", good, "", "embedded in %s, which does not exist yet; serve makes it", c.Embedded)
 		return
@@ -366,4 +371,38 @@ func (d *doctor) embedded(ctx context.Context) {
 		return
 	}
 	d.say("etcd", good, "", "embedded in %s, opened in %s", c.Embedded, opened)
+	d.stored(ctx, cat)
+}
+
+// storedTime is what a look at what is stored may take.
+const storedTime = 15 * time.Second
+
+// stored compares log, catalog and objects as verify --quick does.
+func (d *doctor) stored(ctx context.Context, cat *catalog.Catalog) {
+	sc := d.cfg.storeConfig()
+	sc.ReadOnly = true
+	if _, err := os.Stat(sc.Dir); sc.Kind == "dir" && errors.Is(err, os.ErrNotExist) && len(slices.Collect(cat.Segments())) == 0 {
+		return // nothing was flushed yet
+	}
+	st := &storage{}
+	if err := st.openStore(ctx, d.cfg, sc); err != nil {
+		d.say("stored data", bad, "the catalog names objects of this store", "%s", err)
+		return
+	}
+	defer st.close(ctx, offlineLog())
+	sctx, cancel := context.WithTimeout(ctx, storedTime)
+	defer cancel()
+	rep, err := engine.Check(sctx, cat, st.store, engine.CheckOptions{WALDir: d.cfg.walDir(), Quick: true})
+	switch {
+	case len(rep.Findings) > 0:
+		d.say("stored data", bad, "robustmq verify names all offsets, and says what to do", "%s, the first: %s",
+			counted(len(rep.Findings), "finding"), printable(rep.Findings[0].String()))
+	case errors.Is(err, context.DeadlineExceeded):
+		d.say("stored data", warn, "robustmq verify looks at everything", "too much to look at in %s", storedTime)
+	case err != nil:
+		d.say("stored data", bad, "", "%s", oneLine(err))
+	default:
+		d.say("stored data", good, "", "all objects are there (%d), the log is sound (%d entries); robustmq verify checks each byte of the objects",
+			rep.Objects, rep.WALEntries)
+	}
 }

@@ -54,12 +54,20 @@ func openOffline(ctx context.Context, cmd *cobra.Command, need offlineNeeds) (_ 
 	if need.catalog {
 		c := cfg.catalogConfig(offlineLog())
 		if embedded {
+			if err := cfg.catalogGone(); err != nil {
+				return nil, nil, err
+			}
 			if _, err := os.Stat(filepath.Join(c.Embedded, "member")); err != nil {
 				return nil, nil, fmt.Errorf("open catalog: %w; is --data-dir right?", err)
 			}
 		}
 		if s.cat, err = catalog.Open(ctx, c); err != nil {
-			return nil, nil, fmt.Errorf("open catalog: %w", err)
+			return nil, nil, err
+		}
+		if need.stopped && s.cat.Topics().Len() == 0 {
+			if err := cfg.recordsWithout("the catalog is empty", false); err != nil {
+				return nil, nil, err
+			}
 		}
 	}
 	if need.store {
@@ -112,7 +120,7 @@ func verifyCommand() *cobra.Command {
 				return err
 			}
 			if len(rep.Findings) > 0 {
-				return fmt.Errorf("%d findings: %w", len(rep.Findings), errDamage)
+				return fmt.Errorf("%s: %w", counted(len(rep.Findings), "finding"), errDamage)
 			}
 			return nil
 		})
@@ -132,10 +140,11 @@ type findingView struct {
 	From    *int64 `json:"from,omitempty"`
 	To      *int64 `json:"to,omitempty"` // absent where the end is not known
 	Problem string `json:"problem"`
+	Hint    string `json:"hint"`
 }
 
 func viewFinding(f engine.Finding) findingView {
-	v := findingView{Part: f.Part, Where: f.Where, Topic: f.Topic, Problem: f.Problem}
+	v := findingView{Part: f.Part, Where: f.Where, Topic: f.Topic, Problem: f.Problem, Hint: advice(f)}
 	if f.Shard != nil {
 		v.Shard, v.From = f.Shard.String(), &f.From
 		if f.To != engine.OpenEnd {
@@ -152,7 +161,7 @@ func printReport(w io.Writer, r engine.CheckReport, asJSON bool) error {
 			fs[i] = viewFinding(f)
 		}
 		return printJSON(w, map[string]any{"findings": fs, "topics": r.Topics, "shards": r.Shards, "segments": r.Segments,
-			"objects": r.Objects, "object_bytes": r.ObjectBytes, "batches": r.Batches, "records": r.Records,
+			"objects": r.Objects, "object_bytes": r.ObjectBytes, "batches": r.Batches, "records": r.Records, "unnamed_objects": r.Unnamed, "unnamed_bytes": r.UnnamedBytes,
 			"wal_entries": r.WALEntries, "wal_bytes": r.WALBytes, "wal_torn_bytes": r.TornBytes})
 	}
 	for _, f := range r.Findings {
@@ -160,11 +169,17 @@ func printReport(w io.Writer, r engine.CheckReport, asJSON bool) error {
 	}
 	fmt.Fprintf(w, "catalog: %d topics, %d shards with records, %d segments\n", r.Topics, r.Shards, r.Segments)
 	fmt.Fprintf(w, "store: %d objects, %d bytes, %d batches, %d records\n", r.Objects, r.ObjectBytes, r.Batches, r.Records)
+	if r.Unnamed > 0 {
+		fmt.Fprintf(w, "store: %s, %d bytes, that the catalog does not name: no harm; robustmq orphans lists those that are older than an hour\n", counted(r.Unnamed, "object"), r.UnnamedBytes)
+	}
 	fmt.Fprintf(w, "wal: %d entries, %d bytes\n", r.WALEntries, r.WALBytes)
 	if r.TornBytes > 0 {
 		fmt.Fprintf(w, "wal: %d bytes of a write that was cut off and never acknowledged\n", r.TornBytes)
 	}
-	_, err := fmt.Fprintf(w, "%d findings\n", len(r.Findings))
+	for _, a := range advices(r.Findings) {
+		fmt.Fprintln(w, "->", a)
+	}
+	_, err := fmt.Fprintln(w, counted(len(r.Findings), "finding"))
 	return err
 }
 
@@ -173,12 +188,12 @@ func orphansCommand() *cobra.Command {
 		func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
 			remove, _ := cmd.Flags().GetBool("delete")
-			st, _, err := openOffline(ctx, cmd, offlineNeeds{catalog: true, store: true, write: remove})
+			st, cfg, err := openOffline(ctx, cmd, offlineNeeds{catalog: true, store: true, write: remove})
 			if err != nil {
 				return err
 			}
 			defer st.close(ctx, offlineLog())
-			all, err := engine.Orphans(ctx, st.cat, st.store, time.Now, remove)
+			all, err := engine.Orphans(ctx, st.cat, st.store, time.Now, remove, len(cfg.Etcd.Endpoints) == 0)
 			var size int64
 			for _, o := range all {
 				size += o.Size

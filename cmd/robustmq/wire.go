@@ -57,8 +57,16 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 	if s.lock, err = lockDir(c.DataDir); err != nil {
 		return nil, err
 	}
+	if err := c.catalogGone(); err != nil {
+		return nil, err
+	}
 	if s.cat, err = catalog.Open(ctx, c.catalogConfig(log)); err != nil {
-		return nil, fmt.Errorf("open catalog: %w", err)
+		return nil, err
+	}
+	if s.cat.Topics().Len() == 0 { // new: a gateway makes its internal topic first of all
+		if err := c.recordsWithout("the cluster is new", false); err != nil {
+			return nil, err
+		}
 	}
 	if err = s.openStore(ctx, c, c.storeConfig()); err != nil {
 		return nil, err
@@ -155,7 +163,7 @@ func (c *Config) engineOptions(log *slog.Logger, addresses map[string]string) en
 		retention = -1
 	}
 	return engine.Options{
-		WALDir: c.walDir(), WALMaxBytes: c.WAL.MaxBytes, WALFileBytes: c.WAL.FileBytes,
+		WALDir: c.walDir(), WALMaxBytes: c.WAL.MaxBytes, WALFileBytes: c.WAL.FileBytes, AcceptDamage: c.WAL.AcceptDamage,
 		FlushBytes: c.Flush.Bytes, FlushInterval: c.Flush.Interval, ObjectFlushInterval: c.Flush.ObjectInterval,
 		SegmentBytes: c.Flush.SegmentBytes, FlushParallel: c.Flush.Parallel,
 		TailBytes: c.Memory.TailBytes, AppendBytes: c.Memory.AppendBytes, CacheBytes: c.Memory.CacheBytes,

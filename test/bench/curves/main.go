@@ -4,6 +4,7 @@
 //	curves                  run, write test/bench/results/curves-<date>.txt, draw docs/charts/*.svg
 //	curves -from FILE       draw from a file, run nothing
 //	curves -out DIR         both to a directory; with -quick the default is test/bench/out
+//	curves -only open       that one alone; its output is curves-<date>-open.txt
 //	curves -quick           one short run: does everything run?
 package main
 
@@ -40,21 +41,29 @@ var curves = []curve{
 	{"CurveOpen", "./catalog", "3x", "1x", "Opening the catalog at start", "segments", "ms", 1e6},
 }
 
+func (c curve) name() string { return strings.ToLower(strings.TrimPrefix(c.bench, "Curve")) }
+
 func main() {
 	from := flag.String("from", "", "file of benchmark output to draw, instead of running")
 	out := flag.String("out", "", "directory of output and charts")
+	only := flag.String("only", "", "one curve: append, flush, match, group, open")
 	quick := flag.Bool("quick", false, "few iterations, one run")
 	count := flag.Int("count", 3, "runs of each benchmark")
 	flag.Parse()
+	wanted := slices.DeleteFunc(slices.Clone(curves), func(c curve) bool { return *only != "" && c.name() != *only })
+	if len(wanted) == 0 {
+		fmt.Fprintf(os.Stderr, "curves: there is no curve %q\n", *only)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *from, *out, *quick, *count); err != nil {
+	if err := run(ctx, wanted, *from, *out, *quick, *count); err != nil {
 		fmt.Fprintln(os.Stderr, "curves:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, from, out string, quick bool, count int) error {
+func run(ctx context.Context, curves []curve, from, out string, quick bool, count int) error {
 	root, err := harness.Root()
 	if err != nil {
 		return err
@@ -72,8 +81,12 @@ func run(ctx context.Context, from, out string, quick bool, count int) error {
 		}
 	}
 	if from == "" {
-		from = filepath.Join(results, "curves-"+time.Now().UTC().Format("2006-01-02")+".txt")
-		if err := measure(ctx, root, from, quick, count); err != nil {
+		name := "curves-" + time.Now().UTC().Format("2006-01-02")
+		if len(curves) == 1 {
+			name += "-" + curves[0].name()
+		}
+		from = filepath.Join(results, name+".txt")
+		if err := measure(ctx, curves, root, from, quick, count); err != nil {
 			return err
 		}
 	}
@@ -86,7 +99,7 @@ func run(ctx context.Context, from, out string, quick bool, count int) error {
 		if len(ls) == 0 {
 			return fmt.Errorf("%s has no figures of Benchmark%s", from, c.bench)
 		}
-		file := filepath.Join(charts, strings.ToLower(strings.TrimPrefix(c.bench, "Curve"))+".svg")
+		file := filepath.Join(charts, c.name()+".svg")
 		if err := os.WriteFile(file, c.draw(ls), 0o644); err != nil {
 			return fmt.Errorf("write chart: %w", err)
 		}
@@ -96,7 +109,7 @@ func run(ctx context.Context, from, out string, quick bool, count int) error {
 }
 
 // measure runs the benchmarks one after the other, into a file.
-func measure(ctx context.Context, root, file string, quick bool, count int) error {
+func measure(ctx context.Context, curves []curve, root, file string, quick bool, count int) error {
 	load, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
 		load = []byte("unknown\n")

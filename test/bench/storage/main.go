@@ -5,6 +5,7 @@
 //	cold-s3    the same from a MinIO process, beside what its client library gives
 //	shards     -n shards with records: append, flush, restart, retention pass
 //	topics     -n topics that make themselves
+//	state      a restart with -n changes of small state: cursors, retained messages, sessions
 //
 // With no name all are run, each in a process of its own, so that peak memory is
 // its own. Figures go to standard output, one line each.
@@ -33,7 +34,7 @@ import (
 var (
 	dataDir = flag.String("dir", "", "directory for data; default: a temporary one, removed at the end")
 	size    = flag.Int64("bytes", 0, "bytes to write; default 1 GiB for restart, 4 GiB for cold")
-	count   = flag.Int("n", 0, "number of shards (default 1,000,000) or topics (default 20,000)")
+	count   = flag.Int("n", 0, "number of shards (default 1,000,000), topics (default 20,000) or changes (default 1,000,000)")
 )
 
 func main() {
@@ -54,14 +55,15 @@ func run(args []string) error {
 		defer os.RemoveAll(d)
 	}
 	steps := map[string]func(context.Context, string) error{"restart": restart, "fill": fill, "serve": serve, "cold": cold, "cold-read": coldRead, "cold-s3": coldS3, "cold-s3-read": coldS3Read,
-		"shards": shards, "shards-restart": shardsRestart, "topics": topics}
+		"shards": shards, "shards-restart": shardsRestart, "topics": topics,
+		"state": state, "state-fill": stateFill, "state-wal": stateFromWAL, "state-flush": stateFlush, "state-segments": stateFromSegments}
 	if len(args) == 1 && steps[args[0]] != nil {
 		return steps[args[0]](context.Background(), d)
 	}
 	if len(args) > 0 {
 		return fmt.Errorf("unknown measurement %q", strings.Join(args, " "))
 	}
-	for _, name := range []string{"restart", "cold", "cold-s3", "shards", "topics"} {
+	for _, name := range []string{"restart", "cold", "cold-s3", "shards", "topics", "state"} {
 		sub := filepath.Join(d, name)
 		if err := child(sub, name); err != nil {
 			return err
