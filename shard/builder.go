@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"slices"
+
+	"github.com/robustmq/robustmq-go/internal/raw"
 )
 
 // Builder packs records into one batch. The zero value is ready; it is not safe
@@ -17,7 +19,7 @@ type Builder struct {
 
 // NewBuilder makes a builder with room for that many bytes of records.
 func NewBuilder(size int) *Builder {
-	return &Builder{buf: make([]byte, BatchHeaderBytes, BatchHeaderBytes+size)}
+	return &Builder{buf: raw.Bytes(BatchHeaderBytes + max(size, 0))[:BatchHeaderBytes]} // Build writes every byte of the header
 }
 
 // Add copies one record into the batch; its Offset is ignored.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/robustmq/robustmq-go/internal/raw"
 )
 
 const readAhead = 4096 // most entries need one read
@@ -75,7 +77,7 @@ func (f held) read(off, end int64, buf []byte, maxData int) (Entry, []byte, erro
 		return Entry{}, buf, ErrBadPos
 	}
 	if int64(cap(buf)) < want {
-		buf = make([]byte, want)
+		buf = raw.Bytes(int(want))
 	}
 	n, err := f.f.ReadAt(buf[:want], off)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -89,7 +91,7 @@ func (f held) read(off, end int64, buf []byte, maxData int) (Entry, []byte, erro
 	}
 	size := entryHeaderLen + int64(h.Len)
 	if size > int64(n) {
-		grown := make([]byte, size)
+		grown := raw.Bytes(int(size))
 		n := copy(grown, buf)
 		buf = grown
 		if err := readFull(f.logFile, buf[n:], off+int64(n)); err != nil {

@@ -25,10 +25,8 @@ func (s *Server) profiles(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	seconds := 30
 	if v := r.URL.Query().Get("seconds"); v != "" {
-		var err error
-		if seconds, err = strconv.Atoi(v); err != nil || seconds < 1 || time.Duration(seconds)*time.Second > maxProfile {
+		if n, err := strconv.Atoi(v); err != nil || n < 1 || n > int(maxProfile/time.Second) {
 			s.fail(w, r, shard.Errorf(shard.KindInvalid, "seconds %q: want 1 to %d", v, int(maxProfile/time.Second)))
 			return
 		}
