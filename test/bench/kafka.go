@@ -110,7 +110,7 @@ func (b *bench) paced(row3 func(string, string, func(context.Context, *running) 
 		if most > 0 {
 			rate = max(100, int(most/5)/100*100)
 		}
-		f, err := b.kafkaProduce(produceJob{size: 1024, n: 4 * rate, throughput: rate})(ctx, r)
+		f, err := b.kafkaProduce(produceJob{size: 1024, n: 15 * rate, throughput: rate})(ctx, r)
 		extra := map[string]float64{"msg/s": f.value, "msg/s asked for": float64(rate), "ms p50": f.extra["ms p50"]}
 		if most > 0 {
 			extra["% of Kafka's rate"] = 100 * float64(rate) / most
@@ -118,7 +118,7 @@ func (b *bench) paced(row3 func(string, string, func(context.Context, *running) 
 		f.value, f.extra = f.extra["ms p99"], extra
 		return f, err
 	}
-	r := row3("latency of produce 1 KiB at 20 % load, p99", fmt.Sprintf("kafka-producer-perf-test --throughput, acks=all, at a fifth of the median that Kafka (default flushing) reached in `%s` of this run (%d msg/s where that row was not run); the first quarter of the messages warms the client up and is not in the latency.", plainProduce, pacedRate), load)
+	r := row3("latency of produce 1 KiB at 20 % load, p99", fmt.Sprintf("kafka-producer-perf-test --throughput, acks=all, at a fifth of the median that Kafka (default flushing) reached in `%s` of this run (%d msg/s where that row was not run); 15 s, of which the first half warms the client up and is not in the latency.", plainProduce, pacedRate), load)
 	r.unit, r.less = "ms", true
 	for i := range r.sides {
 		r.sides[i].cpuBar = 0
@@ -171,7 +171,7 @@ func (j produceJob) args(r *running, n int) []string {
 		args = append(args, "compression.type="+j.compression)
 	}
 	if j.throughput > 0 { // a latency is that of a warm client
-		args = append(args, "--warmup-records", strconv.Itoa(n/4))
+		args = append(args, "--warmup-records", strconv.Itoa(n/2))
 	}
 	return args
 }

@@ -202,6 +202,9 @@ func (b *bench) endRow(r row) {
 
 // runRow runs every round of a row.
 func (b *bench) runRow(ctx context.Context, r row) rowResult {
+	if b.plan.profiles != "" {
+		r.sides = r.sides[:1] // ours
+	}
 	defer b.endRow(r)
 	res := rowResult{Name: r.name, Note: r.note, Unit: r.unit, LessIsBetter: r.less, Limits: r.limits}
 	for i := range r.sides {
