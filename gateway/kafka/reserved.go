@@ -40,39 +40,10 @@ func mentionsReserved(b []byte) bool {
 	return false
 }
 
-// longRecord is the mean size from which on it is cheaper to skip keys and values
-// than to search them.
-const longRecord = 256
-
-// mayMentionReserved tells whether a record among count in b can have a reserved
-// header. Where records are long it looks at their headers alone.
-func mayMentionReserved(b []byte, count int) bool {
-	if len(b) < longRecord*count {
-		return mentionsReserved(b)
-	}
-	w := walker{b: b}
-	for range count {
-		n, ok := w.varint()
-		if !ok || n < 1 || n > int64(len(w.b)) {
-			return true
-		}
-		in := walker{b: w.b[1:n]}
-		_, ok1 := in.varint() // timestamp
-		_, ok2 := in.varint() // offset
-		_, _, ok3 := in.bytes(true)
-		_, _, ok4 := in.bytes(true)
-		if !ok1 || !ok2 || !ok3 || !ok4 || mentionsReserved(in.b) {
-			return true
-		}
-		w.b = w.b[n:]
-	}
-	return false
-}
-
 // shownToKafka gives the bytes of a batch as a Kafka client gets them.
 func shownToKafka(b *shard.Batch) []byte {
 	raw := b.Raw()
-	if b.Codec() != shard.CodecNone || b.Control() || !mayMentionReserved(raw[shard.BatchHeaderBytes:], b.Count()) {
+	if b.Codec() != shard.CodecNone || b.Control() || !mentionsReserved(raw[shard.BatchHeaderBytes:]) {
 		return raw
 	}
 	if out, ok := withoutReserved(raw, b.Count()); ok {
