@@ -51,6 +51,18 @@ type request struct {
 	principal gateway.Principal
 }
 
+// admit tells who calls; ok is false for who may not, which is answered.
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, need access) (p gateway.Principal, ok bool) {
+	p, err := s.authorize(r, need)
+	if err != nil {
+		if errors.Is(err, errLogin) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="robustmq", charset="UTF-8"`)
+		}
+		s.fail(w, r, err)
+	}
+	return p, err == nil
+}
+
 func (s *Server) call(w http.ResponseWriter, r *http.Request, rt *route) {
 	select {
 	case s.slots <- struct{}{}:
@@ -60,12 +72,8 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, rt *route) {
 		s.fail(w, r, shard.Errorf(shard.KindUnavailable, "too many requests at once"))
 		return
 	}
-	p, err := s.authorize(r, rt.access)
-	if err != nil {
-		if errors.Is(err, errLogin) {
-			w.Header().Set("WWW-Authenticate", `Basic realm="robustmq", charset="UTF-8"`)
-		}
-		s.fail(w, r, err)
+	p, ok := s.admit(w, r, rt.access)
+	if !ok {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)

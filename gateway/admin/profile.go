@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"errors"
 	"net/http"
 	"net/http/pprof"
 	"strconv"
@@ -18,11 +17,7 @@ const maxProfile = 2 * time.Minute
 // cost little; a CPU profile watches as long as ?seconds= says, 30 unless told, and there is one at a time.
 func (s *Server) profiles(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	if _, err := s.authorize(r, administ); err != nil {
-		if errors.Is(err, errLogin) {
-			w.Header().Set("WWW-Authenticate", `Basic realm="robustmq", charset="UTF-8"`)
-		}
-		s.fail(w, r, err)
+	if _, ok := s.admit(w, r, administ); !ok {
 		return
 	}
 	if v := r.URL.Query().Get("seconds"); v != "" {

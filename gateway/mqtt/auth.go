@@ -17,9 +17,6 @@ type exchange struct {
 // proves: user name and password of the CONNECT are not looked at.
 func (c *client) beginAuth(p *packet.Connect, method string) error {
 	c.exchange = exchange{method: method, connect: p}
-	if len(p.ClientID) > c.srv.cfg.MaxClientIDBytes { // known now: no need to ask for a proof
-		return protocolError(packet.ClientIDNotValid, "client identifier is too long")
-	}
 	return c.restartAuth(p.Props)
 }
 

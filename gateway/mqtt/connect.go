@@ -28,6 +28,9 @@ func (c *client) handleConnect(p *packet.Connect) error {
 		return c.refused(protocolError(packet.ProtocolError, "second CONNECT"))
 	}
 	c.v = p.Version
+	if len(p.ClientID) > c.srv.cfg.MaxClientIDBytes { // [MQTT-3.1.3-8]
+		return c.refused(protocolError(packet.ClientIDNotValid, "client identifier is too long"))
+	}
 	if method, ok := p.Props.Find(packet.PropAuthMethod); ok {
 		return c.refused(c.beginAuth(p, string(method.Data)))
 	}
@@ -44,9 +47,6 @@ func (c *client) refused(err error) error {
 
 // admit takes the client for the user of its CONNECT.
 func (c *client) admit(p *packet.Connect) error {
-	if len(p.ClientID) > c.srv.cfg.MaxClientIDBytes { // [MQTT-3.1.3-8]
-		return protocolError(packet.ClientIDNotValid, "client identifier is too long")
-	}
 	if err := c.logIn(p); err != nil {
 		c.srv.env.Stats.AuthFailures.Add(1)
 		return err
