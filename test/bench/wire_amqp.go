@@ -6,9 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-
-	"github.com/robustmq/robustmq-go/test/harness"
 )
 
 // Methods of AMQP 0-9-1 that the frugal driver reads, class<<16 | method.
@@ -32,14 +29,8 @@ const (
 	amqpFrameMax = 128 << 10
 )
 
-// amqpWire is one connection with one channel of the frugal driver: frames are encoded once and written in
-// batches, what comes is parsed in large reads. It costs little, so that a row shows the server and
-// not the client. Not safe for concurrent use.
-type amqpWire struct {
-	net.Conn
-	buf        []byte
-	start, end int
-}
+// amqpWire is a wire with one channel.
+type amqpWire struct{ wire }
 
 func amqpFrame(kind byte, channel uint16, payload string) string {
 	b := binary.BigEndian.AppendUint16([]byte{kind}, channel)
@@ -59,15 +50,11 @@ func amqpLong(s string) string {
 
 // dialAMQPWire connects and opens channel 1.
 func dialAMQPWire(ctx context.Context, r *running) (*amqpWire, error) {
-	var d net.Dialer
-	nc, err := d.DialContext(ctx, "tcp", harness.Addr(r.port))
+	w, err := dialWire(ctx, r, nil, 256<<10)
 	if err != nil {
-		return nil, fmt.Errorf("connect by amqp: %w", err)
+		return nil, err
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = nc.SetDeadline(deadline)
-	}
-	c := &amqpWire{Conn: nc, buf: make([]byte, 256<<10)}
+	c := &amqpWire{w}
 	tune := string(binary.BigEndian.AppendUint32([]byte{0, 100}, amqpFrameMax)) + "\x00\x00" // no heartbeats
 	steps := []struct {
 		send string
@@ -80,7 +67,7 @@ func dialAMQPWire(ctx context.Context, r *running) (*amqpWire, error) {
 	}
 	for _, s := range steps {
 		if err := c.ask(s.send, s.want); err != nil {
-			return nil, errors.Join(fmt.Errorf("connect by amqp: %w", err), nc.Close())
+			return nil, errors.Join(fmt.Errorf("connect by amqp: %w", err), c.Close())
 		}
 	}
 	return c, nil
@@ -107,21 +94,9 @@ func (c *amqpWire) ask(send string, want uint32) error {
 // over headers and bodies; at least one frame.
 func (c *amqpWire) receive(method func(method uint32, args []byte) error) error {
 	for n := 0; n == 0; {
-		if c.start > 0 {
-			c.end = copy(c.buf, c.buf[c.start:c.end])
-			c.start = 0
-		}
-		if c.end == len(c.buf) {
-			return fmt.Errorf("a frame over %d bytes", len(c.buf))
-		}
-		got, err := c.Read(c.buf[c.end:])
-		if got == 0 && err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
+		if err := c.more(); err != nil {
 			return err
 		}
-		c.end += got
 		for c.end-c.start >= 8 {
 			head := c.buf[c.start:c.end]
 			size := int(binary.BigEndian.Uint32(head[3:]))

@@ -4,14 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/robustmq/robustmq-go/test/harness"
 )
 
 const (
@@ -43,17 +40,11 @@ type kafkaWire struct {
 }
 
 func dialKafkaWire(ctx context.Context, r *running) (*kafkaWire, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", harness.Addr(r.port))
+	w, err := dialWire(ctx, r, nil, 0)
 	if err != nil {
-		return nil, fmt.Errorf("dial: %w", err)
+		return nil, err
 	}
-	if at, ok := ctx.Deadline(); ok {
-		if err := c.SetDeadline(at); err != nil {
-			return nil, errors.Join(fmt.Errorf("dial: %w", err), c.Close())
-		}
-	}
-	return &kafkaWire{Conn: c, in: bufio.NewReaderSize(c, 4<<10)}, nil
+	return &kafkaWire{Conn: w.Conn, in: bufio.NewReaderSize(w.Conn, 4<<10)}, nil
 }
 
 // fetch returns what the first partition of a topic has from offset on, as batches one after the other; it is

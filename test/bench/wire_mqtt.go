@@ -5,11 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
-
-	"github.com/robustmq/robustmq-go/test/harness"
 )
 
 // Packet types of MQTT 3.1.1, the high half of the first byte.
@@ -25,14 +22,8 @@ const (
 // addresses runs out of ports.
 const mqttSources = 16
 
-// mqttWire is a connection of the frugal driver: packets are encoded once and written in batches, what
-// comes is counted in large reads. It costs little, so that a row shows the server and not the client.
-// Not safe for concurrent use, but for one writer and one reader.
-type mqttWire struct {
-	net.Conn
-	buf        []byte
-	start, end int
-}
+// mqttWire is a wire that has connected.
+type mqttWire struct{ wire }
 
 func mqttString(s string) string {
 	return string(binary.BigEndian.AppendUint16(nil, uint16(len(s)))) + s
@@ -45,22 +36,18 @@ func mqttPacket(head byte, body string) []byte {
 // dialMQTTWire connects with a clean session, MQTT 3.1.1; i picks the source address. buffer is the size of its
 // reads.
 func dialMQTTWire(ctx context.Context, r *running, id string, i, buffer int) (*mqttWire, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i%mqttSources))}}
-	nc, err := d.DialContext(ctx, "tcp", harness.Addr(r.port))
+	w, err := dialWire(ctx, r, &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i%mqttSources))}, buffer)
 	if err != nil {
-		return nil, fmt.Errorf("connect by mqtt: %w", err)
+		return nil, err
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = nc.SetDeadline(deadline)
-	}
-	c := &mqttWire{Conn: nc, buf: make([]byte, buffer)}
+	c := &mqttWire{w}
 	flags, login := byte(0x02), ""
 	if r.user != "" {
 		flags, login = 0xc2, mqttString(r.user)+mqttString(r.pass)
 	}
 	hello := mqttPacket(0x10, mqttString("MQTT")+"\x04"+string([]byte{flags})+"\x02\x58"+mqttString(id)+login)
 	if err := c.ask(hello, mqttConnAck, func(body []byte) bool { return len(body) == 2 && body[1] == 0 }); err != nil {
-		return nil, errors.Join(fmt.Errorf("connect by mqtt: %w", err), nc.Close())
+		return nil, errors.Join(fmt.Errorf("connect by mqtt: %w", err), c.Close())
 	}
 	return c, nil
 }
@@ -98,21 +85,9 @@ func (c *mqttWire) ping() error { return c.ask([]byte{0xc0, 0}, mqttPingResp, ni
 // receive reads once and hands over every packet that is whole then; at least one.
 func (c *mqttWire) receive(packet func(head byte, body []byte) error) error {
 	for n := 0; n == 0; {
-		if c.start > 0 {
-			c.end = copy(c.buf, c.buf[c.start:c.end])
-			c.start = 0
-		}
-		if c.end == len(c.buf) {
-			return fmt.Errorf("a packet over %d bytes", len(c.buf))
-		}
-		got, err := c.Read(c.buf[c.end:])
-		if got == 0 && err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
+		if err := c.more(); err != nil {
 			return err
 		}
-		c.end += got
 		for c.end-c.start >= 2 {
 			size, width := binary.Uvarint(c.buf[c.start+1 : c.end])
 			if width < 0 || size > uint64(len(c.buf)) {
