@@ -62,9 +62,9 @@ func (c *client) enter(p *packet.Connect, ack *packet.Connack) error {
 	if err := c.openSession(p, ack); err != nil {
 		return err
 	}
+	c.nc.Authenticated(c.who, c.id) // before the client knows: who looks then finds it
 	c.answer(p, ack)
 	c.connected = true
-	c.nc.Authenticated(c.who, c.id)
 	if c.keepAlive == 0 {
 		_ = c.nc.SetReadDeadline(time.Time{})
 	}
