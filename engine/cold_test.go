@@ -49,7 +49,7 @@ func TestColdReadsAreToldApart(t *testing.T) {
 // TestCatchUpReadsAhead: whoever reads flushed records one read after the other
 // waits for few GETs; the others were sent before he asked, across segments.
 func TestCatchUpReadsAhead(t *testing.T) {
-	r := newRig(t, Options{FlushInterval: time.Hour, FlushBytes: 1 << 40, MergeInterval: time.Hour, CacheBytes: 64 << 20, TailBytes: 1})
+	r := newRig(t, Options{FlushInterval: time.Hour, FlushBytes: 1 << 40, MergeInterval: time.Hour, CacheBytes: 32 << 20, TailBytes: 1})
 	topic := r.topic("cold", shard.TopicConfig{})
 	value := strings.Repeat("x", 256<<10)
 	total := int64(0)
@@ -100,7 +100,7 @@ func TestCatchUpLeavesRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cat.Close() })
-	r := newRigOn(t, Options{FlushInterval: time.Hour, FlushBytes: 1 << 40, MergeInterval: time.Hour, CacheBytes: 64 << 20}, cat, st)
+	r := newRigOn(t, Options{FlushInterval: time.Hour, FlushBytes: 1 << 40, MergeInterval: time.Hour, CacheBytes: 32 << 20}, cat, st)
 	old, err := r.topics.Create(context.Background(), shard.Topic{Name: "old", Shards: readers})
 	if err != nil {
 		t.Fatal(err)

@@ -29,7 +29,8 @@ type Options struct {
 	FlushParallel int
 
 	// TailBytes is the memory for batches that readers at the end find without
-	// any I/O. AppendBytes bounds appends that are not complete.
+	// any I/O. AppendBytes bounds appends that are not complete, CacheBytes the
+	// blocks of segments that are kept.
 	TailBytes   int64
 	AppendBytes int64
 	CacheBytes  int64
@@ -80,7 +81,7 @@ func (o *Options) setDefaults() {
 	}
 	def(&o.TailBytes, 64<<20)
 	def(&o.AppendBytes, 64<<20)
-	def(&o.CacheBytes, 128<<20)
+	def(&o.CacheBytes, 64<<20)
 	def(&o.RetentionMs, 7*24*3600*1000)
 	def(&o.RetentionBytes, -1)
 	dur(&o.FlushInterval, 10*time.Second)

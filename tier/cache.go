@@ -1,7 +1,6 @@
 package tier
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,26 +28,22 @@ type flight struct {
 	err  error
 }
 
-// blockCache reads objects in blocks of a fixed size. It keeps them in two
-// caches with budgets of their own: what this process wrote itself (fill) in an
-// LRU, what it read from the store in a 2Q cache. So reading old data cannot
-// push out new data, and a scan of old data cannot push out old data that is
-// read again and again.
+// blockCache reads objects in blocks of a fixed size and keeps them in a 2Q
+// cache, so that a scan cannot push out what is read again and again.
 type blockCache struct {
-	st       store.Store
-	block    int64 // bytes of a block
-	run      int64 // blocks in one GET, at most
-	timeout  time.Duration
-	tail     *byteLRU[blockKey, []byte]
-	cold     *lru.TwoQueueCache[blockKey, []byte]
-	coldSize int64         // bytes that cold holds at most
-	gets     chan struct{} // a slot per GET under way
-	aheads   chan struct{} // a slot per GET of read-ahead under way
-	ctx      context.Context
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
-	stats    cacheStats
-	mu       struct {
+	st      store.Store
+	block   int64 // bytes of a block
+	run     int64 // blocks in one GET, at most
+	timeout time.Duration
+	blocks  *lru.TwoQueueCache[blockKey, []byte]
+	size    int64         // bytes that blocks hold at most
+	gets    chan struct{} // a slot per GET under way
+	aheads  chan struct{} // a slot per GET of read-ahead under way
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	stats   cacheStats
+	mu      struct {
 		sync.Mutex
 		flights map[blockKey]*flight
 		closed  bool
@@ -56,21 +51,20 @@ type blockCache struct {
 }
 
 type cacheStats struct {
-	tailHits, coldHits, misses, shared, gets, aheads, bytes, errors atomic.Int64
+	hits, misses, shared, gets, aheads, bytes, errors atomic.Int64
 }
 
 func newBlockCache(st store.Store, o ReaderOptions) (*blockCache, error) {
-	half := o.CacheBytes / 2
 	c := &blockCache{
 		st: st, block: int64(o.BlockBytes), run: max(1, int64(o.FetchBytes/o.BlockBytes)), timeout: o.Timeout,
-		tail: newByteLRU[blockKey, []byte](half), gets: make(chan struct{}, o.Concurrency), aheads: make(chan struct{}, max(1, o.Concurrency/2)),
+		gets: make(chan struct{}, o.Concurrency), aheads: make(chan struct{}, max(1, o.Concurrency/2)),
 	}
-	n := int(half / c.block)
+	n := int(o.CacheBytes / c.block)
 	var err error
-	if c.cold, err = lru.New2Q[blockKey, []byte](n); err != nil {
+	if c.blocks, err = lru.New2Q[blockKey, []byte](n); err != nil {
 		return nil, fmt.Errorf("make block cache of %d blocks: %w", n, err)
 	}
-	c.coldSize = int64(n) * c.block
+	c.size = int64(n) * c.block
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.mu.flights = make(map[blockKey]*flight)
 	return c, nil
@@ -87,17 +81,13 @@ func (c *blockCache) close() {
 // lookup finds a block in memory. again says that the caller comes for it not
 // merely as the next step of a scan: that counts as use for the 2Q cache.
 func (c *blockCache) lookup(k blockKey, again bool) ([]byte, bool) {
-	if b, ok := c.tail.get(k); ok {
-		c.stats.tailHits.Add(1)
-		return b, true
-	}
-	find := c.cold.Peek
+	find := c.blocks.Peek
 	if again {
-		find = c.cold.Get
+		find = c.blocks.Get
 	}
 	b, ok := find(k)
 	if ok {
-		c.stats.coldHits.Add(1)
+		c.stats.hits.Add(1)
 	}
 	return b, ok
 }
@@ -191,7 +181,7 @@ func (c *blockCache) ahead(object string, size, lo, hi int64) int64 {
 // missing reports whether a block is neither in memory nor on its way. The
 // caller holds mu.
 func (c *blockCache) missing(k blockKey) bool {
-	return c.mu.flights[k] == nil && !c.tail.contains(k) && !c.cold.Contains(k)
+	return c.mu.flights[k] == nil && !c.blocks.Contains(k)
 }
 
 // takeOff notes that a block is on its way. The caller holds mu.
@@ -258,25 +248,16 @@ func (c *blockCache) land(object string, lo, hi int64, blocks [][]byte, err erro
 		delete(c.mu.flights, k)
 		if f.err = err; err == nil {
 			f.data = blocks[n-lo]
-			c.cold.Add(k, f.data)
+			c.blocks.Add(k, f.data)
 		}
 		close(f.done)
-	}
-}
-
-// fill puts an object into the tail's cache. It copies.
-func (c *blockCache) fill(object string, data []byte) {
-	for n := int64(0); n*c.block < int64(len(data)); n++ {
-		b := bytes.Clone(data[n*c.block : min((n+1)*c.block, int64(len(data)))])
-		c.tail.add(blockKey{object, n}, b, int64(len(b)))
 	}
 }
 
 // drop forgets blocks.
 func (c *blockCache) drop(object string, lo, hi int64) {
 	for n := lo; n <= hi; n++ {
-		c.tail.remove(blockKey{object, n})
-		c.cold.Remove(blockKey{object, n})
+		c.blocks.Remove(blockKey{object, n})
 	}
 }
 
@@ -322,20 +303,8 @@ func (l *byteLRU[K, V]) get(k K) (V, bool) {
 	return v.value, ok
 }
 
-func (l *byteLRU[K, V]) contains(k K) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.lru.Contains(k)
-}
-
 func (l *byteLRU[K, V]) remove(k K) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mu.lru.Remove(k)
-}
-
-func (l *byteLRU[K, V]) used() int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.used
 }

@@ -96,7 +96,7 @@ func TestCursorAcrossObjects(t *testing.T) {
 // no more than the cursor's share of the cache.
 func TestCursorWindow(t *testing.T) {
 	f := newFleet(t, 1, 300, 60_000)
-	r := newReader(t, f.st, ReaderOptions{CacheBytes: 64 << 20, BlockBytes: 64 << 10, AheadBytes: 3 << 20})
+	r := newReader(t, f.st, ReaderOptions{CacheBytes: 32 << 20, BlockBytes: 64 << 10, AheadBytes: 3 << 20})
 	cur := r.Cursor(nil)
 	s := f.segs[0]
 	from := s.Extent.Base
@@ -164,44 +164,60 @@ func TestReadAheadIsBounded(t *testing.T) {
 	}
 }
 
-// TestColdReadsLeaveTheTail: what Fill put in stays through any amount of cold
-// reading, and within its budget.
-func TestColdReadsLeaveTheTail(t *testing.T) {
+// TestCacheBudget: any amount of reading keeps no more blocks than the budget has
+// room for, and what is forgotten is read from the store again.
+func TestCacheBudget(t *testing.T) {
 	f := newFleet(t, 20, 60, 20_000) // about 12 MiB
-	object, extents := build(t, []shardSpec{{id(1, 1), run(rand.New(rand.NewPCG(1, 1)), 0, 80, 20_000)}})
-	put(t, f.st, "tail", object)
 	c := &counting{Store: f.st}
-	r := readerOver(t, c, ReaderOptions{CacheBytes: 4 << 20, BlockBytes: 64 << 10})
-	r.Fill("tail", object)
-	for range 3 {
+	r := readerOver(t, c, ReaderOptions{CacheBytes: 2 << 20, BlockBytes: 64 << 10})
+	for range 2 {
 		cur := r.Cursor(f.next)
 		f.readThrough(t, cur, 1<<20)
 		cur.Close()
+		if n := r.Stats().Blocks; n > 32 || n < 16 {
+			t.Fatalf("%d blocks of 64 KiB in 2 MiB", n)
+		}
 	}
-	before := c.gets.Load()
-	for from := extents[0].Base; from <= extents[0].Last; from += 7 {
-		if _, err := r.Read(context.Background(), "tail", int64(len(object)), extents[0], from, 1000); err != nil {
+	s := f.segs[0]
+	read := func() int64 {
+		before := c.gets.Load()
+		if _, err := r.Read(context.Background(), s.Key, s.Size, s.Extent, s.Extent.Base, 1000); err != nil {
 			t.Fatal(err)
 		}
+		return c.gets.Load() - before
 	}
-	if n := c.gets.Load() - before; n != 0 {
-		t.Fatalf("%d GETs for the tail", n)
+	read()
+	if n := read(); n != 0 {
+		t.Fatalf("%d GETs for a block just read", n)
 	}
-	st := r.Stats()
-	if st.ColdBlocks > 32 || st.TailBytes > 2<<20 || st.TailBytes < int64(len(object)) {
-		t.Fatalf("budget of 32 blocks and 2 MiB: %+v", st)
+	r.Forget(s.Key, s.Size)
+	if n := read(); n == 0 {
+		t.Fatal("a forgotten block was found")
 	}
-	for i, data := range f.data { // more than the budget
-		r.Fill(fmt.Sprintf("mine/%d", i), data)
-		if used := r.Stats().TailBytes; used > 2<<20 {
-			t.Fatalf("%d bytes of tail", used)
-		}
+}
+
+// TestOtherSize: a block that was cached when somebody took the object for
+// shorter is not read past its end, but read again.
+func TestOtherSize(t *testing.T) {
+	f := newFleet(t, 1, 100, 10_000)
+	r := newReader(t, f.st, ReaderOptions{CacheBytes: 4 << 20, BlockBytes: 1 << 20})
+	s := f.segs[0]
+	short := s.Extent.Pos + s.Extent.Len + v1TrailerLen
+	if short >= s.Size {
+		t.Fatalf("an index of nothing: %d of %d bytes", short, s.Size)
 	}
-	r.Fill("huge", make([]byte, 8<<20))
-	if used := r.Stats().TailBytes; used > 2<<20 {
-		t.Fatalf("%d bytes of tail", used)
+	want, err := r.Read(context.Background(), s.Key, short, s.Extent, s.Extent.Base, 1<<20)
+	if err != nil {
+		t.Fatal(err)
 	}
-	r.Forget("mine/19", int64(len(f.data[19])))
+	ix, err := r.Index(context.Background(), s.Key, s.Size)
+	if err != nil || len(ix.Extents) == 0 {
+		t.Fatalf("%+v, error %v", ix, err)
+	}
+	got, err := r.Read(context.Background(), s.Key, s.Size, s.Extent, s.Extent.Base, 1<<20)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Fatalf("%d bytes, want %d, error %v", len(got), len(want), err)
+	}
 }
 
 // TestScanResistance: blocks that are read again and again stay through a scan of
@@ -209,7 +225,7 @@ func TestColdReadsLeaveTheTail(t *testing.T) {
 func TestScanResistance(t *testing.T) {
 	f := newFleet(t, 20, 60, 20_000)
 	c := &counting{Store: f.st}
-	r := readerOver(t, c, ReaderOptions{CacheBytes: 8 << 20, BlockBytes: 64 << 10}) // 64 blocks for cold reads
+	r := readerOver(t, c, ReaderOptions{CacheBytes: 4 << 20, BlockBytes: 64 << 10}) // 64 blocks
 	hot := f.segs[0]
 	readHot := func() {
 		t.Helper()
@@ -234,7 +250,7 @@ func TestScanResistance(t *testing.T) {
 
 func TestConcurrentReaders(t *testing.T) {
 	f := newFleet(t, 4, 80, 10_000)
-	r := newReader(t, f.st, ReaderOptions{CacheBytes: 512 << 10, BlockBytes: 16 << 10, FetchBytes: 64 << 10, Concurrency: 3})
+	r := newReader(t, f.st, ReaderOptions{CacheBytes: 256 << 10, BlockBytes: 16 << 10, FetchBytes: 64 << 10, Concurrency: 3})
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Add(1)
@@ -255,7 +271,6 @@ func TestConcurrentReaders(t *testing.T) {
 				if _, err := r.Read(context.Background(), s.Key, s.Size, s.Extent, off, 5000); err != nil {
 					t.Error(err)
 				}
-				r.Fill(s.Key, f.data[0][:100])
 				r.Forget(s.Key, s.Size)
 			}
 		}()
@@ -350,7 +365,6 @@ func TestMergeDamaged(t *testing.T) {
 func BenchmarkReadCached(b *testing.B) {
 	f := newFleet(b, 1, 1000, 20_000)
 	r := newReader(b, f.st, ReaderOptions{CacheBytes: 64 << 20})
-	r.Fill(f.segs[0].Key, f.data[0])
 	s := f.segs[0]
 	b.SetBytes(1 << 20)
 	for i := range b.N {

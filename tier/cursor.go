@@ -97,10 +97,10 @@ func (c *Cursor) distance(seg Segment, pos int64) int64 {
 }
 
 // share is how many bytes this cursor may read ahead, so that all cursors
-// together fill no more than a quarter of the cache for cold reads: what the 2Q
+// together fill no more than a quarter of the cache: what the 2Q
 // cache keeps of blocks seen once when it is full of blocks seen more often.
 func (c *Cursor) share() int64 {
-	return min(c.window, c.r.cache.coldSize/4/max(1, c.r.cursors.n.Load()))
+	return min(c.window, c.r.cache.size/4/max(1, c.r.cursors.n.Load()))
 }
 
 // extend reads ahead until the window is full, once it is half empty: so that

@@ -24,7 +24,7 @@ const (
 
 // ReaderOptions are the budgets of a Reader. Zero values mean the defaults.
 type ReaderOptions struct {
-	CacheBytes  int64         // of all cached blocks; half for Fill, half for reads; default 64 MiB
+	CacheBytes  int64         // of all cached blocks; default 64 MiB
 	BlockBytes  int           // default 1 MiB, less when CacheBytes has not 8 blocks
 	IndexBytes  int64         // of decoded indexes; default 8 MiB
 	FetchBytes  int           // largest GET; default 8 MiB
@@ -93,10 +93,6 @@ func NewReader(st store.Store, o ReaderOptions) (*Reader, error) {
 // Close ends reads under way with ErrClosed and waits for the background to end.
 func (r *Reader) Close() { r.cache.close() }
 
-// Fill puts an object that this process just wrote, or part of it from its begin
-// on, into the half of the cache that cold reads do not touch. It copies object.
-func (r *Reader) Fill(key string, object []byte) { r.cache.fill(key, object) }
-
 // Forget drops what is cached of an object of size bytes, when it was deleted.
 func (r *Reader) Forget(key string, size int64) {
 	r.cache.drop(key, 0, size/r.cache.block)
@@ -105,23 +101,22 @@ func (r *Reader) Forget(key string, size int64) {
 
 // ReaderStats counts what a Reader did since it was made.
 type ReaderStats struct {
-	TailHits, ColdHits int64 // blocks found in either half of the cache
-	Misses             int64 // blocks that a read had to get from the store
-	Shared             int64 // blocks that a read waited for while another got them
-	Gets               int64 // GETs sent
-	Ahead              int64 // blocks read ahead
-	Bytes              int64 // received from the store
-	Errors             int64 // GETs that failed
-	TailBytes          int64 // now cached for the tail
-	ColdBlocks         int64 // now cached of cold reads
+	Hits   int64 // blocks found in the cache
+	Misses int64 // blocks that a read had to get from the store
+	Shared int64 // blocks that a read waited for while another got them
+	Gets   int64 // GETs sent
+	Ahead  int64 // blocks read ahead
+	Bytes  int64 // received from the store
+	Errors int64 // GETs that failed
+	Blocks int64 // now cached
 }
 
 // Stats returns the counters.
 func (r *Reader) Stats() ReaderStats {
 	s := &r.cache.stats
 	return ReaderStats{
-		TailHits: s.tailHits.Load(), ColdHits: s.coldHits.Load(), Misses: s.misses.Load(), Shared: s.shared.Load(), Gets: s.gets.Load(),
-		Ahead: s.aheads.Load(), Bytes: s.bytes.Load(), Errors: s.errors.Load(), TailBytes: r.cache.tail.used(), ColdBlocks: int64(r.cache.cold.Len()),
+		Hits: s.hits.Load(), Misses: s.misses.Load(), Shared: s.shared.Load(), Gets: s.gets.Load(),
+		Ahead: s.aheads.Load(), Bytes: s.bytes.Load(), Errors: s.errors.Load(), Blocks: int64(r.cache.blocks.Len()),
 	}
 }
 

@@ -39,6 +39,13 @@ func (w *walker) load(pos, n int64) error {
 	if err != nil {
 		return w.mark(err, pos)
 	}
+	for i, b := range more {
+		// A block is as long as whoever had it read said that the object is.
+		n := have + int64(i)
+		if want := min(block, w.seg.Size-n*block); int64(len(b)) < want {
+			return w.corrupt(pos, "block %d has %d bytes, of an object of %d it has %d", n, len(b), w.seg.Size, want)
+		}
+	}
 	w.held = append(w.held, more...)
 	return nil
 }

@@ -85,9 +85,11 @@ func (a adminEngine) Segments(id shard.ID) []admin.Segment {
 	out := make([]admin.Segment, len(exts))
 	for i := range exts {
 		x, seg := &exts[i].Extent, exts[i].Segment
-		out[i] = admin.Segment{Object: seg.Key, Size: seg.Size, Level: int(seg.Level), Created: time.UnixMilli(seg.Created).UTC(),
+		out[i] = admin.Segment{
+			Object: seg.Key, Size: seg.Size, Level: int(seg.Level), Created: time.UnixMilli(seg.Created).UTC(),
 			Base: x.Base, Last: x.Last, Records: x.Records, Position: x.Pos, Length: x.Len,
-			MinTime: time.UnixMilli(x.MinTime).UTC(), MaxTime: time.UnixMilli(x.MaxTime).UTC()}
+			MinTime: time.UnixMilli(x.MinTime).UTC(), MaxTime: time.UnixMilli(x.MaxTime).UTC(),
+		}
 	}
 	return out
 }
@@ -131,7 +133,6 @@ var walSyncDesc = metricDesc("wal_sync_duration_seconds", "Time of one write and
 var (
 	counter = prometheus.CounterValue
 	gauge   = prometheus.GaugeValue
-	hits    = metricDesc("reader_block_hits_total", "Blocks of segments that a read found in the cache.", "cache")
 )
 
 func boolValue(b bool) float64 {
@@ -175,8 +176,7 @@ var engineMetrics = []struct {
 	{metricDesc("wal_disk_full", "1 while no further file can be made."), gauge, func(s *engine.Stats) float64 { return boolValue(s.WAL.DiskFull) }, nil},
 	{metricDesc("wal_failed", "1 when a write or sync failed: the gateway has to be restarted."), gauge, func(s *engine.Stats) float64 { return boolValue(s.WAL.Failed != nil) }, nil},
 
-	{hits, counter, func(s *engine.Stats) float64 { return float64(s.Reader.TailHits) }, []string{"tail"}},
-	{hits, counter, func(s *engine.Stats) float64 { return float64(s.Reader.ColdHits) }, []string{"cold"}},
+	{metricDesc("reader_block_hits_total", "Blocks of segments that a read found in the cache."), counter, func(s *engine.Stats) float64 { return float64(s.Reader.Hits) }, nil},
 	{metricDesc("reader_block_misses_total", "Blocks that a read had to get from the store."), counter, func(s *engine.Stats) float64 { return float64(s.Reader.Misses) }, nil},
 	{metricDesc("reader_blocks_shared_total", "Blocks that a read waited for while another got them."), counter, func(s *engine.Stats) float64 { return float64(s.Reader.Shared) }, nil},
 	{metricDesc("reader_blocks_ahead_total", "Blocks read ahead."), counter, func(s *engine.Stats) float64 { return float64(s.Reader.Ahead) }, nil},

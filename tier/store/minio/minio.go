@@ -161,8 +161,10 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 	for try := 1; ; try++ {
 		// The body is not part of the signature: SHA-256 was a quarter of the processor's time of a flush,
 		// over TLS nobody signs it either, and the server checks the CRC.
-		opts := miniogo.PutObjectOptions{ContentType: "application/octet-stream", DisableMultipart: true, DisableContentSha256: true,
-			UserMetadata: map[string]string{store.CRCHeader: crc}}
+		opts := miniogo.PutObjectOptions{
+			ContentType: "application/octet-stream", DisableMultipart: true, DisableContentSha256: true,
+			UserMetadata: map[string]string{store.CRCHeader: crc},
+		}
 		opts.SetMatchETagExcept("*")
 		_, err := s.core.Client.PutObject(ctx, s.bucket, key, bytes.NewReader(data), int64(len(data)), opts)
 		if err == nil {

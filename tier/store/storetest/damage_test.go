@@ -50,8 +50,10 @@ func TestDamagedUpload(t *testing.T) {
 	for _, kind := range []string{"s3", "minio"} {
 		t.Run(kind, func(t *testing.T) {
 			var on atomic.Bool
-			c := open.Config{Kind: kind, Endpoint: damaging(t, endpoint, &on), PathStyle: true,
-				Bucket: os.Getenv("ROBUSTMQ_TEST_S3_BUCKET"), AccessKey: os.Getenv("ROBUSTMQ_TEST_S3_ACCESS_KEY"), SecretKey: os.Getenv("ROBUSTMQ_TEST_S3_SECRET_KEY")}
+			c := open.Config{
+				Kind: kind, Endpoint: damaging(t, endpoint, &on), PathStyle: true,
+				Bucket: os.Getenv("ROBUSTMQ_TEST_S3_BUCKET"), AccessKey: os.Getenv("ROBUSTMQ_TEST_S3_ACCESS_KEY"), SecretKey: os.Getenv("ROBUSTMQ_TEST_S3_SECRET_KEY"),
+			}
 			s := opened(t, c)
 			key, want := "damage/"+kind, bytes.Repeat([]byte("0123456789abcdef"), 1<<12)
 			on.Store(true)
