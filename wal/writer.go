@@ -163,6 +163,21 @@ func writeFull(f *logFile, b []byte, off int64) error {
 	return nil
 }
 
+// writeSync is writeFull and a sync of what was written.
+func (w *WAL) writeSync(name string, f *logFile, b []byte, off int64) error {
+	if w.opt.dropSync != nil && w.opt.dropSync(name) {
+		return writeFull(f, b, off)
+	}
+	n, err := vfs.WriteSync(f.f, b, off)
+	if err == nil && n < len(b) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return fmt.Errorf("write and sync %s at %d: %w", f.name, off, err)
+	}
+	return nil
+}
+
 func (wr *writer) scratch(n int64) []byte {
 	if int64(cap(wr.buf)) < n {
 		wr.buf = vfs.Aligned(alignUp(n, 64<<10))
@@ -215,11 +230,8 @@ func (wr *writer) group(items []item) (int, error) {
 	end := alignUp(off+groupHeaderLen+size, groupAlign)
 	padded := min(alignUp(end, pageLen), w.opt.FileBytes)
 	buf := wr.encode(items[:n], start, size, padded)
-	if err := writeFull(wr.file, buf, start); err != nil {
-		return 0, err
-	}
 	t := w.opt.Now()
-	if err := w.syncFile("group", wr.file); err != nil {
+	if err := w.writeSync("group", wr.file, buf, start); err != nil {
 		return 0, err
 	}
 	took := w.opt.Now().Sub(t)

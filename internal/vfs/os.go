@@ -121,7 +121,10 @@ type osFile struct {
 	direct atomic.Pointer[os.File]
 }
 
-var _ Preallocator = (*osFile)(nil)
+var (
+	_ Preallocator = (*osFile)(nil)
+	_ SyncWriter   = (*osFile)(nil)
+)
 
 func (o *osFile) ReadAt(p []byte, off int64) (int, error) { return o.f.ReadAt(p, off) }
 func (o *osFile) Sync() error                             { return fdatasync(o.f) }
@@ -141,6 +144,22 @@ func (o *osFile) WriteAt(p []byte, off int64) (int, error) {
 		return o.f.WriteAt(p, off)
 	}
 	return n, err
+}
+
+// WriteSyncAt implements SyncWriter: one system call where the write goes past
+// the page cache, which spares a small group a third of its context switches.
+func (o *osFile) WriteSyncAt(p []byte, off int64) (int, error) {
+	if d := o.direct.Load(); d != nil && aligned(p, off) {
+		n, err := writeSync(d, p, off)
+		if n > 0 || !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) {
+			return n, err
+		}
+	}
+	n, err := o.WriteAt(p, off)
+	if err != nil {
+		return n, err
+	}
+	return n, o.Sync()
 }
 
 func (o *osFile) Close() error {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // control runs fn on the descriptor of f, again for as long as it is
@@ -33,6 +35,20 @@ func fdatasync(f *os.File) error {
 		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
 	}
 	return nil
+}
+
+// writeSync writes p at off, durable when it returns without an error
+// (RWF_DSYNC). Kernels before 4.7 answer errors.ErrUnsupported.
+func writeSync(f *os.File, p []byte, off int64) (n int, err error) {
+	bufs := [][]byte{p}
+	err = control(f, func(fd int) (err error) {
+		n, err = unix.Pwritev2(fd, bufs, off, unix.RWF_DSYNC)
+		return err
+	})
+	if err != nil {
+		return max(n, 0), &os.PathError{Op: "pwritev2", Path: f.Name(), Err: err}
+	}
+	return n, nil
 }
 
 // openDirect opens an existing file for writes past the page cache, or returns

@@ -10,6 +10,8 @@ import (
 
 func fdatasync(f *os.File) error { return f.Sync() }
 
+func writeSync(*os.File, []byte, int64) (int, error) { return 0, errors.ErrUnsupported }
+
 func openDirect(string) *os.File { return nil }
 
 // syncDir does nothing where directories cannot be synced.

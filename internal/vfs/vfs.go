@@ -102,6 +102,26 @@ type Locker interface {
 	Lock(name string) (io.Closer, error)
 }
 
+// SyncWriter is the optional power of a File to write and sync in one step.
+type SyncWriter interface {
+	// WriteSyncAt is WriteAt and, when that has no error, a Sync of what it
+	// wrote; other bytes of the file need not be durable after it. Errors are
+	// those of WriteAt and Sync.
+	WriteSyncAt(p []byte, off int64) (int, error)
+}
+
+// WriteSync writes and syncs, in one step if f can.
+func WriteSync(f File, p []byte, off int64) (int, error) {
+	if w, ok := f.(SyncWriter); ok {
+		return w.WriteSyncAt(p, off)
+	}
+	n, err := f.WriteAt(p, off)
+	if err != nil {
+		return n, err
+	}
+	return n, f.Sync()
+}
+
 // Preallocate reserves space if f can, or returns errors.ErrUnsupported.
 func Preallocate(f File, size int64) error {
 	if p, ok := f.(Preallocator); ok {

@@ -232,7 +232,11 @@ func TestDirect(t *testing.T) {
 		if i%3 == 2 { // neither aligned nor whole
 			off, p = int64(r.IntN(8*vfs.DirectAlign)), page[1:1+r.IntN(vfs.DirectAlign)]
 		}
-		n, err := f.WriteAt(p, off)
+		write := f.WriteAt
+		if i%4 == 1 {
+			write = func(p []byte, off int64) (int, error) { return vfs.WriteSync(f, p, off) }
+		}
+		n, err := write(p, off)
 		if err != nil || n != len(p) {
 			t.Fatalf("write %d bytes at %d: %d, %v", len(p), off, n, err)
 		}
