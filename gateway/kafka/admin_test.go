@@ -187,7 +187,7 @@ func TestDeleteTopicsAndRecords(t *testing.T) {
 	s.topic("compact", 1, func(t *shard.Topic) { t.Config.Compact = true })
 	w := s.dial()
 	for range 5 {
-		w.produce("t", raw(rec("k", "v")))
+		w.produce("t", batchOf(rec("k", "v")))
 	}
 	trim := func(topic string, p int32, offset int64) (int64, int16) {
 		q := kmsg.NewPtrDeleteRecordsRequest()
@@ -249,7 +249,7 @@ func TestPartitionsGrow(t *testing.T) {
 	if top, _ := s.mem.Broker().Topics.ByName("t"); top.Shards != 4 {
 		t.Errorf("%d shards", top.Shards)
 	}
-	if p := ask[*kmsg.ProduceResponse](w, produceReq(1, "t", 3, raw(rec("k", "v"))), 9).Topics[0].Partitions[0]; p.ErrorCode != 0 {
+	if p := ask[*kmsg.ProduceResponse](w, produceReq(1, "t", 3, batchOf(rec("k", "v"))), 9).Topics[0].Partitions[0]; p.ErrorCode != 0 {
 		t.Errorf("produce to the new partition: %d", p.ErrorCode)
 	}
 }
@@ -325,7 +325,7 @@ func TestConfigurations(t *testing.T) {
 	if got := w.configs("t"); !equalMaps(got, map[string]string{"robustmq.captures": "t,u.*", "max.message.bytes": "500"}) {
 		t.Errorf("after the old way to alter: %v", got)
 	}
-	if p := w.produce("t", raw(rec("k", strings.Repeat("x", 600)))); p.ErrorCode != codeMessageTooLarge {
+	if p := w.produce("t", batchOf(rec("k", strings.Repeat("x", 600)))); p.ErrorCode != codeMessageTooLarge {
 		t.Errorf("max.message.bytes is not enforced: %d", p.ErrorCode)
 	}
 	q.Resources[0].ResourceType, q.Resources[0].ResourceName = kmsg.ConfigResourceTypeBroker, "1"
@@ -359,7 +359,7 @@ func TestLogAppendTime(t *testing.T) {
 	s := newStand(t)
 	s.topic("t", 1, func(t *shard.Topic) { t.Config.AppendTime = true })
 	w := s.dial()
-	p := w.produce("t", raw(rec("k", "v")))
+	p := w.produce("t", batchOf(rec("k", "v")))
 	if p.LogAppendTime < 1_600_000_000_000 {
 		t.Errorf("append time %d", p.LogAppendTime)
 	}

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -10,9 +11,11 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/internal/raw"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -31,6 +34,13 @@ const (
 	bigFrame = 256 << 10
 	// maxQueued bounds the requests of a connection that wait.
 	maxQueued = 256
+	// ownTurn is the largest produce request that the reader handles itself: of
+	// larger ones the next is read while one is checked.
+	ownTurn = 64 << 10
+	// smallRead is the buffer of a connection that has not produced, largeRead
+	// of one that has: a request of a producer's usual 16 KiB is one read.
+	smallRead = 512
+	largeRead = 32 << 10
 
 	writeTimeout = 60 * time.Second
 
@@ -46,7 +56,8 @@ func (c *conn) throttled() int32 { return int32(c.nc.Owed().Milliseconds()) }
 
 // conn is one client connection. Its reader cuts frames, its processor (the
 // goroutine of serve) handles them in order, its writer writes the responses in
-// the same order.
+// the same order. Small produce requests, which wait for nothing, are handled by
+// the reader itself while the processor has nothing to do.
 type conn struct {
 	srv *Server
 	nc  *gateway.Conn
@@ -61,9 +72,15 @@ type conn struct {
 	budget   budget // of requests
 	outbound budget // of fetched records that are not written yet
 	requests chan *request
-	replies  chan *request
+	replies  replies
+	// handed counts the requests that the processor has been given and has not
+	// served. While there are none it is the reader's turn: see readLoop.
+	handed atomic.Int32
 
-	// Of the processor alone.
+	in        *bufio.Reader // of the reader
+	largeRead bool
+
+	// Of whose turn it is, the processor's or the reader's.
 	principal gateway.Principal
 	admitted  bool
 	sasl      saslState
@@ -74,6 +91,7 @@ type conn struct {
 
 // request is one request and, in the end, its response.
 type request struct {
+	due      *replies // where it waits to be written
 	api      *api
 	version  int16
 	corr     int32
@@ -81,22 +99,22 @@ type request struct {
 	size     int
 	body     kmsg.Request
 
-	// Set before done is closed.
+	// Set before it is done.
 	resp  kmsg.Response // nil: nothing is written
 	out   int           // bytes to give back to conn.outbound once written
 	fatal bool          // close the connection after it
-	done  chan struct{}
+	done  bool          // guarded by due
 }
 
 func (r *request) reply(resp kmsg.Response) {
 	r.resp = resp
-	close(r.done)
+	r.due.done(r)
 }
 
 // hangUp ends the request without an answer, and the connection with it.
 func (r *request) hangUp() {
 	r.fatal = true
-	close(r.done)
+	r.due.done(r)
 }
 
 func newConn(ctx context.Context, s *Server, nc *gateway.Conn) *conn {
@@ -104,9 +122,10 @@ func newConn(ctx context.Context, s *Server, nc *gateway.Conn) *conn {
 		srv: s, nc: nc,
 		log:       s.log.With("remote", nc.RemoteAddr().String()),
 		requests:  make(chan *request, 16),
-		replies:   make(chan *request, maxQueued),
 		admittedC: make(chan struct{}),
+		in:        bufio.NewReaderSize(nc, smallRead),
 	}
+	c.replies.init()
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.alive, c.setGone = context.WithCancel(c.ctx)
 	c.budget.init(s.env.Limits.MaxInflightBytes)
@@ -127,7 +146,7 @@ func (c *conn) serve() {
 	})
 	wg.Go(c.watchDrain)
 	c.guard(c.process)
-	close(c.replies)
+	c.replies.end()
 	select {
 	case <-written:
 	case <-c.ctx.Done():
@@ -169,6 +188,13 @@ func (c *conn) readLoop() {
 			}
 			return
 		}
+		if r.api.key == keyProduce && r.size <= ownTurn && c.handed.Load() == 0 {
+			if !c.handle(r) {
+				return
+			}
+			continue
+		}
+		c.handed.Add(1)
 		select {
 		case c.requests <- r:
 		case <-c.ctx.Done():
@@ -181,7 +207,7 @@ var errFrame = shard.Errorf(shard.KindInvalid, "read frame: malformed")
 
 func (c *conn) readFrame() (*request, error) {
 	var head [12]byte // size, key, version, correlation id
-	if _, err := io.ReadFull(c.nc, head[:]); err != nil {
+	if _, err := io.ReadFull(c.in, head[:]); err != nil {
 		return nil, err
 	}
 	size := int(int32(binary.BigEndian.Uint32(head[:])))
@@ -190,7 +216,7 @@ func (c *conn) readFrame() (*request, error) {
 		version: int16(binary.BigEndian.Uint16(head[6:])),
 		corr:    int32(binary.BigEndian.Uint32(head[8:])),
 		size:    size,
-		done:    make(chan struct{}),
+		due:     &c.replies,
 	}
 	if r.api = c.srv.apis.find(key); r.api == nil {
 		c.srv.env.Stats.ProtocolErrors.Add(1)
@@ -211,8 +237,11 @@ func (c *conn) readFrame() (*request, error) {
 	}
 	if key == keyProduce {
 		c.nc.SetGrace(maxThrottle)
+		if !c.largeRead { // it will send more of them
+			c.in, c.largeRead = bufio.NewReaderSize(c.in, largeRead), true
+		}
 	}
-	frame, err := readBounded(c.nc, size-8)
+	frame, err := readBounded(c.in, size-8)
 	c.nc.SetGrace(0)
 	if err != nil {
 		return nil, err
@@ -228,7 +257,7 @@ func (c *conn) readFrame() (*request, error) {
 // readBounded takes memory as the bytes arrive, not as they are announced.
 func readBounded(src io.Reader, n int) ([]byte, error) {
 	const step = 1 << 20
-	buf := make([]byte, min(n, step))
+	buf := raw.Bytes(min(n, step))
 	for have := 0; ; {
 		if _, err := io.ReadFull(src, buf[have:]); err != nil {
 			return nil, err
@@ -236,7 +265,7 @@ func readBounded(src io.Reader, n int) ([]byte, error) {
 		if have = len(buf); have == n {
 			return buf, nil
 		}
-		next := make([]byte, min(n, 4*have))
+		next := raw.Bytes(min(n, 4*have))
 		copy(next, buf)
 		buf = next
 	}
@@ -279,40 +308,37 @@ func (c *conn) decode(r *request, frame []byte) error {
 func (c *conn) process() {
 	defer c.fetches.close()
 	for r := range c.requests {
-		select {
-		case c.replies <- r:
-		case <-c.ctx.Done():
+		if !c.handle(r) {
 			return
 		}
-		if !c.admit(r) {
-			r.hangUp()
-			return
-		}
-		r.api.serve(c, r)
-		if c.ctx.Err() != nil {
-			return
-		}
+		c.handed.Add(-1)
 	}
+}
+
+// handle serves one request; false means that it is the last one. Whoever has
+// the turn calls it.
+func (c *conn) handle(r *request) bool {
+	if c.replies.push(c.ctx, r) != nil {
+		return false
+	}
+	if !c.admit(r) {
+		r.hangUp()
+		return false
+	}
+	r.api.serve(c, r)
+	return c.ctx.Err() == nil
 }
 
 // writeLoop writes responses in order; those that are ready at once go out in
 // one write.
 func (c *conn) writeLoop() {
 	w := newVector()
-	for r := range c.replies {
-		for r != nil {
-			select {
-			case <-r.done:
-			default:
-				if !c.flush(w) {
-					return
-				}
-				select {
-				case <-r.done:
-				case <-c.ctx.Done():
-					return
-				}
-			}
+	var batch []*request
+	for {
+		if batch = c.replies.take(c.ctx, batch[:0]); len(batch) == 0 {
+			return
+		}
+		for _, r := range batch {
 			if r.resp != nil {
 				w.response(r)
 			}
@@ -328,12 +354,8 @@ func (c *conn) writeLoop() {
 				c.cancel()
 				return
 			}
-			select {
-			case r = <-c.replies:
-			default:
-				r = nil
-			}
 		}
+		clear(batch)
 		if !c.flush(w) {
 			return
 		}

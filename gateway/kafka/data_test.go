@@ -18,7 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-func raw(rs ...shard.Record) []byte { return slices.Clone(shard.BatchOf(rs...).Raw()) }
+func batchOf(rs ...shard.Record) []byte { return slices.Clone(shard.BatchOf(rs...).Raw()) }
 
 func TestEveryVersionOfProduceAndFetch(t *testing.T) {
 	s := newStand(t)
@@ -26,7 +26,7 @@ func TestEveryVersionOfProduceAndFetch(t *testing.T) {
 	w := s.dial()
 	next := int64(0)
 	for v := int16(3); v <= 13; v++ {
-		q := produceReq(1, "t", 0, raw(rec("k", "v")))
+		q := produceReq(1, "t", 0, batchOf(rec("k", "v")))
 		q.Topics[0].TopicID = s.srv.ids.of(top)
 		p := ask[*kmsg.ProduceResponse](w, q, v).Topics[0].Partitions[0]
 		if p.ErrorCode != 0 || p.BaseOffset != next {
@@ -113,7 +113,7 @@ func TestAcksZeroIsNotAnswered(t *testing.T) {
 	s.topic("t", 1, nil)
 	w := s.dial()
 	for range 5 {
-		q := produceReq(0, "t", 0, raw(rec("k", "v")))
+		q := produceReq(0, "t", 0, batchOf(rec("k", "v")))
 		q.SetVersion(9)
 		w.send(q)
 	}
@@ -121,7 +121,7 @@ func TestAcksZeroIsNotAnswered(t *testing.T) {
 		t.Errorf("the next request gets %+v", hb)
 	}
 	waitFor(t, func() bool { return s.end("t", 0) == 5 })
-	bad := produceReq(0, "none", 0, raw(rec("k", "v")))
+	bad := produceReq(0, "none", 0, batchOf(rec("k", "v")))
 	bad.SetVersion(9)
 	w.send(bad)
 	if !w.closed() {
@@ -170,7 +170,7 @@ func TestProducesArePipelinedAndAnsweredInOrder(t *testing.T) {
 	start := time.Now()
 	qs := make([]kmsg.Request, n)
 	for i := range n {
-		q := produceReq(-1, "t", int32(i%2), raw(rec("k", fmt.Sprint(i))))
+		q := produceReq(-1, "t", int32(i%2), batchOf(rec("k", fmt.Sprint(i))))
 		q.SetVersion(9)
 		qs[i] = q
 		w.send(q)
@@ -197,7 +197,7 @@ func TestInflightBytesAreBounded(t *testing.T) {
 	}))
 	s.topic("t", 1, nil)
 	w := s.dial()
-	q := produceReq(-1, "t", 0, raw(rec("k", strings.Repeat("x", 10_000))))
+	q := produceReq(-1, "t", 0, batchOf(rec("k", strings.Repeat("x", 10_000))))
 	q.SetVersion(9)
 	var all []byte
 	for i := range int32(10) {
@@ -234,26 +234,26 @@ func TestProduceErrors(t *testing.T) {
 	code := func(q *kmsg.ProduceRequest) int16 {
 		return ask[*kmsg.ProduceResponse](w, q, 9).Topics[0].Partitions[0].ErrorCode
 	}
-	if c := code(produceReq(2, "t", 0, raw(rec("k", "v")))); c != codeInvalidRequiredAcks {
+	if c := code(produceReq(2, "t", 0, batchOf(rec("k", "v")))); c != codeInvalidRequiredAcks {
 		t.Errorf("acks 2: %d", c)
 	}
-	if c := code(produceReq(1, "t", 1, raw(rec("k", "v")))); c != codeUnknownTopicOrPartition {
+	if c := code(produceReq(1, "t", 1, batchOf(rec("k", "v")))); c != codeUnknownTopicOrPartition {
 		t.Errorf("no such partition: %d", c)
 	}
-	if c := code(produceReq(1, "nope", 0, raw(rec("k", "v")))); c != codeUnknownTopicOrPartition {
+	if c := code(produceReq(1, "nope", 0, batchOf(rec("k", "v")))); c != codeUnknownTopicOrPartition {
 		t.Errorf("no such topic: %d", c)
 	}
-	tx := produceReq(-1, "t", 0, raw(rec("k", "v")))
+	tx := produceReq(-1, "t", 0, batchOf(rec("k", "v")))
 	tx.TransactionID = ptr("tx")
 	if c := code(tx); c != codeInvalidTxnState {
 		t.Errorf("transactional: %d", c)
 	}
-	byID := produceReq(-1, "", 0, raw(rec("k", "v")))
+	byID := produceReq(-1, "", 0, batchOf(rec("k", "v")))
 	if c := ask[*kmsg.ProduceResponse](w, byID, 13).Topics[0].Partitions[0].ErrorCode; c != codeUnknownTopicID {
 		t.Errorf("no such topic id: %d", c)
 	}
 	fail.Store(error(shard.ErrWALFull))
-	if c := code(produceReq(1, "t", 0, raw(rec("k", "v")))); c != codeRequestTimedOut {
+	if c := code(produceReq(1, "t", 0, batchOf(rec("k", "v")))); c != codeRequestTimedOut {
 		t.Errorf("full log: %d", c)
 	}
 }

@@ -30,7 +30,7 @@ func TestFetchWaitsForData(t *testing.T) {
 	start := time.Now()
 	w.send(q)
 	time.Sleep(50 * time.Millisecond)
-	pq := produceReq(-1, "t", 2, raw(rec("k", "v")))
+	pq := produceReq(-1, "t", 2, batchOf(rec("k", "v")))
 	ask[*kmsg.ProduceResponse](p, pq, 9)
 	resp, err := w.read(q, 1)
 	if err != nil {
@@ -134,7 +134,7 @@ func TestFetchErrors(t *testing.T) {
 	s := newStand(t)
 	s.topic("t", 1, nil)
 	w := s.dial()
-	w.produce("t", raw(rec("k", "v")))
+	w.produce("t", batchOf(rec("k", "v")))
 	code := func(topic string, p int32, offset int64, epoch int32) int16 {
 		q := fetchReq(topic, p, offset)
 		q.SessionEpoch, q.MaxWaitMillis = -1, 60_000 // errors do not wait
@@ -201,7 +201,7 @@ func TestFetchSessions(t *testing.T) {
 	if got := parts(next(1, nil)); len(got) != 0 {
 		t.Errorf("nothing changed, and %v are sent", got)
 	}
-	w.produce("t", raw(rec("k", "v")))
+	w.produce("t", batchOf(rec("k", "v")))
 	if r := next(2, nil); !slices.Equal(parts(r), []int32{0}) || len(r.Topics[0].Partitions[0].RecordBatches) == 0 {
 		t.Errorf("after a record in 0: %v", parts(r))
 	}
@@ -214,7 +214,7 @@ func TestFetchSessions(t *testing.T) {
 	if r := next(3, move); len(parts(r)) != 0 {
 		t.Errorf("after moving on: %v", parts(r))
 	}
-	ask[*kmsg.ProduceResponse](w, produceReq(1, "t", 2, raw(rec("k", "v"))), 9)
+	ask[*kmsg.ProduceResponse](w, produceReq(1, "t", 2, batchOf(rec("k", "v"))), 9)
 	if r := next(4, nil); len(parts(r)) != 0 {
 		t.Errorf("a forgotten partition is sent: %v", parts(r))
 	}
@@ -261,7 +261,7 @@ func TestListOffsets(t *testing.T) {
 	w := s.dial()
 	for _, ts := range []int64{100, 300, 200, 300, 250} {
 		r := shard.Record{Timestamp: ts, Value: []byte("v")}
-		w.produce("t", raw(r))
+		w.produce("t", batchOf(r))
 	}
 	for v := int16(1); v <= 11; v++ {
 		for _, x := range []struct{ ts, offset, stamp int64 }{
@@ -315,7 +315,7 @@ func TestEndOfEpoch(t *testing.T) {
 	s := newStand(t)
 	s.topic("t", 1, nil)
 	w := s.dial()
-	w.produce("t", raw(rec("k", "v")))
+	w.produce("t", batchOf(rec("k", "v")))
 	q := kmsg.NewPtrOffsetForLeaderEpochRequest()
 	p := kmsg.NewOffsetForLeaderEpochRequestTopicPartition()
 	q.Topics = []kmsg.OffsetForLeaderEpochRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetForLeaderEpochRequestTopicPartition{p}}}

@@ -75,7 +75,7 @@ func TestEveryPrefixOfAConversation(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if p := s.dial().produce("topic.name", raw(rec("k", "v"))); p.ErrorCode != 0 {
+	if p := s.dial().produce("topic.name", batchOf(rec("k", "v"))); p.ErrorCode != 0 {
 		t.Errorf("afterwards a produce gets %d", p.ErrorCode)
 	}
 }
@@ -120,7 +120,7 @@ func TestAnnouncedBytesTakeNoMemory(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	for range 20 {
 		w := s.dial()
-		w.produce("t", raw(rec("k", "v")))
+		w.produce("t", batchOf(rec("k", "v")))
 		b := binary.BigEndian.AppendUint32(nil, maxFrame)
 		b = append(b, 0, 0, 0, 9, 0, 0, 0, 1)
 		if _, err := w.c.Write(b); err != nil {

@@ -61,7 +61,7 @@ func TestDeleteOffsetsAndGroups(t *testing.T) {
 	s.topic("u", 1, nil)
 	cl := s.client(kgo.ConsumerGroup("g"), kgo.ConsumeTopics("t"), kgo.DisableAutoCommit())
 	w := s.dial()
-	w.produce("t", raw(rec("k", "v")))
+	w.produce("t", batchOf(rec("k", "v")))
 	poll(t, cl)
 	if err := cl.CommitUncommittedOffsets(context.Background()); err != nil {
 		t.Fatal(err)

@@ -131,7 +131,7 @@ func TestAccessRulesInKafkasWords(t *testing.T) {
 	ask[*kmsg.SASLAuthenticateResponse](w, au, 1)
 
 	for topic, want := range map[string]int16{"w": 0, "r.x": codeTopicAuthorizationFailed, "secret": codeTopicAuthorizationFailed} {
-		if c := w.produce(topic, raw(rec("k", "v"))).ErrorCode; c != want {
+		if c := w.produce(topic, batchOf(rec("k", "v"))).ErrorCode; c != want {
 			t.Errorf("produce to %s: %d", topic, c)
 		}
 	}
