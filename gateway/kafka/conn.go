@@ -43,6 +43,9 @@ const (
 	largeRead = 32 << 10
 
 	writeTimeout = 60 * time.Second
+	// flushAt is from how many bytes on responses are written though more of them
+	// are ready.
+	flushAt = 64 << 10
 
 	// maxThrottle is how far a user may get over the rate with one produce
 	// request, and about the longest throttle time: well below every session
@@ -335,8 +338,11 @@ func (c *conn) writeLoop() {
 	w := newVector()
 	var batch []*request
 	for {
-		if batch = c.replies.take(c.ctx, batch[:0]); len(batch) == 0 {
-			return
+		if batch = c.replies.take(c.ctx, batch[:0], w.size() == 0); len(batch) == 0 {
+			if w.size() == 0 || !c.flush(w) {
+				return
+			}
+			continue
 		}
 		for _, r := range batch {
 			if r.resp != nil {
@@ -356,7 +362,7 @@ func (c *conn) writeLoop() {
 			}
 		}
 		clear(batch)
-		if !c.flush(w) {
+		if w.size() >= flushAt && !c.flush(w) {
 			return
 		}
 	}

@@ -62,9 +62,9 @@ func (q *replies) end() {
 }
 
 // take appends to dst the requests that have their response and have none before
-// them that has not, after waiting for at least one. It returns none when there
-// will be none, or ctx is done. The writer alone calls it.
-func (q *replies) take(ctx context.Context, dst []*request) []*request {
+// them that has not; with wait it waits for at least one, and returns none when
+// there will be none, or ctx is done. The writer alone calls it.
+func (q *replies) take(ctx context.Context, dst []*request, wait bool) []*request {
 	for {
 		q.mu.Lock()
 		n := 0
@@ -80,7 +80,7 @@ func (q *replies) take(ctx context.Context, dst []*request) []*request {
 		if n > 0 {
 			wake(q.room)
 		}
-		if n > 0 || ended {
+		if n > 0 || ended || !wait {
 			return dst
 		}
 		select {

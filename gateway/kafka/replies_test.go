@@ -42,7 +42,7 @@ func TestReplies(t *testing.T) {
 	})
 	next := int32(0)
 	for next < n {
-		got := q.take(ctx, nil)
+		got := q.take(ctx, nil, true)
 		if len(got) == 0 || len(got) > maxQueued {
 			t.Fatalf("%d requests at once", len(got))
 		}
@@ -55,14 +55,14 @@ func TestReplies(t *testing.T) {
 	}
 	wg.Wait()
 	q.end()
-	if got := q.take(ctx, nil); len(got) != 0 {
+	if got := q.take(ctx, nil, true); len(got) != 0 {
 		t.Fatalf("%d requests after the last", len(got))
 	}
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	var open replies
 	open.init()
-	if got := open.take(ended, nil); len(got) != 0 {
+	if got := open.take(ended, nil, true); len(got) != 0 {
 		t.Fatalf("%d requests of nobody", len(got))
 	}
 	for range maxQueued {
