@@ -79,10 +79,11 @@ func TestServeWithoutCatalogOverBucket(t *testing.T) {
 
 	prefix := slices.Concat(right, []string{"--set", "etcd.prefix=/other/"})
 	told(t, 1, verb(wrong, "verify"), "the catalog is missing", empty.Endpoint+" below /robustmq/ is empty")
-	for _, settings := range [][]string{wrong, prefix} {
+	embedded := slices.Concat(right, []string{"--set", "etcd.endpoints="}) // it was on the disk that is gone
+	for _, settings := range [][]string{wrong, prefix, embedded} {
 		told(t, 1, verb(settings, "doctor"), "fail  store owner", "segments that are not of this catalog", "check etcd.endpoints, etcd.prefix")
 		for range 2 {
-			told(t, 1, verb(settings, "serve"), "the catalog is missing", "below /", "is new", "minio bucket robustmq", "segments/",
+			told(t, 1, verb(settings, "serve"), "the catalog is missing", "is new", "minio bucket robustmq", "segments/",
 				"check etcd.endpoints, etcd.prefix", "from a backup", "store.accept_foreign=true")
 		}
 		told(t, 1, verb(settings, "orphans", "--delete"), "\tkept", "nothing is deleted")
