@@ -43,6 +43,9 @@ type Config struct {
 	Embedded  string
 	// Prefix of all keys; clusters that share an etcd differ in it.
 	Prefix string
+	// Existing opens a cluster that is there, for those who only look: where
+	// there is none, none is made and Open gives ErrNotFound.
+	Existing bool
 	// Username and Password for etcd's own authentication; TLS for its clients.
 	Username, Password string
 	TLS                *tls.Config
@@ -168,8 +171,10 @@ func (c *Catalog) open(ctx context.Context) error {
 	if err := c.checkVersion(ctx); err != nil {
 		return err
 	}
-	if err := c.makeCluster(ctx); err != nil {
-		return err
+	if !c.cfg.Existing {
+		if err := c.makeCluster(ctx); err != nil {
+			return err
+		}
 	}
 	if err := c.list(ctx); err != nil {
 		return err

@@ -26,6 +26,27 @@ func put(t *testing.T, c *Catalog, kind, name string, value []byte) int64 {
 	return resp.Header.Revision
 }
 
+// TestOpenExisting: who only looks makes no cluster, and finds one that is there.
+func TestOpenExisting(t *testing.T) {
+	cfg := Config{Embedded: t.TempDir(), Existing: true}
+	for range 2 {
+		if c, err := Open(context.Background(), cfg); !errors.Is(err, ErrNotFound) || c != nil {
+			t.Fatalf("open where there is none: %v", err)
+		}
+	}
+	c := openEmbedded(t, cfg.Embedded)
+	id := c.ClusterID()
+	c.Close()
+	c, err := Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if c.ClusterID() != id {
+		t.Fatalf("cluster %s, want %s", c.ClusterID(), id)
+	}
+}
+
 // TestOpenRefuses: a cluster of a newer format, and a value that cannot be read,
 // are refused in so many words.
 func TestOpenRefuses(t *testing.T) {

@@ -223,6 +223,13 @@ func (c *checker) objects(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	owner, err := LookAtStore(ctx, c.cat, c.st)
+	if err != nil {
+		return err
+	}
+	if err := owner.Err(); err != nil {
+		c.find("store", tier.KeyPrefix, "%s", err)
+	}
 	for after := ""; ; {
 		page, err := c.st.List(ctx, tier.KeyPrefix, after, 0)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/tier/store/mem"
 )
 
@@ -127,7 +128,7 @@ func (r *rig) rewrite(fn func([]byte) []byte) {
 	ctx := context.Background()
 	old := r.store
 	r.store = mem.New(nil)
-	page, err := old.List(ctx, "", "", 0)
+	page, err := old.List(ctx, tier.KeyPrefix, "", 0)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -59,6 +59,9 @@ const putTimeout = time.Minute
 // put uploads an object under a key of its own. A retry below that met what an
 // earlier try left is believed only when the object is the very same.
 func (e *Engine) put(ctx context.Context, key string, object []byte) error {
+	if err := e.claim(ctx); err != nil {
+		return err
+	}
 	err := e.store.Put(ctx, key, object)
 	if !errors.Is(err, store.ErrExists) {
 		return err

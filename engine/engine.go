@@ -44,6 +44,7 @@ type Engine struct {
 	objects *semaphore.Weighted
 	flusher flusher
 	feed    feed
+	claimed claimed
 
 	epochs [Slots]int32
 	kept   kept

@@ -217,9 +217,11 @@ func TestEtcdRestarted(t *testing.T) {
 // are refused, reads go on, health tells, and it all ends with a flush.
 func TestWALFull(t *testing.T) {
 	st := fault.New(mem.New(nil), fault.Options{Rates: map[fault.Fault]float64{fault.Unavailable: 1}})
+	st.Off(true) // a new cluster needs to see its store
 	o := quiet()
 	o.WALFileBytes, o.WALMaxBytes, o.TailBytes = 128<<10, 512<<10, 64<<10
 	r := newRigOn(t, o, catalogtest.OpenEmbedded(t), st)
+	st.Off(false)
 	id := r.topic("a", shard.TopicConfig{}).Shard(0)
 	pad := string(make([]byte, 8<<10))
 	acked := 0
@@ -277,9 +279,11 @@ func TestSlowFlushIsTold(t *testing.T) {
 // of their own, which WAL-durable ones do not notice.
 func TestObjectAppendsAreBounded(t *testing.T) {
 	st := fault.New(mem.New(nil), fault.Options{Rates: map[fault.Fault]float64{fault.Unavailable: 1}})
+	st.Off(true) // a new cluster needs to see its store
 	o := quiet()
 	o.AppendBytes = 64 << 10
 	r := newRigOn(t, o, catalogtest.OpenEmbedded(t), st)
+	st.Off(false)
 	slow := r.topic("o", shard.TopicConfig{Durability: shard.DurabilityObject}).Shard(0)
 	fast := r.topic("w", shard.TopicConfig{}).Shard(0)
 	var done, refused atomic.Int64

@@ -40,6 +40,9 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 			e.abandon()
 		}
 	}()
+	if err = e.claimFirst(ctx); err != nil {
+		return nil, err
+	}
 	if e.reader, err = tier.NewReader(st, tier.ReaderOptions{CacheBytes: opts.CacheBytes}); err != nil {
 		return nil, err
 	}

@@ -56,6 +56,10 @@ type Options struct {
 	// what is left; else they are refused.
 	AcceptDamage bool
 
+	// AcceptForeign uses a store that holds segments of another catalog, beside
+	// them; else it is refused. They are neither read nor deleted.
+	AcceptForeign bool
+
 	Node   shard.Node
 	Logger *slog.Logger
 	Now    func() time.Time

@@ -11,7 +11,6 @@ import (
 
 	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
-	"github.com/robustmq/robustmq-go/tier"
 )
 
 func (e *Engine) retentionLoop(ctx context.Context) {
@@ -220,80 +219,4 @@ func (e *Engine) deleteObjects(ctx context.Context) error {
 		e.counters.deletedObjects.Add(int64(len(part)))
 	}
 	return nil
-}
-
-// Orphan is an object that the catalog does not name.
-type Orphan struct {
-	Key  string
-	Size int64
-	Age  time.Duration
-}
-
-// orphanAge is how old an unnamed object must be: longer than any upload.
-const orphanAge = time.Hour
-
-// maxOrphanShare of all objects may be deleted at once; more looks like a wrong
-// catalog.
-const maxOrphanShare = 0.2
-
-// Orphans lists objects that the catalog does not name, that no other living
-// gateway put and that are older than an hour; with remove it deletes them, unless they are more than a fifth of
-// all objects.
-func (e *Engine) Orphans(ctx context.Context, remove bool) ([]Orphan, error) {
-	return e.orphans(ctx, remove, false)
-}
-
-// orphans is Orphans; alone says that no gateway runs, whatever leases say.
-func (e *Engine) orphans(ctx context.Context, remove, alone bool) ([]Orphan, error) {
-	named := make(map[string]bool)
-	for s := range e.cat.Segments() {
-		named[s.Key] = true
-	}
-	for _, d := range e.cat.Deletions() {
-		named[d.Key] = true
-	}
-	e.flusher.mu.Lock()
-	named[e.flusher.mu.doubtful] = true
-	e.flusher.mu.Unlock()
-	alive := make(map[int64]bool)
-	for _, g := range e.cat.Gateways() {
-		alive[g.Incarnation] = !alone
-	}
-	if e.session != nil { // nil in an offline look
-		delete(alive, e.session.Incarnation())
-	}
-	var out []Orphan
-	total, after := 0, ""
-	for {
-		page, err := e.store.List(ctx, "segments/", after, 1000)
-		if err != nil {
-			return nil, fmt.Errorf("list segments: %w", err)
-		}
-		for _, o := range page {
-			total++
-			after = o.Key
-			n, err := tier.ParseKey(o.Key)
-			if err != nil || named[o.Key] || alive[n.Epoch] { // a living gateway may yet commit it
-				continue
-			}
-			if age := e.opts.Now().Sub(n.Time()); age > orphanAge {
-				out = append(out, Orphan{Key: o.Key, Size: o.Size, Age: age})
-			}
-		}
-		if len(page) == 0 {
-			break
-		}
-	}
-	if !remove || len(out) == 0 {
-		return out, nil
-	}
-	if float64(len(out)) > maxOrphanShare*float64(total) && len(out) > 10 {
-		return out, shard.Errorf(shard.KindInvalid, "%d of %d objects are orphans: too many to delete; is this the right catalog?", len(out), total)
-	}
-	for _, o := range out {
-		if err := e.store.Delete(ctx, o.Key); err != nil {
-			return out, fmt.Errorf("delete orphan %s: %w", o.Key, err)
-		}
-	}
-	return out, nil
 }

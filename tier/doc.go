@@ -27,6 +27,15 @@
 // Not promised: that an object named by a caller still exists
 // (store.ErrNotFound: ask the catalog again).
 //
+// # Keys
+//
+//	segments/<level>/<hash>/<epoch>-<ulid>   a segment: see [Key]
+//	clusters/<id of the cluster>             a marker: see [MarkerKey]
+//
+// A cluster puts its marker before its first segment. Its key is what is read,
+// and when it was put; so the store needs no conditional writes, and of two
+// clusters in one store neither hides the other.
+//
 // # Format, version 1
 //
 // All integers are big endian. CRC means CRC-32C (Castagnoli).

@@ -14,6 +14,13 @@ import (
 // KeyPrefix begins the keys of all segment objects.
 const KeyPrefix = "segments/"
 
+// MarkerPrefix begins the keys of markers: objects that say whose the segments
+// of a store are.
+const MarkerPrefix = "clusters/"
+
+// MarkerKey returns the key of a cluster's marker. What is in it is for people.
+func MarkerKey(cluster string) string { return MarkerPrefix + cluster }
+
 // MaxLevel is the highest level of a segment.
 const MaxLevel = 9
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/engine"
+	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/tier/store"
 )
 
@@ -223,9 +224,8 @@ func (d *doctor) clock() {
 // store tries every operation on scratch objects.
 func (d *doctor) store(ctx context.Context) {
 	sc := d.cfg.storeConfig()
-	where := sc.Kind
+	where := d.cfg.storeText()
 	if sc.Kind == "dir" {
-		where = "dir " + sc.Dir
 		if _, err := os.Stat(sc.Dir); errors.Is(err, os.ErrNotExist) {
 			d.say("object store", good, "", "%s does not exist yet; serve makes it", where)
 			return
@@ -234,8 +234,6 @@ func (d *doctor) store(ctx context.Context) {
 			d.say("object store", good, "", "%s is in use by the running gateway", where)
 			return
 		}
-	} else if sc.Bucket != "" {
-		where = strings.TrimSpace(fmt.Sprintf("%s bucket %s %s", sc.Kind, sc.Bucket, sc.Endpoint))
 	}
 	st := &storage{}
 	if err := st.openStore(ctx, d.cfg, sc); err != nil {
@@ -315,6 +313,19 @@ func (d *doctor) etcd(ctx context.Context) {
 		v = warn
 	}
 	d.say("etcd latency", v, "each flush waits for a transaction: etcd belongs on fast disks near the gateways", "%s for a linearizable read", each.Round(time.Microsecond))
+	cc := d.cfg.catalogConfig(offlineLog())
+	cc.Existing = true
+	cat, err := catalog.Open(ctx, cc)
+	switch {
+	case err == nil:
+		defer func() { _ = cat.Close() }()
+		d.owner(ctx, cat)
+	case errors.Is(err, catalog.ErrNotFound):
+		d.say("catalog", good, "", "%s is empty; serve makes a new one", d.cfg.etcdText())
+		d.owner(ctx, nil)
+	default:
+		d.say("catalog", bad, "robustmq catalog dump says more", "%s", oneLine(err))
+	}
 }
 
 // member asks one endpoint.
@@ -352,6 +363,7 @@ func (d *doctor) embedded(ctx context.Context) {
 	}
 	if _, err := os.Stat(filepath.Join(c.Embedded, "member")); errors.Is(err, os.ErrNotExist) {
 		d.say("etcd", good, "", "embedded in %s, which does not exist yet; serve makes it", c.Embedded)
+		d.owner(ctx, nil)
 		return
 	}
 	if d.busy {
@@ -372,6 +384,44 @@ func (d *doctor) embedded(ctx context.Context) {
 	}
 	d.say("etcd", good, "", "embedded in %s, opened in %s", c.Embedded, opened)
 	d.stored(ctx, cat)
+	d.owner(ctx, cat)
+}
+
+// owner tells whether the store's segments are this catalog's; cat is nil where
+// there is none yet.
+func (d *doctor) owner(ctx context.Context, cat *catalog.Catalog) {
+	const check = "store owner"
+	sc := d.cfg.storeConfig()
+	sc.ReadOnly = true
+	if _, err := os.Stat(sc.Dir); sc.Kind == "mem" || sc.Kind == "dir" && (d.busy || errors.Is(err, os.ErrNotExist)) {
+		return
+	}
+	st := &storage{}
+	if err := st.openStore(ctx, d.cfg, sc); err != nil {
+		return // the check of the object store says so
+	}
+	defer st.close(ctx, offlineLog())
+	octx, cancel := context.WithTimeout(ctx, storedTime)
+	defer cancel()
+	o, err := engine.LookAtStore(octx, cat, st.store)
+	foreign := o.Err()
+	switch {
+	case err != nil:
+		d.say(check, bad, "a new cluster does not start until this is known, a known one flushes nothing", "%s", oneLine(err))
+	case foreign != nil && d.cfg.Store.AcceptForeign:
+		d.say(check, warn, "store.accept_foreign is set: serve begins anew beside them", "%s", foreign)
+	case foreign != nil:
+		d.say(check, bad, foreignHint, "%s", foreign)
+	case len(o.Others) > 0:
+		d.say(check, warn, "orphans are not deleted while that marker is there; where that cluster is gone for good, delete it",
+			"also marked by cluster %s, below %s", printable(strings.Join(o.Others, ", ")), tier.MarkerPrefix)
+	case o.Ours():
+		d.say(check, good, "", "cluster %s, since %s", cat.ClusterID(), o.Since.UTC().Format(time.RFC3339))
+	case o.Named:
+		d.say(check, good, "", "the catalog names its segments; serve marks it as this cluster's")
+	default:
+		d.say(check, good, "", "it holds no segments yet; serve marks it as this cluster's")
+	}
 }
 
 // storedTime is what a look at what is stored may take.

@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
+	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/engine"
 	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/wal"
@@ -41,7 +43,7 @@ func (c *Config) recordsWithout(what string, objects bool) error {
 		return fmt.Errorf("%w: %s, but the write-ahead log in %s has records: %s", errNoCatalog, what, c.walDir(), noCatalogHint)
 	}
 	sc := c.storeConfig()
-	if !objects || sc.Kind != "dir" {
+	if !objects || sc.Kind != "dir" || c.Store.AcceptForeign {
 		return nil
 	}
 	dir := filepath.Join(sc.Dir, filepath.FromSlash(tier.KeyPrefix))
@@ -60,6 +62,49 @@ func (c *Config) recordsWithout(what string, objects bool) error {
 		return fmt.Errorf("look for objects: %w", err)
 	}
 	return nil
+}
+
+const foreignHint = "check etcd.endpoints, etcd.prefix and what store.* names; bring etcd back from a backup; or, to begin anew beside these segments, start once with store.accept_foreign=true: they are then neither read nor deleted"
+
+// foreignStore says of engine.ErrForeignStore what there is to do about it; known
+// tells that the catalog has been in use.
+func (c *Config) foreignStore(err error, known bool) error {
+	switch {
+	case !errors.Is(err, engine.ErrForeignStore):
+		return err
+	case known:
+		return fmt.Errorf("the catalog in %s names none of the store's objects: %w, in %s: %s", c.etcdText(), err, c.storeText(), foreignHint)
+	}
+	return fmt.Errorf("%w: %s is new: %w, in %s: %s", errNoCatalog, c.etcdText(), err, c.storeText(), foreignHint)
+}
+
+// etcdText names where the catalog is.
+func (c *Config) etcdText() string {
+	cc := c.catalogConfig(nil)
+	if cc.Embedded != "" {
+		return cc.Embedded
+	}
+	prefix := cc.Prefix
+	if prefix == "" {
+		prefix = catalog.DefaultPrefix
+	}
+	return fmt.Sprintf("etcd %s below %s", strings.Join(cc.Endpoints, ","), prefix)
+}
+
+// storeText names where the objects are.
+func (c *Config) storeText() string {
+	sc := c.storeConfig()
+	where := sc.Kind
+	switch {
+	case sc.Kind == "dir":
+		where = "dir " + sc.Dir
+	case sc.Bucket != "":
+		where = strings.TrimSpace(fmt.Sprintf("%s bucket %s %s", sc.Kind, sc.Bucket, sc.Endpoint))
+	}
+	if sc.Prefix != "" {
+		where += " below " + sc.Prefix
+	}
+	return where
 }
 
 var errFound = errors.New("found")
@@ -84,6 +129,8 @@ func advice(f engine.Finding) string {
 	switch {
 	case f.Part == "catalog":
 		return "catalog: bring etcd back from a backup; what cannot be read is missing from the gateway's view, all else is served"
+	case f.Part == "store" && f.Where == tier.KeyPrefix:
+		return "store: " + foreignHint
 	case f.Part == "store":
 		return "store: bring the object back under the same key, from the bucket's versions, a replica or a backup; until then reads of these offsets fail, and all else is served"
 	case f.Nothing():

@@ -61,13 +61,19 @@ func openOffline(ctx context.Context, cmd *cobra.Command, need offlineNeeds) (_ 
 				return nil, nil, fmt.Errorf("open catalog: %w; is --data-dir right?", err)
 			}
 		}
-		if s.cat, err = catalog.Open(ctx, c); err != nil {
+		c.Existing = true
+		s.cat, err = catalog.Open(ctx, c)
+		none := errors.Is(err, catalog.ErrNotFound)
+		if err != nil && !none {
 			return nil, nil, err
 		}
-		if need.stopped && s.cat.Topics().Len() == 0 {
-			if err := cfg.recordsWithout("the catalog is empty", false); err != nil {
+		if need.stopped && (none || s.cat.Topics().Len() == 0) {
+			if err := cfg.recordsWithout(cfg.etcdText()+" holds no catalog", false); err != nil {
 				return nil, nil, err
 			}
+		}
+		if none {
+			return nil, nil, fmt.Errorf("%w: %s is empty: check etcd.endpoints and etcd.prefix, or bring etcd back from a backup", errNoCatalog, cfg.etcdText())
 		}
 	}
 	if need.store {
@@ -194,23 +200,37 @@ func orphansCommand() *cobra.Command {
 			}
 			defer st.close(ctx, offlineLog())
 			all, err := engine.Orphans(ctx, st.cat, st.store, time.Now, remove, len(cfg.Etcd.Endpoints) == 0)
-			var size int64
-			for _, o := range all {
-				size += o.Size
-				fmt.Fprintf(cmd.OutOrStdout(), "%s\t%d bytes\t%s old\n", o.Key, o.Size, o.Age.Round(time.Second))
-			}
-			if err != nil {
-				return err
-			}
-			done := "would be deleted by --delete"
-			if remove {
-				done = "deleted"
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%d objects, %d bytes %s\n", len(all), size, done)
-			return nil
+			printOrphans(cmd.OutOrStdout(), all, remove, err)
+			return err
 		})
 	cmd.Flags().Bool("delete", false, "delete them")
 	return cmd
+}
+
+// printOrphans prints each orphan, and what was done, or would be.
+func printOrphans(w io.Writer, all []engine.Orphan, remove bool, err error) {
+	var size, keptSize int64
+	kept := 0
+	for _, o := range all {
+		note := ""
+		if o.Kept {
+			kept, keptSize, note = kept+1, keptSize+o.Size, "\tkept"
+		} else {
+			size += o.Size
+		}
+		fmt.Fprintf(w, "%s\t%d bytes\t%s old%s\n", o.Key, o.Size, o.Age.Round(time.Second), note)
+	}
+	if err != nil {
+		return
+	}
+	done := "would be deleted by --delete"
+	if remove {
+		done = "deleted"
+	}
+	fmt.Fprintf(w, "%d objects, %d bytes %s\n", len(all)-kept, size, done)
+	if kept > 0 {
+		fmt.Fprintf(w, "%d objects, %d bytes kept: they were there before this cluster marked the store as its own, or it has not\n", kept, keptSize)
+	}
 }
 
 func catalogCommand() *cobra.Command {

@@ -64,15 +64,16 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 		return nil, err
 	}
 	if s.cat.Topics().Len() == 0 { // new: a gateway makes its internal topic first of all
-		if err := c.recordsWithout("the cluster is new", false); err != nil {
+		if err := c.recordsWithout(c.etcdText()+" is new", false); err != nil {
 			return nil, err
 		}
 	}
 	if err = s.openStore(ctx, c, c.storeConfig()); err != nil {
 		return nil, err
 	}
+	known := s.cat.Topics().Len() > 0
 	if s.engine, err = engine.Open(ctx, s.cat, s.store, c.engineOptions(log, addresses)); err != nil {
-		return nil, err
+		return nil, c.foreignStore(err, known)
 	}
 	return s, nil
 }
@@ -163,7 +164,7 @@ func (c *Config) engineOptions(log *slog.Logger, addresses map[string]string) en
 		retention = -1
 	}
 	return engine.Options{
-		WALDir: c.walDir(), WALMaxBytes: c.WAL.MaxBytes, WALFileBytes: c.WAL.FileBytes, AcceptDamage: c.WAL.AcceptDamage,
+		WALDir: c.walDir(), WALMaxBytes: c.WAL.MaxBytes, WALFileBytes: c.WAL.FileBytes, AcceptDamage: c.WAL.AcceptDamage, AcceptForeign: c.Store.AcceptForeign,
 		FlushBytes: c.Flush.Bytes, FlushInterval: c.Flush.Interval, ObjectFlushInterval: c.Flush.ObjectInterval,
 		SegmentBytes: c.Flush.SegmentBytes, FlushParallel: c.Flush.Parallel,
 		TailBytes: c.Memory.TailBytes, AppendBytes: c.Memory.AppendBytes, CacheBytes: c.Memory.CacheBytes,

@@ -144,14 +144,14 @@ func wantMessages(ctx context.Context, t *testing.T, name string, c *harness.Cli
 	}
 }
 
-// objects counts a service's objects, and their bytes.
+// objects counts a service's segment objects, and their bytes.
 func objects(t *testing.T, s *harness.Service) (n int, size int64) {
 	t.Helper()
 	c, err := s.S3()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for o := range c.ListObjects(t.Context(), bucket, minio.ListObjectsOptions{Recursive: true}) {
+	for o := range c.ListObjects(t.Context(), bucket, minio.ListObjectsOptions{Prefix: "segments/", Recursive: true}) {
 		if o.Err != nil {
 			t.Fatalf("list objects: %v", o.Err)
 		}
