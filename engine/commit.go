@@ -27,6 +27,7 @@ func (f *flusher) commit(ctx context.Context, d doubt) error {
 	case err == nil:
 		f.doubt = nil
 		publish(d.runs)
+		f.e.tails.evict()
 		f.e.counters.flushes.Add(1)
 		f.e.counters.flushedBytes.Add(d.seg.Size)
 	case errors.Is(err, catalog.ErrTooLarge), errors.Is(err, catalog.ErrOverlap), errors.Is(err, catalog.ErrInvalid), errors.Is(err, catalog.ErrConflict):
