@@ -29,7 +29,7 @@ type Options struct {
 	FlushParallel int
 
 	// TailBytes is the memory for batches that readers at the end find without
-	// any I/O; of what is flushed and older than a second it keeps a quarter. AppendBytes bounds appends that are not complete, CacheBytes the
+	// any I/O; of what was flushed half a second ago it keeps a quarter. AppendBytes bounds appends that are not complete, CacheBytes the
 	// blocks of segments that are kept.
 	TailBytes   int64
 	AppendBytes int64

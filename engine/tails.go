@@ -7,7 +7,7 @@ import (
 
 // tailAge is how long the tails keep what is flushed: who reads at the end has
 // read it by then, and everybody else finds it in its segment.
-const tailAge = time.Second
+const tailAge = time.Second / 2
 
 // tails bounds the memory of all tails together: the oldest batches go first,
 // whichever shard they belong to. What is not flushed stays while there is room,

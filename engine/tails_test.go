@@ -7,7 +7,7 @@ import (
 	"github.com/robustmq/robustmq-go/shard"
 )
 
-// TestTailsLetGo: what is flushed goes after a second, from a quarter of the limit
+// TestTailsLetGo: what is flushed goes after tailAge, from a quarter of the limit
 // on; what is not stays until there is too much; the oldest goes first.
 func TestTailsLetGo(t *testing.T) {
 	now := time.Unix(1000, 0)
