@@ -59,7 +59,7 @@ func (c *conn) throttled() int32 { return int32(c.nc.Owed().Milliseconds()) }
 
 // conn is one client connection. Its reader cuts frames, its processor (the
 // goroutine of serve) handles them in order, its writer writes the responses in
-// the same order. Small produce requests, which wait for nothing, are handled by
+// the same order. Small produce requests, which wait for room alone, are handled by
 // the reader itself while the processor has nothing to do.
 type conn struct {
 	srv *Server
@@ -80,8 +80,7 @@ type conn struct {
 	// served. While there are none it is the reader's turn: see readLoop.
 	handed atomic.Int32
 
-	in        *bufio.Reader // of the reader
-	largeRead bool
+	in *bufio.Reader // of the reader
 
 	// Of whose turn it is, the processor's or the reader's.
 	principal gateway.Principal
@@ -240,8 +239,8 @@ func (c *conn) readFrame() (*request, error) {
 	}
 	if key == keyProduce {
 		c.nc.SetGrace(maxThrottle)
-		if !c.largeRead { // it will send more of them
-			c.in, c.largeRead = bufio.NewReaderSize(c.in, largeRead), true
+		if c.in.Size() < largeRead { // it will send more of them
+			c.in = bufio.NewReaderSize(c.in, largeRead)
 		}
 	}
 	frame, err := readBounded(c.in, size-8)
@@ -417,8 +416,5 @@ func (b *budget) release(n int) {
 	b.mu.Lock()
 	b.mu.used -= n
 	b.mu.Unlock()
-	select {
-	case b.freed <- struct{}{}:
-	default:
-	}
+	wake(b.freed)
 }
