@@ -5,7 +5,7 @@
 // # Nouns
 //
 // An Entry is one record batch of one shard. A Pos is its place. A group is
-// what one write and one fdatasync made durable: everything that was queued
+// what one synced write (or a write and an fdatasync) made durable: everything that was queued
 // when the group before it was done. The trim mark is the Pos before which
 // entries are committed elsewhere. A file is a fixed-size piece of the log,
 // zeroed or reused before the writer needs it. A tag is a random number drawn
@@ -15,7 +15,7 @@
 //
 //   - Order: positions rise in the order of Append, Replay hands entries out in
 //     that order, and waiters are called in it.
-//   - Durability: WALDone(pos, nil) comes after fdatasync returned. A failed
+//   - Durability: WALDone(pos, nil) comes after the synced write returned. A failed
 //     write or sync is never tried again: the WAL has failed, for ever, and
 //     says so to every waiter.
 //   - Nothing unverified is returned: every byte of an entry is under a CRC-32C

@@ -151,9 +151,9 @@ func (o *osFile) WriteAt(p []byte, off int64) (int, error) {
 func (o *osFile) WriteSyncAt(p []byte, off int64) (int, error) {
 	if d := o.direct.Load(); d != nil && aligned(p, off) {
 		n, err := writeSync(d, p, off)
-		if n > 0 || !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) {
+		if n > 0 || !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.EPERM) {
 			return n, err
-		}
+		} // the file system or a sandbox does not know the call: nothing was written
 	}
 	n, err := o.WriteAt(p, off)
 	if err != nil {

@@ -19,7 +19,7 @@ const (
 	// which takes a third of the processor time and does not push out what is
 	// read. Only writes whose offset, length and memory (see Aligned) are
 	// multiples of DirectAlign do, and only where the file system can; all others,
-	// and all reads, are as without it. Sync is needed all the same.
+	// and all reads, are as without it. Sync (or WriteSync) is needed all the same.
 	Direct = 1 << 30
 )
 
