@@ -27,7 +27,7 @@ func (f *flusher) commit(ctx context.Context, d doubt) error {
 	case err == nil:
 		f.doubt = nil
 		publish(d.runs)
-		f.e.tails.evict()
+		f.e.tails.committed()
 		f.e.counters.flushes.Add(1)
 		f.e.counters.flushedBytes.Add(d.seg.Size)
 	case errors.Is(err, catalog.ErrTooLarge), errors.Is(err, catalog.ErrOverlap), errors.Is(err, catalog.ErrInvalid), errors.Is(err, catalog.ErrConflict):
@@ -102,11 +102,7 @@ func (s *shardLog) committed(last int64) {
 	}
 	s.advance(min(s.flushed, s.synced))
 	dups = s.takeDups()
-	i := 0
-	for i < len(s.tail) && s.tail[i].batch == nil && s.tail[i].last < s.flushed {
-		i++
-	}
-	s.tail = s.tail[i:]
+	s.cut(s.find(s.flushed))
 	s.mu.Unlock()
 	for _, p := range done {
 		p.complete()

@@ -17,7 +17,8 @@ import (
 //   - flushed <= synced <= next: below flushed the catalog names every record,
 //     below synced the WAL has them
 //   - tail is in offset order, without overlap, and holds every record in
-//     [flushed, next) that is not lost; what it holds below flushed is a cache
+//     [flushed, next) that is not lost; what it holds below flushed is a cache, and
+//     whole: from its first entry on the batches are there, or in the WAL still
 type shardLog struct {
 	id shard.ID
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -8,7 +9,8 @@ import (
 )
 
 // TestTailsLetGo: what is flushed goes after tailAge, from a quarter of the limit
-// on; what is not stays until there is too much; the oldest goes first.
+// on; what is not stays until there is too much: then the oldest, which is flushed
+// next, and the newest half, which is read next, stay.
 func TestTailsLetGo(t *testing.T) {
 	now := time.Unix(1000, 0)
 	ts := tails{now: func() time.Time { return now }, limit: 1000}
@@ -20,35 +22,44 @@ func TestTailsLetGo(t *testing.T) {
 			s.next++
 		}
 	}
-	want := func(what string, first int64, n int) {
+	want := func(what string, bases ...int64) {
 		t.Helper()
-		ts.evict()
-		kept := 0
+		ts.committed()
+		var kept []int64
 		for i := range s.tail {
 			if e := &s.tail[i]; e.batch != nil {
-				if kept++; e.base < first {
-					t.Errorf("%s: batch %d is kept", what, e.base)
-				}
+				kept = append(kept, e.base)
 			}
 		}
-		if kept != n || ts.bytes != int64(100*n) {
-			t.Errorf("%s: %d batches of %d bytes are kept, want %d", what, kept, ts.bytes, n)
+		if !slices.Equal(kept, bases) || ts.bytes != int64(100*len(bases)) {
+			t.Errorf("%s: %v of %d bytes are kept, want %v", what, kept, ts.bytes, bases)
 		}
 	}
 	push(8)
-	want("as much as there may be", 0, 8)
+	want("as much as there may be", 0, 1, 2, 3, 4, 5, 6, 7)
 	now = now.Add(2 * tailAge)
-	want("old, not flushed", 0, 8)
+	want("old, not flushed", 0, 1, 2, 3, 4, 5, 6, 7)
 	s.flushed = 3
-	want("three flushed", 3, 5)
+	want("three flushed", 3, 4, 5, 6, 7)
 	push(3)
 	s.flushed = 11
-	want("flushed, three of them young", 8, 3)
+	want("flushed, three of them young", 8, 9, 10)
 	now = now.Add(tailAge)
-	want("from a quarter on", 9, 2)
+	want("from a quarter on", 9, 10)
 	push(20)
-	want("too much, not flushed", 21, 10)
+	want("too much, not flushed", 11, 12, 13, 14, 15, 26, 27, 28, 29, 30)
 	if len(s.tail) != 20 { // the WAL has the others
 		t.Errorf("%d entries, want 20", len(s.tail))
 	}
+	s.flushed = 14
+	push(4)
+	want("flushed on", 14, 15, 26, 27, 28, 30, 31, 32, 33, 34)
+	push(2)
+	want("the newest again", 14, 15, 26, 27, 28, 32, 33, 34, 35, 36)
+	s.flushed = 37
+	now = now.Add(2 * tailAge)
+	want("all flushed", 35, 36)
+	push(9)
+	s.gone, now = true, now.Add(tailAge)
+	want("deleted", 44, 45)
 }
