@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/robustmq/robustmq-go/internal/vfs"
 	"github.com/robustmq/robustmq-go/tier/store"
@@ -28,6 +29,8 @@ const (
 type Options struct {
 	FS       vfs.FS // nil means the operating system's
 	ReadOnly bool   // no lock is taken, nothing is written; Put and Delete are refused with ErrDenied
+	// Now is the clock by which the disk's speed is taken; nil means time.Now.
+	Now func() time.Time
 }
 
 // Store is a store.Store in a directory. All methods may be called
@@ -38,6 +41,7 @@ type Store struct {
 	readOnly bool
 	lock     io.Closer
 	seq      atomic.Uint64
+	pace     pace
 	mu       struct {
 		sync.Mutex
 		durable map[string]bool // folders whose name is known to be synced into their parent
@@ -55,7 +59,10 @@ func Open(root string, o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.OS{}
 	}
-	s := &Store{root: filepath.Clean(root), fs: o.FS, readOnly: o.ReadOnly}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Store{root: filepath.Clean(root), fs: o.FS, readOnly: o.ReadOnly, pace: pace{now: o.Now}}
 	s.mu.durable = make(map[string]bool)
 	if s.readOnly {
 		return s, nil
@@ -246,21 +253,6 @@ func putKind(err error) error {
 		return k
 	}
 	return store.ErrKey
-}
-
-func (s *Store) write(tmp string, data []byte) error {
-	f, err := s.fs.Open(tmp, vfs.ReadWrite|vfs.Create|vfs.Exclusive)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt(data, 0)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }
 
 // makeFolder makes folder and what is above it, down from the root, durable.

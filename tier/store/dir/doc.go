@@ -17,6 +17,10 @@
 // a folder cannot be synced, the store refuses every later Put and Delete with
 // ErrBroken until it is opened again.
 //
+// Objects of a megabyte or more are written past the page cache while the disk is
+// fast (see write.go): the copy costs more than the disk, and who reads the
+// object brings it into the cache.
+//
 // What a crash left under ".tmp" is removed by Open. An open Store holds a lock
 // on the directory (".lock"); any number of read-only Stores may be open beside
 // it.

@@ -1,0 +1,80 @@
+package dir
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/robustmq/robustmq-go/internal/vfs"
+)
+
+const (
+	// directFrom is the size in bytes from which an object is written past the page
+	// cache where the disk is fast: there the copy costs more than the disk, and
+	// whoever reads the object brings it into the cache.
+	directFrom = 1 << 20
+	// chunk is how much of it the disk is given at a time: the write-ahead log,
+	// whose writers wait, mostly shares the disk.
+	chunk = 512 << 10
+	// fast is the speed in bytes per second that such a write has to reach. Where it
+	// does not, so many objects as slowFor go through the page cache, so that who
+	// reads them soon needs no disk.
+	fast    = 256 << 20
+	slowFor = 64
+)
+
+// pace knows whether the disk is fast.
+type pace struct {
+	now  func() time.Time
+	slow atomic.Int32 // objects to be written through the page cache
+}
+
+// direct tells whether an object of so many bytes is written past the page cache.
+func (p *pace) direct(size int) bool {
+	if size < directFrom {
+		return false
+	}
+	if p.slow.Load() > 0 {
+		p.slow.Add(-1)
+		return false
+	}
+	return true
+}
+
+// took notes how long a write past the page cache took, its sync included.
+func (p *pace) took(size int, d time.Duration) {
+	if d > 0 && float64(size)/d.Seconds() < fast {
+		p.slow.Store(slowFor)
+	}
+}
+
+// write makes a file of data, synced.
+func (s *Store) write(name string, data []byte) error {
+	flags, step := vfs.ReadWrite|vfs.Create|vfs.Exclusive, len(data)
+	direct := s.pace.direct(len(data))
+	if direct {
+		flags, step = flags|vfs.Direct, chunk
+	}
+	began := s.pace.now()
+	f, err := s.fs.Open(name, flags)
+	if err != nil {
+		return err
+	}
+	for at := 0; at < len(data) && err == nil; {
+		n := min(len(data)-at, step)
+		if direct && n > vfs.DirectAlign { // the rest of a page goes through the page cache
+			n &^= vfs.DirectAlign - 1
+		}
+		_, err = f.WriteAt(data[at:at+n], int64(at))
+		at += n
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if direct && err == nil {
+		s.pace.took(len(data), s.pace.now().Sub(began))
+	}
+	return err
+}
