@@ -9,6 +9,7 @@
 //	bench                     every row, 3 rounds
 //	bench -quick              a tenth of the messages, 1 round: does everything run?
 //	bench -times 5            five times the messages: longer runs, steadier figures
+//	bench -alone              our server only: $ROBUSTMQ_BIN of one build after the other compares builds
 //	bench -profile            CPU profiles of our server, as text in test/bench/profiles
 //	bench -only nats,kafka    some groups: nats, kafka, mqtt, amqp, four, cold, start
 //
@@ -49,6 +50,7 @@ type plan struct {
 	groups []string
 	match  string
 	dir    string // of the results
+	alone  bool   // our server only
 	// profiles is where CPU profiles of our server go; none when empty.
 	profiles string
 }
@@ -73,6 +75,7 @@ func realMain() int {
 	only := flag.String("only", strings.Join(groupOrder, ","), "groups to run, comma-separated")
 	match := flag.String("match", "", "run only rows whose name contains this")
 	out := flag.String("out", "", "directory of the results; test/bench/results, or test/bench/out with -quick, -only or -match")
+	alone := flag.Bool("alone", false, "run our server only, to compare builds ($ROBUSTMQ_BIN) in turns")
 	profile := flag.Bool("profile", false, "profile our server with perf into test/bench/profiles; the figures are not kept as results")
 	times := flag.Int("times", 1, "multiply the messages of every row: longer runs, steadier figures")
 	flag.Parse()
@@ -92,12 +95,13 @@ func realMain() int {
 		log.Error("find repository", "error", err)
 		return 1
 	}
+	p.alone = *alone || *profile
 	if *profile {
 		p.profiles = filepath.Join(root, "test", "bench", "profiles")
 	}
 	if p.dir == "" {
 		p.dir = filepath.Join(root, "test", "bench", "results")
-		if *quick || *profile || *match != "" || len(p.groups) < len(groupOrder) {
+		if *quick || p.alone || *match != "" || len(p.groups) < len(groupOrder) {
 			p.dir = filepath.Join(root, "test", "bench", "out")
 		}
 	}

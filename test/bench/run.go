@@ -202,7 +202,7 @@ func (b *bench) endRow(r row) {
 
 // runRow runs every round of a row.
 func (b *bench) runRow(ctx context.Context, r row) rowResult {
-	if b.plan.profiles != "" {
+	if b.plan.alone {
 		r.sides = r.sides[:1] // ours
 	}
 	defer b.endRow(r)
