@@ -18,7 +18,7 @@ const (
 	// fast is the speed in bytes per second that such a write has to reach. Where it
 	// does not, so many objects as slowFor go through the page cache, so that who
 	// reads them soon needs no disk.
-	fast    = 256 << 20
+	fast    = 64 << 20
 	slowFor = 64
 )
 
