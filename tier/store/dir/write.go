@@ -14,7 +14,7 @@ const (
 	directFrom = 1 << 20
 	// chunk is how much of it the disk is given at a time: the write-ahead log,
 	// whose writers wait, mostly shares the disk.
-	chunk = 512 << 10
+	chunk = 2 << 20
 	// fast is the speed in bytes per second that such a write has to reach. Where it
 	// does not, so many objects as slowFor go through the page cache, so that who
 	// reads them soon needs no disk.
