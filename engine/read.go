@@ -189,7 +189,7 @@ func (e *Engine) load(id shard.ID, ps []piece) ([]*shard.Batch, error) {
 	return out, nil
 }
 
-// loadOne reads one batch from the WAL. Errors: errMoved, KindCorrupt,
+// loadOne reads one batch from the WAL, whose checksum is over all of it. Errors: errMoved, KindCorrupt,
 // KindUnavailable where the disk cannot be read.
 func (e *Engine) loadOne(id shard.ID, p piece) (*shard.Batch, error) {
 	entry, err := e.wal.ReadAt(p.pos)
@@ -199,7 +199,7 @@ func (e *Engine) loadOne(id shard.ID, p piece) (*shard.Batch, error) {
 	}
 	var b *shard.Batch
 	if err == nil {
-		if b, err = shard.ParseBatch(entry.Data); err == nil && (entry.Shard != id || b.BaseOffset() != p.base || b.LastOffset() != p.last) {
+		if b, err = shard.VerifiedBatch(entry.Data); err == nil && (entry.Shard != id || b.BaseOffset() != p.base || b.LastOffset() != p.last) {
 			err = wal.ErrCorrupt
 		} else if err == nil {
 			return b, nil

@@ -51,6 +51,16 @@ func parsePrefix(b []byte) (h batchHead, err error) {
 
 // parseBatch decodes the fixed part and verifies the checksum of a whole batch.
 func parseBatch(b []byte) (h batchHead, err error) {
+	if h, err = parseHead(b); err == nil && crc32.Checksum(b[batchPrefixLen:], castagnoli) != h.crc {
+		err = errSum
+	}
+	return h, err
+}
+
+var errSum = errors.New("batch checksum does not match")
+
+// parseHead is parseBatch without the checksum.
+func parseHead(b []byte) (h batchHead, err error) {
 	if len(b) < batchHeadLen {
 		return h, fmt.Errorf("batch of %d bytes is too short", len(b))
 	}
@@ -59,9 +69,6 @@ func parseBatch(b []byte) (h batchHead, err error) {
 	}
 	if h.length != len(b) {
 		return h, fmt.Errorf("batch says %d bytes, has %d", h.length, len(b))
-	}
-	if crc := crc32.Checksum(b[batchPrefixLen:], castagnoli); crc != h.crc {
-		return h, errors.New("batch checksum does not match")
 	}
 	delta := int64(int32(binary.BigEndian.Uint32(b[23:])))
 	h.records = int64(int32(binary.BigEndian.Uint32(b[57:])))

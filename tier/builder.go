@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
+	"github.com/robustmq/robustmq-go/internal/crc32c"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier/store"
 )
@@ -36,7 +38,7 @@ func NewBuilderIn(buf []byte, sizeHint int) *Builder {
 // and the object must stay below store.MaxObject (ErrFull: finish this object and
 // begin another). An error leaves the Builder as it was.
 func (b *Builder) Add(id shard.ID, batch []byte) error {
-	h, err := parseBatch(batch)
+	h, err := parseHead(batch)
 	if err != nil {
 		return fmt.Errorf("add batch of shard %s: %w: %w", id, ErrBatch, err)
 	}
@@ -44,33 +46,50 @@ func (b *Builder) Add(id shard.ID, batch []byte) error {
 		return fmt.Errorf("add batch of shard %s: %w", id, ErrFull)
 	}
 	k := len(b.extents) - 1
-	if k < 0 || b.extents[k].Shard != id {
-		if k >= 0 && b.extents[k].Shard.Compare(id) > 0 {
-			return fmt.Errorf("add batch of shard %s after %s: %w", id, b.extents[k].Shard, ErrOrder)
-		}
+	fresh := k < 0 || b.extents[k].Shard != id
+	switch {
+	case fresh && k >= 0 && b.extents[k].Shard.Compare(id) > 0:
+		return fmt.Errorf("add batch of shard %s after %s: %w", id, b.extents[k].Shard, ErrOrder)
+	case !fresh && h.base <= b.extents[k].Last:
+		return fmt.Errorf("add batch of shard %s at offset %d after %d: %w", id, h.base, b.extents[k].Last, ErrOrder)
+	}
+	at := len(b.buf)
+	if !b.copyFrame(id, batch, h.crc) {
+		return fmt.Errorf("add batch of shard %s: %w: %w", id, ErrBatch, errSum)
+	}
+	if fresh {
 		b.extents = append(b.extents, IndexExtent{Extent: Extent{
-			Shard: id, Base: h.base, Last: -1, Pos: int64(len(b.buf)), MinTime: h.baseTime, MaxTime: math.MinInt64,
+			Shard: id, Base: h.base, Last: -1, Pos: int64(at), MinTime: h.baseTime, MaxTime: math.MinInt64,
 		}})
 		b.lastMark = 0
 		k++
 	}
 	e := &b.extents[k]
-	if h.base <= e.Last {
-		return fmt.Errorf("add batch of shard %s at offset %d after %d: %w", id, h.base, e.Last, ErrOrder)
-	}
 	if e.Len-b.lastMark >= v1EntryStep {
 		e.Entries = append(e.Entries, Entry{Offset: h.base, Pos: e.Len, Before: e.MaxTime})
 		b.lastMark = e.Len
 		b.entries++
 	}
-	b.buf = binary.BigEndian.AppendUint32(b.buf, headSum(id, batch))
-	b.buf = append(b.buf, batch...)
 	e.Len += int64(v1FrameHead + len(batch))
 	e.Last = h.last
 	e.Records += h.records
 	e.MinTime = min(e.MinTime, h.baseTime)
 	e.MaxTime = max(e.MaxTime, h.maxTim)
 	return nil
+}
+
+// copyFrame appends the frame of a batch, unless its checksum is not sum.
+func (b *Builder) copyFrame(id shard.ID, batch []byte, sum uint32) bool {
+	buf := slices.Grow(b.buf, v1FrameHead+len(batch))
+	buf = binary.BigEndian.AppendUint32(buf, headSum(id, batch))
+	buf = append(buf, batch[:batchPrefixLen]...)
+	n := len(buf)
+	buf = buf[:n+len(batch)-batchPrefixLen]
+	if crc32c.Copy(buf[n:], batch[batchPrefixLen:]) != sum {
+		return false
+	}
+	b.buf = buf
+	return true
 }
 
 // Size returns the size in bytes that the object would have if it were finished

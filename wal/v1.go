@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 
+	"github.com/robustmq/robustmq-go/internal/crc32c"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
@@ -232,10 +233,10 @@ func (e entryHeader) bears(data []byte) bool {
 
 // putEntry writes header, data and padding and returns the size taken.
 func putEntry(b []byte, e *Entry, tag uint64) int64 {
-	h := entryHeader{Len: uint32(len(e.Data)), Tag: tag, Shard: e.Shard, Base: baseOffset(e.Data), Epoch: e.Epoch, CRC: crc(e.Data)}
+	h := entryHeader{Len: uint32(len(e.Data)), Tag: tag, Shard: e.Shard, Base: baseOffset(e.Data), Epoch: e.Epoch}
+	h.CRC = crc32c.Copy(b[entryHeaderLen:], e.Data)
 	h.encode(b)
-	n := entryHeaderLen + copy(b[entryHeaderLen:], e.Data)
 	size := entrySize(len(e.Data))
-	clear(b[n:size])
+	clear(b[entryHeaderLen+len(e.Data) : size])
 	return size
 }
