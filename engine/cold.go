@@ -120,7 +120,7 @@ func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64,
 	return out, err
 }
 
-type readFunc func(ctx context.Context, seg tier.Segment, from int64, maxBytes int) ([][]byte, error)
+type readFunc func(ctx context.Context, seg tier.Segment, from int64, maxBytes int) ([]tier.Pieces, error)
 
 // readExtents is readObject through read; next is the offset after what it gives.
 func (e *Engine) readExtents(ctx context.Context, s *shardLog, read readFunc, from, limit int64, budget int) (out []*shard.Batch, next int64, err error) {
@@ -143,8 +143,8 @@ func (e *Engine) readExtents(ctx context.Context, s *shardLog, read readFunc, fr
 			from = ext.Last + 1
 			continue
 		}
-		for _, raw := range parts {
-			b, err := shard.VerifiedBatch(raw)
+		for _, p := range parts {
+			b, err := shard.VerifiedPieces(p)
 			if err != nil {
 				return out, from, &shard.Error{Kind: shard.KindCorrupt, Op: "read segment " + seg.Key, Shard: &s.id, Offset: from, Err: err}
 			}

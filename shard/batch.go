@@ -1,9 +1,12 @@
 package shard
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"sync/atomic"
+
+	"github.com/robustmq/robustmq-go/internal/raw"
 )
 
 // The RecordBatch v2 header: part of the format, never change. Integers are
@@ -46,8 +49,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // append time, which its shard's owner sets before anybody reads it. A Batch
 // must not be copied; it may be read by any number of goroutines.
 type Batch struct {
-	raw  []byte
+	raw  []byte   // all of it, or the first piece, which holds the header
+	rest [][]byte // the pieces after raw
 	recs atomic.Pointer[[]Record]
+	// joined is all of it where that was asked for and there is a rest.
+	joined atomic.Pointer[[]byte]
 }
 
 // ParseBatch takes the one batch that raw holds, checking lengths, magic and
@@ -81,9 +87,32 @@ func VerifiedBatch(raw []byte) (*Batch, error) {
 	return b, nil
 }
 
+// VerifiedPieces is VerifiedBatch of a batch that lies in pieces, in order. It keeps
+// them, so that a large batch need not be copied to be sent on.
+func VerifiedPieces(pieces [][]byte) (*Batch, error) {
+	if len(pieces) == 1 {
+		return VerifiedBatch(pieces[0])
+	}
+	if len(pieces) == 0 || len(pieces[0]) < BatchHeaderBytes {
+		return VerifiedBatch(bytes.Join(pieces, nil))
+	}
+	n, err := BatchLen(pieces[0])
+	if err != nil {
+		return nil, err
+	}
+	b := &Batch{raw: pieces[0], rest: pieces[1:]}
+	if n != b.Size() {
+		return nil, &Error{Kind: KindCorrupt, Op: "parse batch", Msg: "length does not match", Err: ErrBatchCorrupt}
+	}
+	if err := b.checkCounts(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
 func (b *Batch) checkCounts() error {
 	count, last := b.Count(), b.LastOffsetDelta()
-	if count < 0 || last < 0 || count > len(b.raw) && b.Codec() == CodecNone {
+	if count < 0 || last < 0 || count > b.Size() && b.Codec() == CodecNone {
 		return &Error{Kind: KindInvalid, Op: "parse batch", Msg: "record count out of bounds", Err: ErrBatchCorrupt}
 	}
 	return nil
@@ -132,11 +161,36 @@ func (b *Batch) u32(p int) uint32 { return binary.BigEndian.Uint32(b.raw[p:]) }
 func (b *Batch) i64(p int) int64  { return int64(binary.BigEndian.Uint64(b.raw[p:])) }
 func (b *Batch) attrs() uint16    { return binary.BigEndian.Uint16(b.raw[posAttrs:]) }
 
-// Raw gives the encoded batch. Callers must not change it.
-func (b *Batch) Raw() []byte { return b.raw }
+// Raw gives the encoded batch. Callers must not change it. A batch that lies in
+// pieces is copied, the first time.
+func (b *Batch) Raw() []byte {
+	if b.rest == nil {
+		return b.raw
+	}
+	if all := b.joined.Load(); all != nil {
+		return *all
+	}
+	all := append(raw.Bytes(b.Size())[:0], b.raw...)
+	for _, p := range b.rest {
+		all = append(all, p...)
+	}
+	b.joined.CompareAndSwap(nil, &all)
+	return *b.joined.Load()
+}
+
+// AppendPieces appends what Raw gives to dst, where it lies.
+func (b *Batch) AppendPieces(dst [][]byte) [][]byte {
+	return append(append(dst, b.raw), b.rest...)
+}
 
 // Size is the encoded length in bytes.
-func (b *Batch) Size() int { return len(b.raw) }
+func (b *Batch) Size() int {
+	n := len(b.raw)
+	for _, p := range b.rest {
+		n += len(p)
+	}
+	return n
+}
 
 // BaseOffset is the offset of the first record.
 func (b *Batch) BaseOffset() int64 { return b.i64(0) }

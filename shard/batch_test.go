@@ -270,3 +270,41 @@ func FuzzParseBatch(f *testing.F) {
 		}
 	})
 }
+
+// TestVerifiedPieces: a batch in pieces reads as the same batch in one.
+func TestVerifiedPieces(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		whole := BatchOf(rapid.SliceOfN(rapid.Custom(drawRecord), 1, 8).Draw(t, "records")...)
+		whole.Assign(500, 2)
+		all := whole.Raw()
+		var pieces [][]byte
+		for rest := all; len(rest) > 0; {
+			n := rapid.IntRange(1, len(rest)).Draw(t, "piece")
+			pieces, rest = append(pieces, rest[:n:n]), rest[n:]
+		}
+		b, err := VerifiedPieces(pieces)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.Concat(b.AppendPieces(nil)...); !slices.Equal(got, all) || b.Size() != len(all) {
+			t.Fatalf("%d pieces of %d bytes, want %d", len(pieces), len(got), len(all))
+		}
+		if b.LastOffset() != whole.LastOffset() || b.Count() != whole.Count() || b.MaxTimestamp() != whole.MaxTimestamp() {
+			t.Fatal("another header")
+		}
+		got, err := b.Records()
+		want, _ := whole.Records()
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("records %+v, error %v", got, err)
+		}
+		if !slices.Equal(b.Raw(), all) {
+			t.Fatal("another batch")
+		}
+		if _, err := VerifiedPieces(append(pieces, []byte{0})); err == nil {
+			t.Fatal("a byte too many is taken")
+		}
+		if _, err := VerifiedPieces(pieces[:len(pieces)-1]); err == nil {
+			t.Fatal("a piece too few is taken")
+		}
+	})
+}

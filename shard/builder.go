@@ -73,7 +73,8 @@ const wasteful = 4 << 10
 // added.
 func (b *Builder) Build() *Batch { return b.build(-1, -1, -1, 0) }
 
-// BuildProducer is Build for an idempotent producer.
+// BuildProducer is Build for an idempotent producer: a client of Kafka's, whose
+// records hold no reserved headers.
 func (b *Builder) BuildProducer(id int64, epoch int16, seq int32) *Batch {
 	return b.build(id, epoch, seq, 0)
 }

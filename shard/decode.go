@@ -13,7 +13,7 @@ func corrupt(msg string) error {
 }
 
 func decodeRecords(b *Batch) ([]Record, error) {
-	body, err := Decompress(b.Codec(), b.raw[BatchHeaderBytes:], MaxDecompressedBytes)
+	body, err := Decompress(b.Codec(), b.Raw()[BatchHeaderBytes:], MaxDecompressedBytes)
 	if err != nil {
 		return nil, err
 	}

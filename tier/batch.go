@@ -51,24 +51,54 @@ func parsePrefix(b []byte) (h batchHead, err error) {
 
 // parseBatch decodes the fixed part and verifies the checksum of a whole batch.
 func parseBatch(b []byte) (h batchHead, err error) {
-	if h, err = parseHead(b); err == nil && crc32.Checksum(b[batchPrefixLen:], castagnoli) != h.crc {
+	if h, err = parseHead(b, len(b)); err == nil && crc32.Checksum(b[batchPrefixLen:], castagnoli) != h.crc {
 		err = errSum
 	}
 	return h, err
 }
 
+// parsePieces is parseBatch of a batch in pieces. head is its fixed part.
+func parsePieces(head []byte, pieces Pieces) (h batchHead, err error) {
+	if h, err = parseHead(head, pieces.Len()); err != nil {
+		return h, err
+	}
+	sum, skip := uint32(0), batchPrefixLen
+	for _, p := range pieces {
+		n := min(skip, len(p))
+		sum = crc32.Update(sum, castagnoli, p[n:])
+		skip -= n
+	}
+	if sum != h.crc {
+		err = errSum
+	}
+	return h, err
+}
+
+// Pieces are the bytes of a batch, in order, where they lie.
+type Pieces [][]byte
+
+// Len is how many bytes they are.
+func (p Pieces) Len() int {
+	n := 0
+	for _, b := range p {
+		n += len(b)
+	}
+	return n
+}
+
 var errSum = errors.New("batch checksum does not match")
 
-// parseHead is parseBatch without the checksum.
-func parseHead(b []byte) (h batchHead, err error) {
+// parseHead is parseBatch without the checksum; b is the fixed part of a batch of
+// size bytes, or more of it.
+func parseHead(b []byte, size int) (h batchHead, err error) {
 	if len(b) < batchHeadLen {
 		return h, fmt.Errorf("batch of %d bytes is too short", len(b))
 	}
 	if h, err = parsePrefix(b); err != nil {
 		return h, err
 	}
-	if h.length != len(b) {
-		return h, fmt.Errorf("batch says %d bytes, has %d", h.length, len(b))
+	if h.length != size {
+		return h, fmt.Errorf("batch says %d bytes, has %d", h.length, size)
 	}
 	delta := int64(int32(binary.BigEndian.Uint32(b[23:])))
 	h.records = int64(int32(binary.BigEndian.Uint32(b[57:])))

@@ -38,7 +38,7 @@ func NewBuilderIn(buf []byte, sizeHint int) *Builder {
 // and the object must stay below store.MaxObject (ErrFull: finish this object and
 // begin another). An error leaves the Builder as it was.
 func (b *Builder) Add(id shard.ID, batch []byte) error {
-	h, err := parseHead(batch)
+	h, err := parseHead(batch, len(batch))
 	if err != nil {
 		return fmt.Errorf("add batch of shard %s: %w: %w", id, ErrBatch, err)
 	}

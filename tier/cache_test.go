@@ -60,8 +60,10 @@ func (f *fleet) readThrough(t testing.TB, c *Cursor, maxBytes int) []byte {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out = append(out, bytes.Join(all, nil)...)
-			h, _ := parseBatch(all[len(all)-1])
+			for _, p := range all {
+				out = append(out, bytes.Join(p, nil)...)
+			}
+			h, _ := parseBatch(bytes.Join(all[len(all)-1], nil))
 			from = h.last + 1
 		}
 	}
@@ -106,7 +108,7 @@ func TestCursorWindow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h, _ := parseBatch(all[len(all)-1])
+		h, _ := parseBatch(bytes.Join(all[len(all)-1], nil))
 		from = h.last + 1
 	}
 	for i, want := range []int64{512 << 10, 1 << 20, 2 << 20, 3 << 20, 3 << 20} {

@@ -58,7 +58,7 @@ func (c *Cursor) Close() {
 }
 
 // Batches is Reader.Batches of a segment.
-func (c *Cursor) Batches(ctx context.Context, seg Segment, from int64, maxBytes int) ([][]byte, error) {
+func (c *Cursor) Batches(ctx context.Context, seg Segment, from int64, maxBytes int) ([]Pieces, error) {
 	if !c.shares {
 		c.shares = true
 		c.r.cursors.n.Add(1)

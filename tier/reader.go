@@ -146,34 +146,36 @@ func (r *Reader) Read(ctx context.Context, key string, size int64, ext Extent, f
 		return nil, err
 	}
 	n := 0
-	for _, b := range parts {
-		n += len(b)
+	for _, p := range parts {
+		n += p.Len()
 	}
 	out := make([]byte, 0, n)
-	for _, b := range parts {
-		out = append(out, b...)
+	for _, p := range parts {
+		for _, b := range p {
+			out = append(out, b...)
+		}
 	}
 	return out, nil
 }
 
-// Batches is Read without the copy: each batch lies in a block of the cache
-// where it can. The caller must not change them; one that is kept keeps its
-// block (1 MiB) in memory.
-func (r *Reader) Batches(ctx context.Context, seg Segment, from int64, maxBytes int) ([][]byte, error) {
+// Batches is Read without the copy: each batch lies in the blocks of the cache, in
+// a piece or several. The caller must not change them; one that is kept keeps its
+// blocks (of 1 MiB) in memory.
+func (r *Reader) Batches(ctx context.Context, seg Segment, from int64, maxBytes int) ([]Pieces, error) {
 	out, _, err := r.read(ctx, seg, from, maxBytes, true)
 	return out, err
 }
 
 // read is Batches that also returns the place in the object after the last batch
 // returned, and the offset after it.
-func (r *Reader) read(ctx context.Context, seg Segment, from int64, maxBytes int, again bool) ([][]byte, place, error) {
+func (r *Reader) read(ctx context.Context, seg Segment, from int64, maxBytes int, again bool) ([]Pieces, place, error) {
 	if err := checkExtent(seg.Key, seg.Size, seg.Extent); err != nil {
 		return nil, place{}, err
 	}
 	if from > seg.Extent.Last {
 		return nil, place{}, fmt.Errorf("read segment %q at offset %d after %d: %w", seg.Key, from, seg.Extent.Last, ErrOffset)
 	}
-	var out [][]byte
+	var out []Pieces
 	var at place
 	err := r.twice(ctx, seg, again, func(w *walker, careful bool) (err error) {
 		start, err := r.startAt(ctx, seg, from, careful)

@@ -86,6 +86,23 @@ func (w *walker) bytes(pos int64, n int) ([]byte, error) {
 	return w.appendBytes(raw.Bytes(n)[:0], pos, int64(n))
 }
 
+// pieces returns the n bytes at pos where they lie; the caller does not change them.
+func (w *walker) pieces(pos, n int64) (Pieces, error) {
+	if err := w.load(pos, n); err != nil {
+		return nil, err
+	}
+	block := w.r.cache.block
+	out := make(Pieces, 0, (pos%block+n-1)/block+1)
+	for n > 0 {
+		b := w.held[pos/block-w.lo][pos%block:]
+		b = b[:min(n, int64(len(b)))]
+		out = append(out, b)
+		pos += int64(len(b))
+		n -= int64(len(b))
+	}
+	return out, nil
+}
+
 // frame is a frame whose head is sound.
 type frame struct {
 	pos  int64 // of the frame in the object
@@ -145,14 +162,18 @@ func checkFrame(b []byte, ext Extent, pos, after int64) (frame, error) {
 	return f, nil
 }
 
-// body returns the batch of f, verified. It is part of a block where it lies in
-// one: the caller does not change it.
-func (w *walker) body(f *frame) ([]byte, error) {
-	b, err := w.bytes(f.pos+v1FrameHead, f.head.length)
+// body returns the batch of f, verified. It is part of the blocks it lies in: the
+// caller does not change it.
+func (w *walker) body(f *frame) (Pieces, error) {
+	p, err := w.pieces(f.pos+v1FrameHead, int64(f.head.length))
 	if err != nil {
 		return nil, err
 	}
-	h, err := parseBatch(b)
+	head, err := w.bytes(f.pos+v1FrameHead, batchHeadLen)
+	if err != nil {
+		return nil, err
+	}
+	h, err := parsePieces(head, p)
 	if err == nil && h.last > w.seg.Extent.Last {
 		err = fmt.Errorf("batch ends at offset %d after its extent's %d", h.last, w.seg.Extent.Last)
 	}
@@ -162,12 +183,12 @@ func (w *walker) body(f *frame) ([]byte, error) {
 		return nil, bad
 	}
 	f.head = h
-	return b, nil
+	return p, nil
 }
 
 // read returns batches from the one that contains from on. start is the place
 // of a frame at or before it.
-func (w *walker) read(start place, from int64, maxBytes int) ([][]byte, place, error) {
+func (w *walker) read(start place, from int64, maxBytes int) ([]Pieces, place, error) {
 	w.after = start.offset
 	end := w.seg.Extent.Pos + w.seg.Extent.Len
 	first, pos, err := w.seek(start.pos, from)
@@ -214,13 +235,13 @@ func (w *walker) seek(start, from int64) (last *frame, pos int64, err error) {
 }
 
 // collect returns first, if any, and the batches from pos on while they fit.
-func (w *walker) collect(first []byte, pos, end int64, maxBytes int) ([][]byte, place, error) {
+func (w *walker) collect(first Pieces, pos, end int64, maxBytes int) ([]Pieces, place, error) {
 	w.release(pos)
-	var out [][]byte
+	var out []Pieces
 	if first != nil {
 		out = append(out, first)
 	}
-	size := len(first)
+	size := first.Len()
 	var stop error // why the frame at pos cannot be had
 	if n := min(end-pos, int64(maxBytes-size)); n > 0 {
 		stop = w.load(pos, n)
@@ -237,9 +258,9 @@ func (w *walker) collect(first []byte, pos, end int64, maxBytes int) ([][]byte, 
 		if len(out) > 0 && size+f.head.length > maxBytes {
 			break
 		}
-		var b []byte
+		var b Pieces
 		if b, stop = w.body(&f); stop == nil {
-			out, size = append(out, b), size+len(b)
+			out, size = append(out, b), size+f.head.length
 			w.after, pos = f.head.last+1, f.next
 		}
 	}
