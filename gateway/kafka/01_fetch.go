@@ -34,6 +34,7 @@ func serveFetch(c *conn, r *request) {
 		return
 	}
 	c.fetches.answer(sess, f)
+	f.lookAhead()
 	if r.out = f.reply.recordBytes(c); r.out > 0 {
 		if c.outbound.acquire(c.ctx, r.out) != nil {
 			r.hangUp()
@@ -81,8 +82,10 @@ type fetchPart struct {
 	bounds  shard.Bounds
 	known   bool // bounds are
 	batches []*shard.Batch
+	shown   [][]byte // of batches: what shownToKafka gave
 	bytes   int
 	next    int64
+	limit   int // what a read might take: it was filled where bytes are near it
 
 	// sentCode, sentEnd and sentStart are what the session's client knows.
 	sentCode           int16
@@ -97,7 +100,7 @@ type partKey struct {
 }
 
 func (p *fetchPart) reset() {
-	p.code, p.batches, p.bytes, p.next, p.known = codeNone, nil, 0, p.offset, false
+	p.code, p.batches, p.shown, p.bytes, p.next, p.known, p.limit = codeNone, nil, nil, 0, p.offset, false, 0
 	p.bounds = shard.Bounds{Start: -1, End: -1, Stable: -1, Epoch: -1}
 }
 
@@ -175,6 +178,14 @@ func (f *fetch) read(ctx context.Context, p *fetchPart, limit int) {
 	if p.code != codeNone || limit <= 0 && p.known {
 		return
 	}
+	p.limit = max(p.limit, limit)
+	if r := f.c.ahead.take(p.id, p.next); r != nil {
+		took, ok := f.takeAhead(ctx, p, r, limit)
+		if ok && (took == 0 || took >= limit/2) {
+			return
+		}
+		limit -= took
+	}
 	opts := shard.ReadOptions{MaxBytes: max(limit, 1)}
 	if f.q.IsolationLevel == 1 && p.known {
 		opts.Until = p.bounds.Stable
@@ -191,21 +202,34 @@ func (f *fetch) read(ctx context.Context, p *fetchPart, limit int) {
 		f.fail(p, code)
 		return
 	}
-	for _, b := range res.Batches {
+	f.add(p, res.Batches, nil, limit)
+}
+
+// add takes batches while they fit, and tells how many bytes they are. shown is
+// what shownToKafka gave of each, nil if that is to be found out.
+func (f *fetch) add(p *fetchPart, batches []*shard.Batch, shown [][]byte, limit int) int {
+	took := 0
+	for i, b := range batches {
 		n := b.Size()
-		if f.bytes > 0 && n > min(f.budget, max(limit, 0)) {
-			return
+		if f.bytes > 0 && n > min(f.budget, max(limit-took, 0)) {
+			break
 		}
 		if f.q.IsolationLevel == 1 && b.LastOffset() >= p.bounds.Stable {
-			return
+			break
 		}
 		p.batches = append(p.batches, b)
-		p.bytes += n
+		if shown == nil {
+			p.shown = append(p.shown, shownToKafka(b))
+		} else {
+			p.shown = append(p.shown, shown[i])
+		}
+		took += n
 		f.bytes += n
 		f.budget -= n
-		limit -= n
 		p.next = b.LastOffset() + 1
 	}
+	p.bytes += took
+	return took
 }
 
 func (f *fetch) readFailed(p *fetchPart, err error) {

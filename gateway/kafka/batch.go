@@ -113,11 +113,9 @@ func checkDecoded(b *shard.Batch, t *shard.Topic) *refusal {
 
 // checkRecords walks uncompressed records without decoding them.
 func checkRecords(body []byte, count int, needKey bool) *refusal {
-	// Without these bytes anywhere no header name can begin with them.
-	scan := mentionsReserved(body)
 	w := walker{b: body}
 	for i := range count {
-		if !w.record(i, scan) {
+		if !w.record(i) {
 			return w.why(needKey)
 		}
 		if needKey && w.noKey {
@@ -175,7 +173,7 @@ func (w *walker) bytes(nullable bool) (v []byte, null, ok bool) {
 }
 
 // record steps over the record with the offset delta i.
-func (w *walker) record(i int, scan bool) bool {
+func (w *walker) record(i int) bool {
 	w.noKey = false
 	n, ok := w.varint()
 	if !ok || n < 1 || n > int64(len(w.b)) {
@@ -206,7 +204,7 @@ func (w *walker) record(i int, scan bool) bool {
 		if !ok {
 			return false
 		}
-		if scan && bytes.HasPrefix(name, reservedBytes) {
+		if bytes.HasPrefix(name, reservedBytes) {
 			w.reserved = true
 			return false
 		}

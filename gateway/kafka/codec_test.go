@@ -177,8 +177,8 @@ func TestReservedHeadersAreNotShown(t *testing.T) {
 		t.Errorf("header is changed: %d %d %d", out.Epoch(), out.BaseOffset(), out.Count())
 	}
 	plain := shard.BatchOf(rec("k", "v", shard.Header{Name: "mine"}))
-	if &shownToKafka(plain)[0] != &plain.Raw()[0] {
-		t.Error("a batch without reserved headers is copied")
+	if shownToKafka(plain) != nil {
+		t.Error("a batch without reserved headers is written anew")
 	}
 }
 

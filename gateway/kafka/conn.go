@@ -87,6 +87,7 @@ type conn struct {
 	admitted  bool
 	sasl      saslState
 	fetches   fetchSessions
+	ahead     ahead
 	admittedC chan struct{} // closed when first admitted: larger frames from then on
 	admitOnce sync.Once
 }
@@ -132,6 +133,7 @@ func newConn(ctx context.Context, s *Server, nc *gateway.Conn) *conn {
 	c.alive, c.setGone = context.WithCancel(c.ctx)
 	c.budget.init(s.env.Limits.MaxInflightBytes)
 	c.outbound.init(s.env.Limits.MaxOutboundBytes)
+	c.ahead.init(c.ctx, &s.ahead)
 	return c
 }
 
@@ -309,6 +311,7 @@ func (c *conn) decode(r *request, frame []byte) error {
 // process handles requests in order until there are no more.
 func (c *conn) process() {
 	defer c.fetches.close()
+	defer c.ahead.close()
 	for r := range c.requests {
 		if !c.handle(r) {
 			return

@@ -26,6 +26,7 @@ type fetchReplyPart struct {
 	code      int16
 	bounds    shard.Bounds
 	batches   []*shard.Batch
+	shown     [][]byte // of batches: what shownToKafka gave
 	records   [][]byte
 	bytes     int
 }
@@ -37,7 +38,7 @@ func (f *fetchReply) add(p *fetchPart) {
 		n++
 	}
 	t := &f.topics[n-1]
-	t.parts = append(t.parts, fetchReplyPart{partition: p.key.partition, code: p.code, bounds: p.bounds, batches: p.batches})
+	t.parts = append(t.parts, fetchReplyPart{partition: p.key.partition, code: p.code, bounds: p.bounds, batches: p.batches, shown: p.shown})
 }
 
 // recordBytes settles what is sent of each batch, and tells how much that is.
@@ -47,13 +48,15 @@ func (f *fetchReply) recordBytes(c *conn) int {
 		for j := range f.topics[i].parts {
 			p := &f.topics[i].parts[j]
 			p.records = make([][]byte, 0, len(p.batches))
-			for _, b := range p.batches {
-				raw := shownToKafka(b)
-				p.records = append(p.records, raw)
-				p.bytes += len(raw)
+			for k, b := range p.batches {
+				if raw := p.shown[k]; raw != nil {
+					p.records, p.bytes = append(p.records, raw), p.bytes+len(raw)
+				} else {
+					p.records, p.bytes = b.AppendPieces(p.records), p.bytes+b.Size()
+				}
 				count += b.Count()
 			}
-			p.batches = nil
+			p.batches, p.shown = nil, nil
 			all += p.bytes
 		}
 	}

@@ -146,7 +146,7 @@ func (s *fetchSessions) answer(sess *fetchSession, f *fetch) {
 		if !sess.incremental || changed {
 			f.reply.add(p)
 		}
-		p.batches = nil
+		p.batches, p.shown = nil, nil
 	}
 	if sess.id == 0 {
 		return

@@ -40,16 +40,22 @@ func mentionsReserved(b []byte) bool {
 	return false
 }
 
-// shownToKafka gives the bytes of a batch as a Kafka client gets them.
+// shownToKafka gives the bytes of a batch as a Kafka client gets them; nil: as they
+// are. Where there is a producer's id a Kafka client wrote the batch, and was
+// refused if it used a reserved header.
 func shownToKafka(b *shard.Batch) []byte {
+	if id, _, _ := b.Producer(); id >= 0 || b.Codec() != shard.CodecNone || b.Control() {
+		return nil
+	}
 	raw := b.Raw()
-	if b.Codec() != shard.CodecNone || b.Control() || !mentionsReserved(raw[shard.BatchHeaderBytes:]) {
-		return raw
+	if !mentionsReserved(raw[shard.BatchHeaderBytes:]) {
+		return nil
 	}
-	if out, ok := withoutReserved(raw, b.Count()); ok {
-		return out
+	out, ok := withoutReserved(raw, b.Count())
+	if !ok {
+		return nil
 	}
-	return raw
+	return out
 }
 
 func withoutReserved(raw []byte, count int) ([]byte, bool) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
@@ -24,6 +25,8 @@ type Server struct {
 	// bigDecode lets one large request at a time be taken apart: what a hostile
 	// one makes us allocate is bounded by one.
 	bigDecode sync.Mutex
+
+	ahead atomic.Int64 // bytes of fetches that may be read ahead still
 
 	draining chan struct{}
 	conns    struct {
@@ -56,6 +59,7 @@ func newServer(env gateway.Env, cfg Config) (*Server, error) {
 		env.Limits = gateway.DefaultLimits()
 	}
 	s := &Server{env: env, cfg: cfg, log: env.Log, broker: env.Broker, draining: make(chan struct{})}
+	s.ahead.Store(allAhead)
 	s.apis = newTable()
 	s.ids = newIDPrefix(env.Broker.Cluster.ID())
 	s.groups = newCoordinator(s)
