@@ -10,8 +10,11 @@ import (
 	"github.com/robustmq/robustmq-go/shard"
 )
 
-// maxPooled bounds the run that a feed keeps for reuse, in messages.
-const maxPooled = 256
+// maxPooled bounds the runs that are kept for reuse, in messages.
+const maxPooled = 8192
+
+// lent are runs that are kept between batches, and hold nothing meanwhile.
+var lent = sync.Pool{New: func() any { return new([]shard.Message) }}
 
 // feed is one shard as seen here.
 type feed struct {
@@ -21,7 +24,6 @@ type feed struct {
 	// where none was since somebody wanted to know. Written under mu.
 	end     atomic.Int64
 	cursors map[*cursor]struct{} // under mu
-	run     []shard.Message      // under mu; kept for reuse
 	badOnce sync.Once
 }
 
@@ -113,10 +115,13 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 		})
 		return
 	}
-	run := f.run[:0]
+	kept := lent.Get().(*[]shard.Message)
+	run := (*kept)[:0]
 	var cur *match
 	var now time.Time
+	most := 0 // messages that run held
 	flush := func() {
+		most = max(most, len(run))
 		for i := range cur.groups {
 			cur.groups[i].g.push(f, &cur.groups[i], t, run, b.Size())
 		}
@@ -145,10 +150,11 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 	if len(run) > 0 {
 		flush()
 	}
-	if f.run = run; cap(run) > maxPooled {
-		f.run = nil
+	if cap(run) <= maxPooled {
+		clear(run[:most])
+		*kept = run
+		lent.Put(kept)
 	}
-	clear(f.run[:cap(f.run)])
 }
 
 // pushExpired is for groups that bury what expired before they had it. The feed

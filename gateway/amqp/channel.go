@@ -49,17 +49,20 @@ func (ch *channel) send(m frame.Method) { ch.c.out.method(ch.id, m) }
 
 // channelFrame handles a frame of a channel other than 0.
 func (c *conn) channelFrame(f frame.Frame, m frame.Method) error {
-	ch := c.channels[f.Channel]
-	if ch == nil {
-		return c.openChannel(f.Channel, m)
+	ch := c.latest // mostly the one of the frame before
+	if ch == nil || ch.id != f.Channel {
+		if ch = c.channels[f.Channel]; ch == nil {
+			return c.openChannel(f.Channel, m)
+		}
+		c.latest = ch
 	}
 	if ch.closing {
 		switch m.(type) {
 		case *frame.ChannelCloseOk:
-			delete(c.channels, ch.id)
+			c.forget(ch.id)
 		case *frame.ChannelClose:
 			ch.send(&frame.ChannelCloseOk{})
-			delete(c.channels, ch.id)
+			c.forget(ch.id)
 		}
 		return nil
 	}
@@ -70,6 +73,12 @@ func (c *conn) channelFrame(f frame.Frame, m frame.Method) error {
 		return refuse(codeUnexpectedFrame, "expected content, got %s instead", m.ID())
 	}
 	return ch.method(m)
+}
+
+// forget drops a channel that is closed.
+func (c *conn) forget(id uint16) {
+	delete(c.channels, id)
+	c.latest = nil
 }
 
 func (c *conn) openChannel(id uint16, m frame.Method) error {

@@ -58,8 +58,10 @@ type conn struct {
 
 	methods    frame.Decoder
 	channels   map[uint16]*channel
-	partial    int // bytes of unfinished bodies
-	readers    int // consumers and getters of all channels
+	latest     *channel // that a frame was for; nil: look it up
+	now        int64    // when the frames in hand were read, milliseconds
+	partial    int      // bytes of unfinished bodies
+	readers    int      // consumers and getters of all channels
 	batches    batches
 	acks       ackBatch
 	inflight   inflight
@@ -151,6 +153,7 @@ func (c *conn) read() error {
 		c.s.env.Stats.BytesIn.Add(int64(n))
 		buf = buf[:len(buf)+n]
 		full = len(buf) == cap(buf)
+		c.now = time.Now().UnixMilli()
 		used, herr := c.consume(buf)
 		c.flush()
 		buf = append(buf[:0], buf[used:]...)
@@ -314,7 +317,7 @@ func (c *conn) closeFor(f *fault, id frame.MethodID) {
 func (c *conn) closeChannels() {
 	for id, ch := range c.channels {
 		ch.release()
-		delete(c.channels, id)
+		c.forget(id)
 	}
 }
 
@@ -353,8 +356,12 @@ func (c *conn) cleanup() {
 }
 
 // may asks for a permission.
+func (c *conn) allowed(op shard.Operation, resource, name string) bool {
+	return c.s.env.Auth.Allowed(c.who, c.nc.RemoteAddr(), op, resource, name)
+}
+
 func (c *conn) may(op shard.Operation, resource, name, what string) error {
-	if c.s.env.Auth.Allowed(c.who, c.nc.RemoteAddr(), op, resource, name) {
+	if c.allowed(op, resource, name) {
 		return nil
 	}
 	return refuse(codeAccessRefused, "%s to %s refused for user '%s'", op, what, c.who.Name)

@@ -148,7 +148,7 @@ func (ch *channel) admit(p *publish) error {
 func (ch *channel) publish(p *publish) error {
 	c := ch.c
 	exchange, key := p.method.Exchange, p.method.RoutingKey
-	ch.record = shard.Record{Timestamp: time.Now().UnixMilli(), Value: p.body}
+	ch.record = shard.Record{Timestamp: c.now, Value: p.body}
 	r := &ch.record
 	if r.Value == nil {
 		r.Value = []byte{}
@@ -176,10 +176,9 @@ func (ch *channel) publish(p *publish) error {
 		ch.relay(p, target.subject, r)
 		return nil
 	}
-	if target.subject != "" { // before a return: who may not publish is not told what is bound
-		if err := c.may(shard.OpPublish, gateway.ResourceSubject, target.subject, "exchange '"+exchange+"' with routing key '"+key+"'"); err != nil {
-			return err
-		}
+	// Before a return: who may not publish is not told what is bound.
+	if target.subject != "" && !c.allowed(shard.OpPublish, gateway.ResourceSubject, target.subject) {
+		return c.may(shard.OpPublish, gateway.ResourceSubject, target.subject, "exchange '"+exchange+"' with routing key '"+key+"'")
 	}
 	if p.method.Mandatory && !target.bound {
 		ch.giveBack(p)
