@@ -173,7 +173,7 @@ func (ch *channel) channelMethod(m frame.Method) error {
 	case *frame.ChannelClose:
 		ch.release()
 		ch.send(&frame.ChannelCloseOk{})
-		delete(ch.c.channels, ch.id)
+		ch.c.forget(ch.id)
 		return nil
 	case *frame.ChannelCloseOk:
 		return nil

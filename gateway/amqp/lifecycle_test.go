@@ -284,3 +284,24 @@ func TestAccessRules(t *testing.T) {
 	c.put(1, "", "open.q", "x")
 	c.wantGet(1, "open.q", "x")
 }
+
+// TestChannelNumberAgain: the number of a channel that was closed, by its client or
+// by the server, is another channel when it is opened next.
+func TestChannelNumberAgain(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	q := frame.QueueDeclare{Queue: "q"}
+	c.declare(1, q)
+	for range 2 {
+		c.channel(2)
+		c.confirms(2)
+		c.put(2, "", "q", "x")
+		call[*frame.ChannelCloseOk](c, 2, &frame.ChannelClose{})
+		c.channel(2)
+		c.declare(2, q)
+		c.send(2, &frame.QueueDeclare{Queue: "none", Passive: true})
+		c.channelClosed(2, codeNotFound)
+		c.channel(2)
+		c.declare(2, q)
+		call[*frame.ChannelCloseOk](c, 2, &frame.ChannelClose{})
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -118,9 +119,15 @@ func (b *bench) paced(row3 func(string, string, func(context.Context, *running) 
 		f.value, f.extra = f.extra["ms p99"], extra
 		return f, err
 	}
-	r := row3("latency of produce 1 KiB at 20 % load, p99", fmt.Sprintf("kafka-producer-perf-test --throughput, acks=all, at a fifth of the median that Kafka (default flushing) reached in `%s` of this run (%d msg/s where that row was not run); 15 s, of which the first half warms the client up and is not in the latency.", plainProduce, pacedRate), load)
+	r := row3("latency of produce 1 KiB at 20 % load, p99", fmt.Sprintf("kafka-producer-perf-test --throughput, acks=all, at a fifth of the median that Kafka (default flushing) reached in `%s` of this run (%d msg/s where that row was not run); 15 s, of which the first half warms the client up and is not in the latency; before each round sync(2), so that no page of an earlier row is written meanwhile.", plainProduce, pacedRate), load)
 	r.unit, r.less = "ms", true
 	for i := range r.sides {
+		warm := r.sides[i].prepare
+		r.sides[i].prepare = func(ctx context.Context, r *running) error {
+			err := warm(ctx, r)
+			syscall.Sync() // nobody writes what an earlier row or another server left
+			return err
+		}
 		r.sides[i].cpuBar = 0
 		if r.sides[i].bar > 0 {
 			r.sides[i].bar = 1
