@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -128,4 +129,37 @@ func BenchmarkCatchUp(b *testing.B) {
 			}
 		}
 	})
+}
+
+// TestSmallReadsAreCopied: a batch that is a small part of its block is the
+// caller's own, so that it does not keep the block in memory.
+func TestSmallReadsAreCopied(t *testing.T) {
+	f := newFleet(t, 1, 300, 2000)
+	r := newReader(t, f.st, ReaderOptions{CacheBytes: 4 << 20, BlockBytes: 64 << 10})
+	s := f.segs[0]
+	read := func(maxBytes int) []byte {
+		t.Helper()
+		all, err := r.Batches(context.Background(), s, s.Extent.Base, maxBytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []byte
+		for _, p := range all {
+			if maxBytes == 1 && (len(p) != 1 || len(p[0]) != cap(p[0])) {
+				t.Fatalf("a batch in %d pieces", len(p))
+			}
+			out = append(out, bytes.Join(p, nil)...)
+		}
+		if maxBytes == 1 {
+			clear(all[0][0])
+		}
+		return out
+	}
+	one := read(1)
+	if got := read(1); !bytes.Equal(got, one) || !bytes.HasPrefix(f.want, one) {
+		t.Fatal("what a reader has is in the cache")
+	}
+	if got := read(1 << 20); !bytes.HasPrefix(f.want, got) || len(got) < 200_000 {
+		t.Fatalf("%d bytes", len(got))
+	}
 }

@@ -159,8 +159,8 @@ func (r *Reader) Read(ctx context.Context, key string, size int64, ext Extent, f
 }
 
 // Batches is Read without the copy: each batch lies in the blocks of the cache, in
-// a piece or several. The caller must not change them; one that is kept keeps its
-// blocks (of 1 MiB) in memory.
+// a piece or several, unless they are a small part of these. The caller must not
+// change them; one that is kept keeps its blocks (of 1 MiB) in memory.
 func (r *Reader) Batches(ctx context.Context, seg Segment, from int64, maxBytes int) ([]Pieces, error) {
 	out, _, err := r.read(ctx, seg, from, maxBytes, true)
 	return out, err
@@ -182,7 +182,9 @@ func (r *Reader) read(ctx context.Context, seg Segment, from int64, maxBytes int
 		if err != nil {
 			return err
 		}
-		out, at, err = w.read(start, from, min(max(maxBytes, 1), maxRead))
+		if out, at, err = w.read(start, from, min(max(maxBytes, 1), maxRead)); err == nil {
+			w.detach(out)
+		}
 		return err
 	})
 	if err != nil {

@@ -210,6 +210,27 @@ func (w *walker) read(start place, from int64, maxBytes int) ([]Pieces, place, e
 	return w.collect(nil, pos, end, maxBytes)
 }
 
+// detach copies batches that are less than a quarter of the blocks they lie in, so
+// that who keeps them does not keep those: a reader of many shards would keep a
+// megabyte for a few kilobytes of each.
+func (w *walker) detach(batches []Pieces) {
+	size := 0
+	for _, p := range batches {
+		size += p.Len()
+	}
+	if int64(size) >= int64(len(w.held))*w.r.cache.block/4 {
+		return
+	}
+	own := raw.Bytes(size)[:0]
+	for i, p := range batches {
+		from := len(own)
+		for _, b := range p {
+			own = append(own, b...)
+		}
+		batches[i] = Pieces{own[from:len(own):len(own)]}
+	}
+}
+
 // seek walks from the frame at start to the last one that begins at from or
 // before. It returns that frame, if any, and the place of the one after it. Only
 // heads are looked at, and they alone decide.

@@ -14,6 +14,8 @@ const (
 	// connections together: whoever finds no room is served without.
 	maxAhead = 8 << 20
 	allAhead = 32 << 20
+	// maxAheadParts is of how many partitions of a fetch.
+	maxAheadParts = 16
 	// aheadFor is how long it is kept for a client that does not come for it.
 	aheadFor = 2 * time.Second
 )
@@ -129,11 +131,19 @@ func (f *fetch) takeAhead(ctx context.Context, p *fetchPart, r *aheadRead, limit
 }
 
 // lookAhead starts reading what comes after a fetch in the partitions that have
-// more, about as much as it found in them.
+// more, about as much as it found in them. Of more than a few the order in which
+// they are read counts for more.
 func (f *fetch) lookAhead() {
+	var more []*fetchPart
 	for _, p := range f.parts {
-		if p.code == codeNone && p.bytes > 0 && p.next < p.bounds.End {
-			f.c.ahead.start(f.c.srv.broker.Log, p.id, p.next, max(1, min(p.limit, 2*p.bytes+64<<10)))
+		if p.code != codeNone || p.bytes == 0 || p.next >= p.bounds.End {
+			continue
 		}
+		if more = append(more, p); len(more) > maxAheadParts {
+			return
+		}
+	}
+	for _, p := range more {
+		f.c.ahead.start(f.c.srv.broker.Log, p.id, p.next, max(1, min(p.limit, 2*p.bytes+64<<10)))
 	}
 }
