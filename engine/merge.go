@@ -155,6 +155,7 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 	}
 	byShard := make(map[shard.ID][]source)
 	var ids []shard.ID
+	var left int64
 	for _, s := range run {
 		for _, x := range s.Extents {
 			if e.dead(&x) {
@@ -164,10 +165,11 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 				ids = append(ids, x.Shard)
 			}
 			byShard[x.Shard] = append(byShard[x.Shard], source{s, x})
+			left += x.Len
 		}
 	}
 	slices.SortFunc(ids, shard.ID.Compare)
-	out := mergeOutput{e: e, level: int(run[0].Level) + 1, created: run[0].Created}
+	out := mergeOutput{e: e, level: int(run[0].Level) + 1, created: run[0].Created, left: left}
 	tried := false // to swap: from then on the objects may be named
 	defer func() {
 		if !tried {
@@ -375,6 +377,7 @@ type mergeOutput struct {
 	e       *Engine
 	level   int
 	created int64
+	left    int64 // bytes of the sources that were not added yet, at most
 	b       *tier.Builder
 	done    []catalog.Segment
 }
@@ -386,8 +389,10 @@ func (m *mergeOutput) add(ctx context.Context, id shard.ID, b *shard.Batch) erro
 		}
 	}
 	if m.b == nil {
-		m.b = tier.NewBuilder(int(min(m.e.opts.SegmentBytes, 8<<20)))
+		// At once what it will take: growing, it would take that several times.
+		m.b = tier.NewBuilder(int(min(m.e.opts.SegmentBytes, m.left+m.left/16)))
 	}
+	m.left = max(m.left-int64(b.Size()), 0)
 	return m.b.Add(id, b.Raw())
 }
 

@@ -22,10 +22,9 @@ type tails struct {
 	limit int64
 	bytes int64
 	fifo  []tailRef // oldest first; what was let go has no shard
-	head  int       // of fifo: all before it were let go
-	gone  int       // batches before fifo: their numbers begin at 0
-	// sweep is the batch to be looked at next: those before it were not flushed
-	// at the last commit. From young on are the newest, of youngBytes.
+	holes int       // of fifo: what was let go
+	// Places in fifo: sweep is the batch to be looked at next, those before it were
+	// not flushed at the last commit; from young on are the newest, of youngBytes.
 	sweep, young int
 	youngBytes   int64
 }
@@ -49,7 +48,7 @@ func (t *tails) push(s *shardLog, last, size int64) {
 // committed is evict after batches were flushed.
 func (t *tails) committed() {
 	t.mu.Lock()
-	t.sweep = t.gone
+	t.sweep = 0
 	t.mu.Unlock()
 	t.evict()
 }
@@ -57,21 +56,21 @@ func (t *tails) committed() {
 // evict brings the tails under their limit. It is called with no shard locked.
 func (t *tails) evict() {
 	for {
-		r, n, always := t.candidate()
+		r, i, always := t.candidate()
 		if r.s == nil {
 			return
 		}
 		r.s.mu.Lock()
-		if t.take(n, always, always || r.last < r.s.flushed || r.s.gone) {
+		if t.take(r, i, always, always || r.last < r.s.flushed || r.s.gone) {
 			r.s.drop(r.last)
 		}
 		r.s.mu.Unlock()
 	}
 }
 
-// candidate gives the batch to let go next and its number: if it is flushed, or
+// candidate gives the batch to let go next and its place: if it is flushed, or
 // always. None: there is no such batch.
-func (t *tails) candidate() (r tailRef, n int, always bool) {
+func (t *tails) candidate() (r tailRef, i int, always bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.settle()
@@ -79,8 +78,8 @@ func (t *tails) candidate() (r tailRef, n int, always bool) {
 		return tailRef{}, 0, false
 	}
 	over := t.bytes > t.limit
-	for ; t.sweep < t.gone+len(t.fifo); t.sweep++ {
-		if r = t.fifo[t.sweep-t.gone]; r.s == nil {
+	for ; t.sweep < len(t.fifo); t.sweep++ {
+		if r = t.fifo[t.sweep]; r.s == nil {
 			continue
 		}
 		if !over && t.now().UnixNano()-r.at < int64(tailAge) {
@@ -89,25 +88,19 @@ func (t *tails) candidate() (r tailRef, n int, always bool) {
 		return r, t.sweep, false
 	}
 	if over && t.youngBytes > t.limit/2 {
-		return t.fifo[t.young-t.gone], t.young, true
+		return t.fifo[t.young], t.young, true
 	}
 	return tailRef{}, 0, false
 }
 
-// settle forgets what was let go, and finds where the newest begin. Those that
-// leave them stay while there is room.
+// settle finds where the newest begin. Those that leave them stay while there is
+// room.
 func (t *tails) settle() {
-	for t.head < len(t.fifo) && t.fifo[t.head].s == nil {
-		t.head++
+	if t.holes > 1024 && t.holes > len(t.fifo)/2 {
+		t.compact()
 	}
-	t.sweep, t.young = max(t.sweep, t.gone+t.head), max(t.young, t.gone+t.head)
-	if t.head > 1024 && t.head > len(t.fifo)/2 {
-		t.fifo = append(t.fifo[:0], t.fifo[t.head:]...)
-		t.gone += t.head
-		t.head = 0
-	}
-	for ; t.young < t.gone+len(t.fifo); t.young++ {
-		r := t.fifo[t.young-t.gone]
+	for ; t.young < len(t.fifo); t.young++ {
+		r := t.fifo[t.young]
 		if r.s != nil && (t.youngBytes-r.size < t.limit/2 || t.bytes-t.youngBytes+r.size > t.limit-t.limit/2) {
 			return
 		}
@@ -115,12 +108,34 @@ func (t *tails) settle() {
 	}
 }
 
-// take lets go of batch n, the candidate, if ok; not when another goroutine was at
-// it.
-func (t *tails) take(n int, always, ok bool) bool {
+// compact forgets what was let go.
+func (t *tails) compact() {
+	kept, sweep, young := t.fifo[:0], 0, 0
+	for i, r := range t.fifo {
+		if r.s == nil {
+			continue
+		}
+		if i < t.sweep {
+			sweep++
+		}
+		if i < t.young {
+			young++
+		}
+		kept = append(kept, r)
+	}
+	clear(t.fifo[len(kept):])
+	t.fifo, t.holes, t.sweep, t.young = kept, 0, sweep, young
+}
+
+// take lets go of the candidate at i, if ok; not when another goroutine was at it.
+func (t *tails) take(r tailRef, i int, always, ok bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if always && n != t.young || !always && n != t.sweep {
+	at := t.sweep
+	if always {
+		at = t.young
+	}
+	if i != at || i >= len(t.fifo) || t.fifo[i] != r {
 		return false
 	}
 	if !always {
@@ -129,12 +144,12 @@ func (t *tails) take(n int, always, ok bool) bool {
 	if !ok {
 		return false
 	}
-	r := &t.fifo[n-t.gone]
 	t.bytes -= r.size
-	if n >= t.young {
+	if i >= t.young {
 		t.youngBytes -= r.size
 	}
-	*r = tailRef{}
+	t.fifo[i] = tailRef{}
+	t.holes++
 	return true
 }
 

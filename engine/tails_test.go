@@ -63,3 +63,48 @@ func TestTailsLetGo(t *testing.T) {
 	s.gone, now = true, now.Add(tailAge)
 	want("deleted", 44, 45)
 }
+
+// TestTailsForget: however much waits to be flushed, what was let go takes no
+// memory, and the order in which batches go stays.
+func TestTailsForget(t *testing.T) {
+	ts := tails{now: time.Now, limit: 1000}
+	shards := []*shardLog{{}, {}, {}}
+	n := int64(0)
+	push := func(count int) {
+		for range count {
+			s := shards[n%3]
+			s.tail = append(s.tail, tailEntry{base: n, last: n, size: 10, batch: &shard.Batch{}, synced: true})
+			ts.push(s, n, 10)
+			ts.evict()
+			n++
+		}
+	}
+	kept := func() (out []int64) {
+		for _, s := range shards {
+			for i := range s.tail {
+				if s.tail[i].batch != nil {
+					out = append(out, s.tail[i].base)
+				}
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	push(20_000)
+	got := kept()
+	if len(got) != 100 || got[49] != 49 || got[50] != 19_950 || ts.bytes != 1000 {
+		t.Fatalf("%d batches of %d bytes: %v", len(got), ts.bytes, got)
+	}
+	if len(ts.fifo) > 2*(1024+100) {
+		t.Fatalf("%d places for %d batches", len(ts.fifo), len(got))
+	}
+	for _, s := range shards {
+		s.flushed = 19_960
+	}
+	ts.committed()
+	push(3000)
+	got = kept()
+	if len(got) != 100 || got[0] != 19_960 || got[99] != 22_999 || ts.bytes != 1000 {
+		t.Fatalf("%d batches of %d bytes: %v", len(got), ts.bytes, got)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/robustmq/robustmq-go/internal/crc32c"
+	"github.com/robustmq/robustmq-go/internal/raw"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier/store"
 )
@@ -28,7 +29,7 @@ func NewBuilder(sizeHint int) *Builder { return NewBuilderIn(nil, sizeHint) }
 // object that is of no more use.
 func NewBuilderIn(buf []byte, sizeHint int) *Builder {
 	if need := max(sizeHint, 0) + v1MinObject; cap(buf) < need {
-		buf = make([]byte, 0, need)
+		buf = raw.Bytes(need)
 	}
 	return &Builder{buf: v1AppendHeader(buf[:0])}
 }

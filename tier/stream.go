@@ -12,7 +12,7 @@ import (
 
 // chunkBytes is the size of a GET of Merge, Scan and Verify. One is read while
 // another is worked on.
-const chunkBytes = 8 << 20
+const chunkBytes = 4 << 20
 
 // chunks reads an extent's bytes from the store in order, bypassing all caches,
 // one GET ahead.

@@ -355,11 +355,12 @@ func (c *conn) cleanup() {
 	}
 }
 
-// may asks for a permission.
+// allowed tells whether the user has a permission.
 func (c *conn) allowed(op shard.Operation, resource, name string) bool {
 	return c.s.env.Auth.Allowed(c.who, c.nc.RemoteAddr(), op, resource, name)
 }
 
+// may refuses what is not allowed; what it is says the text.
 func (c *conn) may(op shard.Operation, resource, name, what string) error {
 	if c.allowed(op, resource, name) {
 		return nil

@@ -133,7 +133,7 @@ func newConn(ctx context.Context, s *Server, nc *gateway.Conn) *conn {
 	c.alive, c.setGone = context.WithCancel(c.ctx)
 	c.budget.init(s.env.Limits.MaxInflightBytes)
 	c.outbound.init(s.env.Limits.MaxOutboundBytes)
-	c.ahead.init(c.ctx, &s.ahead)
+	c.ahead.init(c.ctx, &s.ahead, c.guard)
 	return c
 }
 

@@ -25,6 +25,7 @@ const (
 // processor of the connection starts and takes, a timer of each drops it.
 type ahead struct {
 	room   *atomic.Int64 // of the server: bytes that may be read ahead still
+	guard  func(func())  // of the connection
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -44,8 +45,8 @@ type aheadRead struct {
 	shown   [][]byte
 }
 
-func (a *ahead) init(ctx context.Context, room *atomic.Int64) {
-	a.room, a.reads = room, make(map[shard.ID]*aheadRead)
+func (a *ahead) init(ctx context.Context, room *atomic.Int64, guard func(func())) {
+	a.room, a.guard, a.reads = room, guard, make(map[shard.ID]*aheadRead)
 	a.ctx, a.cancel = context.WithCancel(ctx)
 }
 
@@ -80,16 +81,20 @@ func (a *ahead) start(log shard.Log, id shard.ID, from int64, limit int) {
 	})
 	a.wg.Go(func() {
 		defer close(r.done)
-		res, err := log.Read(a.ctx, id, from, shard.ReadOptions{MaxBytes: r.limit})
-		if err != nil {
-			return
-		}
-		r.shown = make([][]byte, len(res.Batches))
-		for i, b := range res.Batches {
-			r.shown[i] = shownToKafka(b)
-		}
-		r.batches = res.Batches
+		a.guard(func() { a.read(log, id, r) })
 	})
+}
+
+func (a *ahead) read(log shard.Log, id shard.ID, r *aheadRead) {
+	res, err := log.Read(a.ctx, id, r.from, shard.ReadOptions{MaxBytes: r.limit})
+	if err != nil {
+		return
+	}
+	r.shown = make([][]byte, len(res.Batches))
+	for i, b := range res.Batches {
+		r.shown[i] = shownToKafka(b)
+	}
+	r.batches = res.Batches
 }
 
 // dropped gives up what is read ahead of a shard, if anything is; mu is held.

@@ -15,17 +15,20 @@ const (
 	// chunk is how much of it the disk is given at a time: the write-ahead log,
 	// whose writers wait, mostly shares the disk.
 	chunk = 2 << 20
-	// fast is the speed in bytes per second that such a write has to reach. Where it
-	// does not, so many objects as slowFor go through the page cache, so that who
-	// reads them soon needs no disk.
-	fast    = 64 << 20
-	slowFor = 64
+	// fast is the speed in bytes per second that such writes have to reach, one of
+	// patience in a row: a single one may wait for a processor. Where none does, the
+	// disk is slow, and so many objects as slowFor go through the page cache, so
+	// that who reads them soon needs no disk.
+	fast     = 200 << 20
+	patience = 8
+	slowFor  = 64
 )
 
 // pace knows whether the disk is fast.
 type pace struct {
-	now  func() time.Time
-	slow atomic.Int32 // objects to be written through the page cache
+	now   func() time.Time
+	below atomic.Int32 // writes past the page cache in a row that were not fast
+	slow  atomic.Int32 // objects to be written through the page cache
 }
 
 // direct tells whether an object of so many bytes is written past the page cache.
@@ -42,7 +45,10 @@ func (p *pace) direct(size int) bool {
 
 // took notes how long a write past the page cache took, its sync included.
 func (p *pace) took(size int, d time.Duration) {
-	if d > 0 && float64(size)/d.Seconds() < fast {
+	if float64(size) >= fast*d.Seconds() {
+		p.below.Store(0)
+	} else if p.below.Add(1) >= patience {
+		p.below.Store(0)
 		p.slow.Store(slowFor)
 	}
 }

@@ -40,7 +40,7 @@ func (f watchedFile) WriteAt(p []byte, off int64) (int, error) {
 
 // TestLargeObjects: an object of a megabyte goes to the disk itself, piece by piece,
 // each but the last a whole number of pages; a smaller one goes through the page
-// cache, and so do the next ones after a write that was slow.
+// cache, and so do the next ones after several writes that were slow.
 func TestLargeObjects(t *testing.T) {
 	w := &watched{FS: vfs.OS{}}
 	now, took := time.Unix(1000, 0), time.Millisecond
@@ -76,7 +76,15 @@ func TestLargeObjects(t *testing.T) {
 	put(directFrom+1, true)
 	put(3*chunk-1, true)
 	took = time.Second
-	put(directFrom+chunk+vfs.DirectAlign, true)
+	for range patience - 1 {
+		put(directFrom+chunk+vfs.DirectAlign, true)
+	}
+	took = time.Millisecond
+	put(directFrom, true) // the disk is fast, only busy
+	took = time.Second
+	for range patience {
+		put(directFrom, true)
+	}
 	for range slowFor {
 		put(directFrom, false)
 	}
