@@ -86,6 +86,13 @@ func (p Pieces) Len() int {
 	return n
 }
 
+func (p Pieces) appendTo(dst []byte) []byte {
+	for _, b := range p {
+		dst = append(dst, b...)
+	}
+	return dst
+}
+
 var errSum = errors.New("batch checksum does not match")
 
 // parseHead is parseBatch without the checksum; b is the fixed part of a batch of

@@ -151,9 +151,7 @@ func (r *Reader) Read(ctx context.Context, key string, size int64, ext Extent, f
 	}
 	out := make([]byte, 0, n)
 	for _, p := range parts {
-		for _, b := range p {
-			out = append(out, b...)
-		}
+		out = p.appendTo(out)
 	}
 	return out, nil
 }

@@ -58,22 +58,6 @@ func (w *walker) release(pos int64) {
 	}
 }
 
-// appendBytes appends the n bytes at pos to dst.
-func (w *walker) appendBytes(dst []byte, pos, n int64) ([]byte, error) {
-	if err := w.load(pos, n); err != nil {
-		return dst, err
-	}
-	block := w.r.cache.block
-	for n > 0 {
-		b := w.held[pos/block-w.lo][pos%block:]
-		b = b[:min(n, int64(len(b)))]
-		dst = append(dst, b...)
-		pos += int64(len(b))
-		n -= int64(len(b))
-	}
-	return dst, nil
-}
-
 // bytes returns the n bytes at pos; the caller does not change them.
 func (w *walker) bytes(pos int64, n int) ([]byte, error) {
 	if err := w.load(pos, int64(n)); err != nil {
@@ -83,7 +67,11 @@ func (w *walker) bytes(pos int64, n int) ([]byte, error) {
 	if b := w.held[pos/block-w.lo][pos%block:]; len(b) >= n {
 		return b[:n], nil
 	}
-	return w.appendBytes(raw.Bytes(n)[:0], pos, int64(n))
+	p, err := w.pieces(pos, int64(n))
+	if err != nil {
+		return nil, err
+	}
+	return p.appendTo(raw.Bytes(n)[:0]), nil
 }
 
 // pieces returns the n bytes at pos where they lie; the caller does not change them.
@@ -224,9 +212,7 @@ func (w *walker) detach(batches []Pieces) {
 	own := raw.Bytes(size)[:0]
 	for i, p := range batches {
 		from := len(own)
-		for _, b := range p {
-			own = append(own, b...)
-		}
+		own = p.appendTo(own)
 		batches[i] = Pieces{own[from:len(own):len(own)]}
 	}
 }
