@@ -31,9 +31,15 @@ var script = []struct {
 	{"delete", []string{"a/2", "b/c/3", "b/none"}},
 	{"put", []string{"a/1"}},
 	{"put", []string{"b/c/4"}},
+	{"put", []string{"large"}}, // in pieces, past the page cache
 }
 
-func content(key string) []byte { return bytes.Repeat([]byte(key+"."), 700) }
+func content(key string) []byte {
+	if key == "large" {
+		return bytes.Repeat([]byte(key+"."), chunk/5)
+	}
+	return bytes.Repeat([]byte(key+"."), 700)
+}
 
 // model is what the script was told: what must be there, what may be, and what
 // must not.
