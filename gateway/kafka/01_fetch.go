@@ -85,7 +85,7 @@ type fetchPart struct {
 	shown   [][]byte // of batches: what shownToKafka gave
 	bytes   int
 	next    int64
-	limit   int // what a read might take: it was filled where bytes are near it
+	limit   int // the most bytes that a read of it might take
 
 	// sentCode, sentEnd and sentStart are what the session's client knows.
 	sentCode           int16

@@ -136,8 +136,8 @@ func (f *fetch) takeAhead(ctx context.Context, p *fetchPart, r *aheadRead, limit
 }
 
 // lookAhead starts reading what comes after a fetch in the partitions that have
-// more, about as much as it found in them. Of more than a few the order in which
-// they are read counts for more.
+// more, about as much as it found in them. Not of many: these are a little of each
+// object, and read at once they would push one another out of the cache.
 func (f *fetch) lookAhead() {
 	var more []*fetchPart
 	for _, p := range f.parts {
