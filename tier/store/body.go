@@ -32,6 +32,15 @@ func CRC(data []byte) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli)))
 }
 
+// CRCFrom is CRC of an object of size bytes that is read from body.
+func CRCFrom(body io.ReaderAt, size int64) (string, error) {
+	sum := crc32.New(castagnoli)
+	if _, err := io.Copy(sum, io.NewSectionReader(body, 0, size)); err != nil {
+		return "", err
+	}
+	return base64.StdEncoding.EncodeToString(sum.Sum(nil)), nil
+}
+
 // ReadBody reads the answer to a Get of n bytes from off on. A server that
 // ignores ranges is an error, not wrong bytes.
 func ReadBody(ctx context.Context, key string, b Body, off, n int64) ([]byte, error) {

@@ -191,13 +191,22 @@ func (s *Store) Head(ctx context.Context, key string) (store.Info, error) {
 
 // Put implements store.Store.
 func (s *Store) Put(ctx context.Context, key string, data []byte) error {
+	return s.put(ctx, key, int64(len(data)), inMemory(data))
+}
+
+// PutFrom implements store.FromPutter.
+func (s *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+	return s.put(ctx, key, size, readFrom(body))
+}
+
+func (s *Store) put(ctx context.Context, key string, size int64, source source) error {
 	if err := store.ContextError(ctx, "put", key); err != nil {
 		return err
 	}
 	if err := store.CheckKey(key); err != nil {
 		return store.Wrap("put", key, err, nil)
 	}
-	if len(data) > store.MaxObject {
+	if size > store.MaxObject {
 		return store.Wrap("put", key, store.ErrTooLarge, nil)
 	}
 	if err := s.refuses("put", key); err != nil {
@@ -206,7 +215,7 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 	tmp := filepath.Join(s.root, tmpDir, strconv.FormatUint(s.seq.Add(1), 10))
 	// A temporary name that stays behind is removed by the next Open.
 	defer func() { _ = s.fs.Remove(tmp) }()
-	if err := s.write(tmp, data); err != nil {
+	if err := s.write(tmp, size, source); err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return store.Wrap("put", key, store.ErrBroken, fmt.Errorf("directory is used by another store: %w", err))
 		}

@@ -1,6 +1,8 @@
 package dir
 
 import (
+	"fmt"
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +34,7 @@ type pace struct {
 }
 
 // direct tells whether an object of so many bytes is written past the page cache.
-func (p *pace) direct(size int) bool {
+func (p *pace) direct(size int64) bool {
 	if size < directFrom {
 		return false
 	}
@@ -44,7 +46,7 @@ func (p *pace) direct(size int) bool {
 }
 
 // took notes how long a write past the page cache took, its sync included.
-func (p *pace) took(size int, d time.Duration) {
+func (p *pace) took(size int64, d time.Duration) {
 	if float64(size) >= fast*d.Seconds() {
 		p.below.Store(0)
 	} else if p.below.Add(1) >= patience {
@@ -53,10 +55,29 @@ func (p *pace) took(size int, d time.Duration) {
 	}
 }
 
-// write makes a file of data, synced.
-func (s *Store) write(name string, data []byte) error {
-	flags, step := vfs.ReadWrite|vfs.Create|vfs.Exclusive, len(data)
-	direct := s.pace.direct(len(data))
+// source gives the n bytes of an object from at on, valid until the next call.
+type source func(at, n int64) ([]byte, error)
+
+func inMemory(data []byte) source {
+	return func(at, n int64) ([]byte, error) { return data[at : at+n], nil }
+}
+
+// readFrom is the source of an object that is read a chunk at a time.
+func readFrom(body io.ReaderAt) source {
+	memory := vfs.Aligned(chunk)
+	return func(at, n int64) ([]byte, error) {
+		b := memory[:min(n, chunk)]
+		if k, err := body.ReadAt(b, at); k < len(b) {
+			return nil, fmt.Errorf("read what is put: %w", err)
+		}
+		return b, nil
+	}
+}
+
+// write makes a file of size bytes of source, synced.
+func (s *Store) write(name string, size int64, source source) error {
+	flags, step := vfs.ReadWrite|vfs.Create|vfs.Exclusive, size
+	direct := s.pace.direct(size)
 	if direct {
 		flags, step = flags|vfs.Direct, chunk
 	}
@@ -65,13 +86,16 @@ func (s *Store) write(name string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	for at := 0; at < len(data) && err == nil; {
-		n := min(len(data)-at, step)
+	for at := int64(0); at < size && err == nil; {
+		n := min(size-at, step)
 		if direct && n > vfs.DirectAlign { // the rest of a page goes through the page cache
 			n &^= vfs.DirectAlign - 1
 		}
-		_, err = f.WriteAt(data[at:at+n], int64(at))
-		at += n
+		var b []byte
+		if b, err = source(at, n); err == nil {
+			_, err = f.WriteAt(b, at)
+		}
+		at += int64(len(b))
 	}
 	if err == nil {
 		err = f.Sync()
@@ -80,7 +104,7 @@ func (s *Store) write(name string, data []byte) error {
 		err = cerr
 	}
 	if direct && err == nil {
-		s.pace.took(len(data), s.pace.now().Sub(began))
+		s.pace.took(size, s.pace.now().Sub(began))
 	}
 	return err
 }

@@ -6,6 +6,7 @@ package limit
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"golang.org/x/time/rate"
 
@@ -124,14 +125,23 @@ func (l *Store) GetParts(ctx context.Context, key string, off, n, part int64) ([
 
 // Put implements store.Store.
 func (l *Store) Put(ctx context.Context, key string, data []byte) error {
+	return l.put(ctx, key, int64(len(data)), func() error { return l.s.Put(ctx, key, data) })
+}
+
+// PutFrom implements store.FromPutter.
+func (l *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+	return l.put(ctx, key, size, func() error { return store.PutFrom(ctx, l.s, key, body, size) })
+}
+
+func (l *Store) put(ctx context.Context, key string, size int64, send func() error) error {
 	if err := l.enter(ctx, "put", key); err != nil {
 		return err
 	}
 	defer l.leave()
-	if err := l.pay(ctx, "put", key, int64(len(data))); err != nil {
+	if err := l.pay(ctx, "put", key, size); err != nil {
 		return err
 	}
-	return l.s.Put(ctx, key, data)
+	return send()
 }
 
 // Head implements store.Store.

@@ -5,6 +5,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -159,6 +160,14 @@ func (m *Store) Put(ctx context.Context, key string, data []byte) error {
 	end := m.begin(Put)
 	err := m.s.Put(ctx, key, data)
 	end(len(data), err)
+	return err
+}
+
+// PutFrom implements store.FromPutter. It counts as a Put.
+func (m *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+	end := m.begin(Put)
+	err := store.PutFrom(ctx, m.s, key, body, size)
+	end(int(size), err)
 	return err
 }
 

@@ -5,13 +5,12 @@
 package minio
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
-	"time"
 
 	miniogo "github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
@@ -146,19 +145,18 @@ func (s *Store) get(ctx context.Context, key string, off, n int64, read func(sto
 	return read(store.Body{Reader: body, Length: info.Size, Ranged: ranged, Range: header.Get("Content-Range")})
 }
 
-// putTries is how often a Put is sent that meets another of the same key.
-const putTries = 6
-
-// Put implements store.Store. It is one PUT, whatever the size.
+// Put implements store.Store.
 func (s *Store) Put(ctx context.Context, key string, data []byte) error {
-	if err := store.Check(ctx, "put", key); err != nil {
-		return err
-	}
-	if len(data) > store.MaxObject {
-		return store.Wrap("put", key, store.ErrTooLarge, nil)
-	}
-	crc := store.CRC(data)
-	for try := 1; ; try++ {
+	return s3code.Put(ctx, key, data, s.send(ctx, key))
+}
+
+// PutFrom implements store.FromPutter.
+func (s *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+	return s3code.PutFrom(ctx, key, body, size, s.send(ctx, key))
+}
+
+func (s *Store) send(ctx context.Context, key string) s3code.Send {
+	return func(body io.Reader, size int64, crc string) (string, error) {
 		// The body is not part of the signature: SHA-256 was a quarter of the processor's time of a flush,
 		// over TLS nobody signs it either, and the server checks the CRC.
 		opts := miniogo.PutObjectOptions{
@@ -166,18 +164,11 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 			UserMetadata: map[string]string{store.CRCHeader: crc},
 		}
 		opts.SetMatchETagExcept("*")
-		_, err := s.core.Client.PutObject(ctx, s.bucket, key, bytes.NewReader(data), int64(len(data)), opts)
+		_, err := s.core.Client.PutObject(ctx, s.bucket, key, body, size, opts)
 		if err == nil {
-			return nil
+			return "", nil
 		}
-		if try == putTries || miniogo.ToErrorResponse(err).Code != s3code.Conflict {
-			return wrap(ctx, "put", key, err)
-		}
-		select {
-		case <-time.After(20 * time.Millisecond << try):
-		case <-ctx.Done():
-			return store.ContextError(ctx, "put", key)
-		}
+		return miniogo.ToErrorResponse(err).Code, wrap(ctx, "put", key, err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/robustmq/robustmq-go/tier/store"
@@ -65,6 +66,15 @@ func (p *Store) Put(ctx context.Context, key string, data []byte) error {
 		return err
 	}
 	return p.strip(p.s.Put(ctx, full, data))
+}
+
+// PutFrom implements store.FromPutter.
+func (p *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+	full, err := p.full("put", key)
+	if err != nil {
+		return err
+	}
+	return p.strip(store.PutFrom(ctx, p.s, full, body, size))
 }
 
 // Head implements store.Store.

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"time"
 
@@ -145,16 +146,25 @@ func (r *Store) GetParts(ctx context.Context, key string, off, n, part int64) (p
 // refuses without reading the body may reset the connection, so that its refusal
 // is never read however often the body is sent.
 func (r *Store) Put(ctx context.Context, key string, data []byte) error {
+	return r.put(ctx, key, bytes.NewReader(data), int64(len(data)), func(ctx context.Context) error { return r.s.Put(ctx, key, data) })
+}
+
+// PutFrom implements store.FromPutter, as Put does.
+func (r *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+	return r.put(ctx, key, body, size, func(ctx context.Context) error { return store.PutFrom(ctx, r.s, key, body, size) })
+}
+
+func (r *Store) put(ctx context.Context, key string, body io.ReaderAt, size int64, send func(context.Context) error) error {
 	return r.do(ctx, "put", key, func(ctx context.Context, try int) error {
 		if try == 1 {
-			return r.s.Put(ctx, key, data)
+			return send(ctx)
 		}
-		err := r.compare(ctx, key, data)
+		err := r.compare(ctx, key, body, size)
 		if !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
-		if err = r.s.Put(ctx, key, data); errors.Is(err, store.ErrExists) {
-			err = r.compare(ctx, key, data)
+		if err = send(ctx); errors.Is(err, store.ErrExists) {
+			err = r.compare(ctx, key, body, size)
 		}
 		if errors.Is(err, store.ErrNotFound) { // refused as there, and not there
 			return store.Wrap("put", key, store.ErrTemporary, err)
@@ -165,16 +175,9 @@ func (r *Store) Put(ctx context.Context, key string, data []byte) error {
 
 // compare returns nil when the object is there with these bytes, ErrExists when
 // it has others, ErrNotFound when it is not there.
-func (r *Store) compare(ctx context.Context, key string, data []byte) error {
-	info, err := r.s.Head(ctx, key)
-	if err != nil {
-		return err
-	}
-	if info.Size != int64(len(data)) {
-		return store.Wrap("put", key, store.ErrExists, nil)
-	}
-	got, err := r.s.Get(ctx, key, 0, -1)
-	if err == nil && !bytes.Equal(got, data) {
+func (r *Store) compare(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+	same, err := store.Same(ctx, r.s, key, body, size)
+	if err == nil && !same {
 		err = store.Wrap("put", key, store.ErrExists, nil)
 	}
 	return err

@@ -14,13 +14,12 @@
 package s3
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -108,16 +107,21 @@ func wrap(ctx context.Context, op, key string, err error) error {
 	if cerr := store.ContextError(ctx, op, key); cerr != nil {
 		return cerr
 	}
-	status, code := 0, ""
+	status := 0
 	var re *awshttp.ResponseError
 	if errors.As(err, &re) {
 		status = re.HTTPStatusCode()
 	}
+	return store.Wrap(op, key, s3code.Kind(status, code(err)), err)
+}
+
+// code is what the server calls an error.
+func code(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
-		code = api.ErrorCode()
+		return api.ErrorCode()
 	}
-	return store.Wrap(op, key, s3code.Kind(status, code), err)
+	return ""
 }
 
 // Get implements store.Store.
@@ -161,9 +165,6 @@ func (s *Store) get(ctx context.Context, key string, off, n int64, read func(sto
 	return read(store.Body{Reader: out.Body, Length: aws.ToInt64(out.ContentLength), Ranged: in.Range != nil, Range: aws.ToString(out.ContentRange)})
 }
 
-// putTries is how often a Put is sent that meets another of the same key.
-const putTries = 6
-
 // unsigned leaves the body out of the signature: SHA-256 was a quarter of the processor's time of a flush, and
 // the server checks the CRC.
 func unsigned(o *awss3.Options) {
@@ -172,30 +173,24 @@ func unsigned(o *awss3.Options) {
 
 // Put implements store.Store.
 func (s *Store) Put(ctx context.Context, key string, data []byte) error {
-	if err := store.Check(ctx, "put", key); err != nil {
-		return err
-	}
-	if len(data) > store.MaxObject {
-		return store.Wrap("put", key, store.ErrTooLarge, nil)
-	}
-	crc := store.CRC(data)
-	for try := 1; ; try++ {
+	return s3code.Put(ctx, key, data, s.send(ctx, key))
+}
+
+// PutFrom implements store.FromPutter.
+func (s *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+	return s3code.PutFrom(ctx, key, body, size, s.send(ctx, key))
+}
+
+func (s *Store) send(ctx context.Context, key string) s3code.Send {
+	return func(body io.Reader, size int64, crc string) (string, error) {
 		_, err := s.client.PutObject(ctx, &awss3.PutObjectInput{
-			Bucket: &s.bucket, Key: &key, Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))),
+			Bucket: &s.bucket, Key: &key, Body: body, ContentLength: &size,
 			ContentType: aws.String("application/octet-stream"), IfNoneMatch: aws.String("*"), ChecksumCRC32C: &crc,
 		}, unsigned)
 		if err == nil {
-			return nil
+			return "", nil
 		}
-		var api smithy.APIError
-		if try == putTries || !errors.As(err, &api) || api.ErrorCode() != s3code.Conflict {
-			return wrap(ctx, "put", key, err)
-		}
-		select {
-		case <-time.After(20 * time.Millisecond << try):
-		case <-ctx.Done():
-			return store.ContextError(ctx, "put", key)
-		}
+		return code(err), wrap(ctx, "put", key, err)
 	}
 }
 

@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"BadKeys", testBadKeys},
 		{"Context", testContext},
 		{"Large", testLarge},
+		{"PutFrom", testPutFrom},
 		{"Ownership", testOwnership},
 		{"Probe", testProbe},
 	} {
@@ -261,7 +262,13 @@ func testDeleteMany(t *testing.T, s store.Store) {
 	for i := range 1100 { // more than one request's worth
 		keys = append(keys, fmt.Sprintf("many/none-%d", i))
 	}
-	if err := s.Delete(ctx, keys...); err != nil {
+	// Differs: versitygw on a busy machine was seen to end the connection in the middle
+	// of its answer to 1,000 keys. That is ErrTemporary, and Delete may be called again.
+	err := s.Delete(ctx, keys...)
+	for try := 0; try < 3 && errors.Is(err, store.ErrTemporary); try++ {
+		err = s.Delete(ctx, keys...)
+	}
+	if err != nil {
 		t.Fatalf("delete: %v", err)
 	}
 	if left, err := s.List(ctx, "many/", "", 0); err != nil || len(left) != 0 {

@@ -1,5 +1,5 @@
-// Package s3code says which kind of store error an answer of an S3 server is.
-// Both S3 drivers use it, so that they agree.
+// Package s3code is what both S3 drivers share, so that they agree: which kind of
+// store error an answer of an S3 server is, and how a PUT is sent.
 package s3code
 
 import (
