@@ -3,6 +3,7 @@ package tier
 import (
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 
@@ -12,11 +13,13 @@ import (
 	"github.com/robustmq/robustmq-go/tier/store"
 )
 
-// Builder makes one segment object in memory. Add the batches of one shard after
+// Builder makes one segment object, in memory or on its way out of it. Add the batches of one shard after
 // the other, in order of shard.ID.Compare, each shard's in order of offset; then
 // call Finish. A Builder is used by one goroutine and for one object.
 type Builder struct {
 	buf      []byte
+	out      io.Writer // nil: all of it stays in buf
+	gone     int64     // bytes written to out
 	extents  []IndexExtent
 	entries  int   // in all extents
 	lastMark int64 // place of the current extent's last entry, from its begin
@@ -34,10 +37,36 @@ func NewBuilderIn(buf []byte, sizeHint int) *Builder {
 	return &Builder{buf: v1AppendHeader(buf[:0])}
 }
 
+// spoolBytes is how much of an object is in memory that is written out.
+const spoolBytes = 2 << 20
+
+// NewBuilderTo returns a Builder that writes the object to out while it is made,
+// from its begin to its end: Finish returns the extents alone.
+func NewBuilderTo(out io.Writer) *Builder {
+	b := NewBuilder(spoolBytes)
+	b.out = out
+	return b
+}
+
+// spool writes out what is in memory, from least bytes on.
+func (b *Builder) spool(least int) error {
+	if b.out == nil || len(b.buf) < least {
+		return nil
+	}
+	n, err := b.out.Write(b.buf)
+	b.gone += int64(n)
+	b.buf = b.buf[:copy(b.buf, b.buf[n:])]
+	if err != nil {
+		return fmt.Errorf("write segment: %w", err)
+	}
+	return nil
+}
+
 // Add appends one batch of a shard, whose bytes it copies. The batch must be
 // whole and its checksum right (ErrBatch), after what was added before (ErrOrder),
 // and the object must stay below store.MaxObject (ErrFull: finish this object and
-// begin another). An error leaves the Builder as it was.
+// begin another). These errors leave the Builder as it was; one of writing the
+// object ends it.
 func (b *Builder) Add(id shard.ID, batch []byte) error {
 	h, err := parseHead(batch, len(batch))
 	if err != nil {
@@ -54,13 +83,16 @@ func (b *Builder) Add(id shard.ID, batch []byte) error {
 	case !fresh && h.base <= b.extents[k].Last:
 		return fmt.Errorf("add batch of shard %s at offset %d after %d: %w", id, h.base, b.extents[k].Last, ErrOrder)
 	}
-	at := len(b.buf)
+	if err := b.spool(spoolBytes - v1FrameHead - len(batch)); err != nil {
+		return err
+	}
+	at := b.gone + int64(len(b.buf))
 	if !b.copyFrame(id, batch, h.crc) {
 		return fmt.Errorf("add batch of shard %s: %w: %w", id, ErrBatch, errSum)
 	}
 	if fresh {
 		b.extents = append(b.extents, IndexExtent{Extent: Extent{
-			Shard: id, Base: h.base, Last: -1, Pos: int64(at), MinTime: h.baseTime, MaxTime: math.MinInt64,
+			Shard: id, Base: h.base, Last: -1, Pos: at, MinTime: h.baseTime, MaxTime: math.MinInt64,
 		}})
 		b.lastMark = 0
 		k++
@@ -96,7 +128,7 @@ func (b *Builder) copyFrame(id shard.ID, batch []byte, sum uint32) bool {
 // Size returns the size in bytes that the object would have if it were finished
 // now.
 func (b *Builder) Size() int {
-	return len(b.buf) + 4 + len(b.extents)*v1ExtentLen + b.entries*v1EntryLen + v1TrailerLen
+	return int(b.gone) + len(b.buf) + 4 + len(b.extents)*v1ExtentLen + b.entries*v1EntryLen + v1TrailerLen
 }
 
 // Empty reports whether nothing was added yet: such an object is not worth a
@@ -105,18 +137,24 @@ func (b *Builder) Empty() bool { return len(b.extents) == 0 }
 
 // Finish returns the object and where each shard is in it. The Builder must not
 // be used afterwards. A Builder to which nothing was added gives an object
-// without extents. The error is ErrFull alone.
+// without extents. The error is ErrFull, or one of writing the object.
 func (b *Builder) Finish() (object []byte, extents []Extent, err error) {
 	if b.Size() > store.MaxObject || len(b.extents)*v1ExtentLen+b.entries*v1EntryLen+4 > maxIndex {
 		return nil, nil, fmt.Errorf("finish segment of %d bytes: %w", b.Size(), ErrFull)
 	}
 	at := len(b.buf)
 	b.buf = v1AppendIndex(b.buf, b.extents)
-	b.buf = v1AppendTrailer(b.buf, int64(at), b.buf[at:])
+	b.buf = v1AppendTrailer(b.buf, b.gone+int64(at), b.buf[at:])
+	if err := b.spool(0); err != nil {
+		return nil, nil, err
+	}
 	extents = make([]Extent, len(b.extents))
 	for i := range b.extents {
 		extents[i] = b.extents[i].Extent
 	}
-	object, b.buf = b.buf, nil
+	if b.out == nil {
+		object = b.buf
+	}
+	b.buf = nil
 	return object, extents, nil
 }

@@ -3,14 +3,12 @@ package tier
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/robustmq/robustmq-go/tier/store"
 	"github.com/robustmq/robustmq-go/tier/store/mem"
 )
 
@@ -278,90 +276,6 @@ func TestConcurrentReaders(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-}
-
-func TestMerge(t *testing.T) {
-	f := newFleet(t, 5, 100, 40_000) // chunks have several batches, batches cross chunks
-	var got []byte
-	b := NewBuilder(0)
-	for batch, err := range Merge(context.Background(), f.st, f.segs) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, batch...)
-		if err := b.Add(id(5, 5), batch); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !bytes.Equal(got, f.want) {
-		t.Fatalf("%d bytes, want %d", len(got), len(f.want))
-	}
-	object, extents, err := b.Finish()
-	if err != nil || len(extents) != 1 || extents[0].Base != f.segs[0].Extent.Base || extents[0].Last != f.segs[4].Extent.Last {
-		t.Fatalf("%+v, error %v", extents, err)
-	}
-	put(t, f.st, "merged", object)
-	if rep, err := Verify(context.Background(), f.st, "merged"); err != nil || rep.Err() != nil || rep.Batches != 500 {
-		t.Fatalf("%+v, error %v", rep, err)
-	}
-	for _, err := range Merge(context.Background(), f.st, f.segs) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		break // its goroutine ends, or goleak tells
-	}
-	for _, sources := range [][]Segment{{f.segs[1], f.segs[0]}, {f.segs[0], f.segs[0]}} {
-		for _, err := range Merge(context.Background(), f.st, sources) {
-			if !errors.Is(err, ErrOrder) {
-				t.Fatalf("merge out of order: %v", err)
-			}
-		}
-	}
-}
-
-func TestMergeDamaged(t *testing.T) {
-	f := newFleet(t, 3, 50, 2000)
-	bad := bytes.Clone(f.data[1])
-	bad[16+30] ^= 1 // in the first batch's body
-	replace(t, f.st, "o/1", bad)
-	var problems []*CorruptError
-	n := 0
-	for _, err := range Merge(context.Background(), f.st, f.segs) {
-		var c *CorruptError
-		if errors.As(err, &c) {
-			problems = append(problems, c)
-			continue
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		n++
-	}
-	if n != 149 || len(problems) != 1 || problems[0].Key != "o/1" || problems[0].From != f.segs[1].Extent.Base {
-		t.Fatalf("%d batches, problems %v", n, problems)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	n = 0
-	var last error
-	for _, err := range Merge(ctx, f.st, f.segs) {
-		if n++; n == 10 {
-			cancel()
-		}
-		last = err
-	}
-	if !errors.Is(last, context.Canceled) {
-		t.Fatalf("merge after its context ended: %v", last)
-	}
-	if err := f.st.Delete(context.Background(), "o/2"); err != nil {
-		t.Fatal(err)
-	}
-	for _, err := range Merge(context.Background(), f.st, f.segs) {
-		last = err
-	}
-	if !errors.Is(last, store.ErrNotFound) {
-		t.Fatalf("merge of a missing object: %v", last)
-	}
 }
 
 func BenchmarkReadCached(b *testing.B) {

@@ -125,9 +125,9 @@ func FuzzExtent(f *testing.F) {
 		_, _, _, _ = r.FindTime(context.Background(), "k", size, e, from)
 		_, _ = Verify(context.Background(), s, "k")
 		n := 0
-		for _, err := range Merge(context.Background(), s, []Segment{{"k", size, e}}) {
+		for _, err := range NewSweep(s, "k", size, 100).Batches(context.Background(), e) {
 			if n++; n > len(body)+1 {
-				t.Fatalf("merge does not end: %v", err)
+				t.Fatalf("sweep does not end: %v", err)
 			}
 		}
 	})

@@ -10,7 +10,7 @@ import (
 	"github.com/robustmq/robustmq-go/tier/store"
 )
 
-// chunkBytes is the size of a GET of Merge, Scan and Verify. One is read while
+// chunkBytes is the size of a GET of Verify and Dump. One is read while
 // another is worked on.
 const chunkBytes = 4 << 20
 
@@ -61,8 +61,7 @@ func (c *chunks) close() {
 	}
 }
 
-// peek returns the next n bytes, fewer when the range ends before. They stay
-// valid until the next peek.
+// peek implements peeker.
 func (c *chunks) peek(n int) ([]byte, error) {
 	for len(c.buf) < n {
 		ch, ok := <-c.next
@@ -93,52 +92,65 @@ type streamed struct {
 	batch []byte // valid until the next one
 }
 
+// peeker gives the bytes of an object in order.
+type peeker interface {
+	// peek returns the next n bytes, fewer with an error. They stay valid until the
+	// next peek.
+	peek(n int) ([]byte, error)
+	skip(n int)
+}
+
 // batchesOf streams the batches of seg from the frame at start on. The first
 // error ends it; a *CorruptError has To at the extent's end unless the head of
 // the damaged batch is sound, in which case the stream goes on after it.
 func batchesOf(ctx context.Context, st store.Store, seg Segment, start place) iter.Seq2[streamed, error] {
 	return func(yield func(streamed, error) bool) {
-		ext := seg.Extent
-		pos, end := start.pos, ext.Pos+ext.Len
-		c := openChunks(ctx, st, seg.Key, pos, end)
+		c := openChunks(ctx, st, seg.Key, start.pos, seg.Extent.Pos+seg.Extent.Len)
 		defer c.close()
-		after := start.offset
-		for pos < end {
-			f, err := streamFrame(c, seg, pos, after)
-			if err != nil {
-				yield(streamed{}, err)
-				return
-			}
-			b, err := c.peek(v1FrameHead + f.head.length)
-			if err != nil {
-				yield(streamed{}, streamError(err, seg, pos, after))
-				return
-			}
-			s := streamed{pos: pos, batch: b[v1FrameHead:]}
-			if s.head, err = parseBatch(s.batch); err == nil && s.head.last > ext.Last {
-				err = fmt.Errorf("batch ends at offset %d after its extent's %d", s.head.last, ext.Last)
-			}
-			after = f.head.base + 1
-			if err != nil {
-				bad := streamCorrupt(seg, pos, f.head.base, err.Error())
-				if f.next < end {
-					c.skip(len(b))
-					if g, err := streamFrame(c, seg, f.next, after); err == nil {
-						bad.To = g.head.base - 1
-					}
-					if pos = f.next; !yield(streamed{}, bad) {
-						return
-					}
-					continue
+		stream(c, seg, start, yield)
+	}
+}
+
+// stream yields the batches of seg from start on, which is where c is.
+func stream(c peeker, seg Segment, start place, yield func(streamed, error) bool) {
+	ext := seg.Extent
+	pos, end := start.pos, ext.Pos+ext.Len
+	after := start.offset
+	for pos < end {
+		f, err := streamFrame(c, seg, pos, after)
+		if err != nil {
+			yield(streamed{pos: pos}, err)
+			return
+		}
+		b, err := c.peek(v1FrameHead + f.head.length)
+		if err != nil {
+			yield(streamed{pos: pos}, streamError(err, seg, pos, after))
+			return
+		}
+		s := streamed{pos: pos, batch: b[v1FrameHead:]}
+		if s.head, err = parseBatch(s.batch); err == nil && s.head.last > ext.Last {
+			err = fmt.Errorf("batch ends at offset %d after its extent's %d", s.head.last, ext.Last)
+		}
+		after = f.head.base + 1
+		if err != nil {
+			bad := streamCorrupt(seg, pos, f.head.base, err.Error())
+			if f.next < end {
+				c.skip(len(b))
+				if g, err := streamFrame(c, seg, f.next, after); err == nil {
+					bad.To = g.head.base - 1
 				}
-				yield(streamed{}, bad)
-				return
+				if pos = f.next; !yield(streamed{pos: f.pos}, bad) {
+					return
+				}
+				continue
 			}
-			after = s.head.last + 1
-			c.skip(len(b))
-			if pos = f.next; !yield(s, nil) {
-				return
-			}
+			yield(streamed{pos: pos}, bad)
+			return
+		}
+		after = s.head.last + 1
+		c.skip(len(b))
+		if pos = f.next; !yield(s, nil) {
+			return
 		}
 	}
 }
@@ -160,7 +172,7 @@ func streamError(err error, seg Segment, pos, after int64) error {
 }
 
 // streamFrame verifies the head of the next frame of c, which is at pos.
-func streamFrame(c *chunks, seg Segment, pos, after int64) (frame, error) {
+func streamFrame(c peeker, seg Segment, pos, after int64) (frame, error) {
 	b, err := c.peek(v1FrameHead + batchPrefixLen)
 	if err != nil {
 		return frame{}, streamError(err, seg, pos, after)
@@ -170,42 +182,6 @@ func streamFrame(c *chunks, seg Segment, pos, after int64) (frame, error) {
 		return frame{}, streamCorrupt(seg, pos, after, err.Error())
 	}
 	return f, nil
-}
-
-// Merge streams the batches of one shard from several segments, in order: the
-// input of compaction. sources are in order of offset and do not overlap
-// (ErrOrder). It reads in large ranges past the caches, one range ahead. Each
-// batch is verified, and valid until the next. A damaged batch is yielded as a
-// *CorruptError, and the stream goes on after it when that is possible (the
-// error's To says from where); any other error ends it. It stops when ctx ends.
-func Merge(ctx context.Context, st store.Store, sources []Segment) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for i, src := range sources {
-			if err := checkExtent(src.Key, src.Size, src.Extent); err != nil {
-				yield(nil, err)
-				return
-			}
-			if i > 0 {
-				prev := sources[i-1].Extent
-				if prev.Shard != src.Extent.Shard || prev.Last >= src.Extent.Base {
-					yield(nil, fmt.Errorf("merge shard %s offsets %d to %d after shard %s to %d: %w",
-						src.Extent.Shard, src.Extent.Base, src.Extent.Last, prev.Shard, prev.Last, ErrOrder))
-					return
-				}
-			}
-		}
-		for _, src := range sources {
-			for s, err := range batchesOf(ctx, st, src, place{src.Extent.Pos, src.Extent.Base}) {
-				if !yield(s.batch, err) {
-					return
-				}
-				var bad *CorruptError
-				if err != nil && !errors.As(err, &bad) {
-					return
-				}
-			}
-		}
-	}
 }
 
 // ReadIndex reads and verifies header, trailer and index of an object of size
@@ -246,31 +222,4 @@ func getAll(ctx context.Context, st store.Store, key string, off, n int64) ([]by
 		return nil, corrupt(key, off+int64(len(b)), "object ends at byte %d, not after %d", off+int64(len(b)), off+n)
 	}
 	return b, err
-}
-
-// Scan calls fn with each batch of an object of size bytes, in order of shard
-// and offset, past the caches. The batch is verified, and valid during the call.
-// The first error of reading or of fn ends the scan and is returned.
-func (r *Reader) Scan(ctx context.Context, key string, size int64, fn func(ext Extent, batch []byte) error) error {
-	return Scan(ctx, r.cache.st, key, size, fn)
-}
-
-// Scan is Reader.Scan without a Reader.
-func Scan(ctx context.Context, st store.Store, key string, size int64, fn func(ext Extent, batch []byte) error) error {
-	ix, err := ReadIndex(ctx, st, key, size)
-	if err != nil {
-		return err
-	}
-	for i := range ix.Extents {
-		ext := ix.Extents[i].Extent
-		for s, err := range batchesOf(ctx, st, Segment{key, size, ext}, place{ext.Pos, ext.Base}) {
-			if err != nil {
-				return err
-			}
-			if err := fn(ext, s.batch); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
