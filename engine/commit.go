@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/robustmq/robustmq-go/catalog"
@@ -60,18 +61,27 @@ const putTimeout = time.Minute
 // put uploads an object under a key of its own. A retry below that met what an
 // earlier try left is believed only when the object is the very same.
 func (e *Engine) put(ctx context.Context, key string, object []byte) error {
+	return e.send(ctx, key, bytes.NewReader(object), int64(len(object)), func() error { return e.store.Put(ctx, key, object) })
+}
+
+// putFrom is put of the size bytes of body.
+func (e *Engine) putFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+	return e.send(ctx, key, body, size, func() error { return store.PutFrom(ctx, e.store, key, body, size) })
+}
+
+func (e *Engine) send(ctx context.Context, key string, body io.ReaderAt, size int64, put func() error) error {
 	if err := e.claim(ctx); err != nil {
 		return err
 	}
-	err := e.store.Put(ctx, key, object)
+	err := put()
 	if !errors.Is(err, store.ErrExists) {
 		return err
 	}
-	got, gerr := e.store.Get(ctx, key, 0, -1)
-	if gerr != nil {
-		return gerr
+	same, serr := store.Same(ctx, e.store, key, body, size)
+	if serr != nil {
+		return serr
 	}
-	if !bytes.Equal(got, object) {
+	if !same {
 		return fmt.Errorf("a part of the object was stored: %w", err)
 	}
 	return nil

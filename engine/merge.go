@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -155,8 +156,9 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 	}
 	byShard := make(map[shard.ID][]source)
 	var ids []shard.ID
-	var left int64
+	sweeps := make(map[*catalog.Segment]*tier.Sweep, len(run))
 	for _, s := range run {
+		sweeps[s] = tier.NewSweep(e.store, s.Key, s.Size, int64(mergeReadBytes/len(run)))
 		for _, x := range s.Extents {
 			if e.dead(&x) {
 				continue
@@ -165,13 +167,13 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 				ids = append(ids, x.Shard)
 			}
 			byShard[x.Shard] = append(byShard[x.Shard], source{s, x})
-			left += x.Len
 		}
 	}
 	slices.SortFunc(ids, shard.ID.Compare)
-	out := mergeOutput{e: e, level: int(run[0].Level) + 1, created: run[0].Created, left: left}
+	out := mergeOutput{e: e, level: int(run[0].Level) + 1, created: run[0].Created}
 	tried := false // to swap: from then on the objects may be named
 	defer func() {
+		out.close()
 		if !tried {
 			out.discard()
 		}
@@ -184,7 +186,7 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 			return err
 		}
 		for _, src := range srcs {
-			if err := e.mergeExtent(ctx, &out, src.seg, src.ext, keep); err != nil {
+			if err := e.mergeExtent(ctx, &out, src.seg.Key, sweeps[src.seg].Batches(ctx, tierExtent(src.ext)), src.ext.Shard, keep); err != nil {
 				if shard.KindOf(err) == shard.KindCorrupt {
 					err = &badSegment{src.seg.ULID, err}
 				}
@@ -207,36 +209,35 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 	return nil
 }
 
-// mergeExtent copies an extent to the output, compacted where keep is not nil.
-// The shard's last batch stays whole whatever keep says: where it ends is how the
-// shard's next offset is known after a restart.
-func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, seg *catalog.Segment, x catalog.Extent, keep func(*shard.Record) bool) error {
-	_, end, _ := e.cat.Bounds(x.Shard)
-	for from := x.Base; from <= x.Last; {
-		raw, err := e.reader.Read(ctx, seg.Key, seg.Size, tierExtent(x), from, 4<<20)
+// mergeReadBytes is the memory that a merge reads into, all of its segments
+// together.
+const mergeReadBytes = 16 << 20
+
+// mergeExtent copies an extent of a segment to the output, compacted where keep is
+// not nil. The shard's last batch stays whole whatever keep says: where it ends is
+// how the shard's next offset is known after a restart.
+func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, key string, batches iter.Seq2[[]byte, error], id shard.ID, keep func(*shard.Record) bool) error {
+	_, end, _ := e.cat.Bounds(id)
+	after := int64(0)
+	for raw, err := range batches {
 		if err != nil {
-			return e.tierError(err, x.Shard, from, seg.Key)
+			return e.tierError(err, id, after, key)
 		}
-		bs, err := shard.SplitBatches(raw)
+		b, err := shard.VerifiedBatch(raw)
 		if err != nil {
-			return &shard.Error{Kind: shard.KindCorrupt, Op: "merge segment " + seg.Key, Shard: &x.Shard, Offset: from, Err: err}
+			return &shard.Error{Kind: shard.KindCorrupt, Op: "merge segment " + key, Shard: &id, Offset: after, Err: err}
 		}
-		if len(bs) == 0 {
-			return nil
-		}
-		for _, b := range bs {
-			from = b.LastOffset() + 1
-			if keep != nil && !b.Control() && b.LastOffset() < end {
-				if b, err = compact(b, keep); err != nil {
-					return err
-				}
-			}
-			if b == nil {
-				continue
-			}
-			if err := out.add(ctx, x.Shard, b); err != nil {
+		after = b.LastOffset() + 1
+		if keep != nil && !b.Control() && b.LastOffset() < end {
+			if b, err = compact(b, keep); err != nil {
 				return err
 			}
+		}
+		if b == nil {
+			continue
+		}
+		if err := out.add(ctx, id, b.Raw()); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -371,66 +372,3 @@ func (st *stateStore) compaction(slot int, oldest bool) func(*shard.Record) bool
 		return r.Offset+1 >= cur.Rev
 	}
 }
-
-// mergeOutput collects merged objects until they are swapped in.
-type mergeOutput struct {
-	e       *Engine
-	level   int
-	created int64
-	left    int64 // bytes of the sources that were not added yet, at most
-	b       *tier.Builder
-	done    []catalog.Segment
-}
-
-func (m *mergeOutput) add(ctx context.Context, id shard.ID, b *shard.Batch) error {
-	if m.b != nil && int64(m.b.Size()+b.Size()) > m.e.opts.SegmentBytes {
-		if err := m.emit(ctx); err != nil {
-			return err
-		}
-	}
-	if m.b == nil {
-		// At once what it will take: growing, it would take that several times.
-		m.b = tier.NewBuilder(int(min(m.e.opts.SegmentBytes, m.left+m.left/16)))
-	}
-	m.left = max(m.left-int64(b.Size()), 0)
-	return m.b.Add(id, b.Raw())
-}
-
-// emit uploads what was collected; it is committed by the swap.
-func (m *mergeOutput) emit(ctx context.Context) error {
-	if m.b == nil || m.b.Empty() {
-		return nil
-	}
-	seg, object, err := m.e.finish(m.b, m.level, m.created)
-	if err != nil {
-		return err
-	}
-	m.b = nil
-	pctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	m.done = append(m.done, seg)
-	if err := m.e.put(pctx, seg.Key, object); err != nil {
-		return fmt.Errorf("put merged segment: %w", err)
-	}
-	m.e.counters.mergedBytes.Add(int64(len(object)))
-	return nil
-}
-
-// discard deletes the objects of a merge that comes to nothing.
-func (m *mergeOutput) discard() {
-	if len(m.done) == 0 {
-		return
-	}
-	keys := make([]string, len(m.done))
-	for i := range m.done {
-		keys[i] = m.done[i].Key
-	}
-	ctx, cancel := context.WithTimeout(m.e.ctx, discardTime)
-	defer cancel()
-	if err := m.e.store.Delete(ctx, keys...); err != nil && m.e.ctx.Err() == nil {
-		m.e.log.Warn("objects of a merge that failed are left as orphans", "objects", len(keys), "error", err)
-	}
-}
-
-// discardTime bounds the clearing up after a merge.
-const discardTime = 30 * time.Second

@@ -130,12 +130,14 @@ func (w *window) close() {
 	}
 }
 
-// finish makes the object of a builder, and its row in the catalog.
+// finish makes the object of a builder, and its row in the catalog. The object is
+// nil when the builder has written it out.
 func (e *Engine) finish(b *tier.Builder, level int, created int64) (catalog.Segment, []byte, error) {
+	size := b.Size()
 	object, extents, err := b.Finish()
 	id := ulid.Make()
 	return catalog.Segment{ULID: id, Key: tier.Key(level, e.session.Incarnation(), id), Level: uint8(level),
-		Size: int64(len(object)), Created: created, Extents: catalogExtents(extents)}, object, err
+		Size: int64(size), Created: created, Extents: catalogExtents(extents)}, object, err
 }
 
 // fill adds the runs to a segment. What the WAL can no longer bear out is noted

@@ -1,0 +1,107 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/robustmq/robustmq-go/catalog"
+	"github.com/robustmq/robustmq-go/internal/vfs"
+	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/tier"
+)
+
+// mergeOutput collects merged objects until they are swapped in. Each is made in a
+// file of the log's directory, which has no name, and is stored from there: in
+// memory it would be the largest thing that a gateway holds.
+type mergeOutput struct {
+	e       *Engine
+	level   int
+	created int64
+	spool   vfs.File // nil: none is being made
+	b       *tier.Builder
+	done    []catalog.Segment
+}
+
+// spoolName is the file's name, as long as it has one.
+const spoolName = "merge.tmp"
+
+func (m *mergeOutput) add(ctx context.Context, id shard.ID, batch []byte) error {
+	if m.spool != nil && int64(m.b.Size()+len(batch)) > m.e.opts.SegmentBytes {
+		if err := m.emit(ctx); err != nil {
+			return err
+		}
+	}
+	if m.spool == nil {
+		if err := m.begin(); err != nil {
+			return fmt.Errorf("begin merged segment: %w", err)
+		}
+	}
+	return m.b.Add(id, batch)
+}
+
+// begin begins an object.
+func (m *mergeOutput) begin() error {
+	name := filepath.Join(m.e.opts.WALDir, spoolName)
+	if err := m.e.opts.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // a crash left it
+		return err
+	}
+	f, err := m.e.opts.FS.Open(name, vfs.ReadWrite|vfs.Create|vfs.Exclusive)
+	if err != nil {
+		return err
+	}
+	_ = m.e.opts.FS.Remove(name) // where an open file keeps its name the next merge removes it
+	m.spool, m.b = f, tier.NewBuilderTo(io.NewOffsetWriter(f, 0))
+	return nil
+}
+
+// emit uploads what was collected; it is committed by the swap.
+func (m *mergeOutput) emit(ctx context.Context) error {
+	if m.spool == nil {
+		return nil
+	}
+	seg, _, err := m.e.finish(m.b, m.level, m.created)
+	if err != nil {
+		return err
+	}
+	pctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	m.done = append(m.done, seg)
+	if err := m.e.putFrom(pctx, seg.Key, m.spool, seg.Size); err != nil {
+		return fmt.Errorf("put merged segment: %w", err)
+	}
+	m.e.counters.mergedBytes.Add(seg.Size)
+	m.close()
+	return nil
+}
+
+// close gives up the file.
+func (m *mergeOutput) close() {
+	if m.spool != nil {
+		_ = m.spool.Close() // nothing in it is wanted any more
+	}
+	m.spool, m.b = nil, nil
+}
+
+// discard deletes the objects of a merge that comes to nothing.
+func (m *mergeOutput) discard() {
+	if len(m.done) == 0 {
+		return
+	}
+	keys := make([]string, len(m.done))
+	for i := range m.done {
+		keys[i] = m.done[i].Key
+	}
+	ctx, cancel := context.WithTimeout(m.e.ctx, discardTime)
+	defer cancel()
+	if err := m.e.store.Delete(ctx, keys...); err != nil && m.e.ctx.Err() == nil {
+		m.e.log.Warn("objects of a merge that failed are left as orphans", "objects", len(keys), "error", err)
+	}
+}
+
+// discardTime bounds the clearing up after a merge.
+const discardTime = 30 * time.Second
