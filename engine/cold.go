@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -86,6 +87,15 @@ func (c *coldReads) put(id shard.ID, offset int64, cursor *tier.Cursor, now time
 	c.lru.Add(coldAt{id, offset}, &coldReader{cursor, now})
 }
 
+// Age implements shard.Ager.
+func (e *Engine) Age(id shard.ID, offset int64) int64 {
+	seg, _, ok := e.cat.FindExtent(id, offset)
+	if !ok {
+		return math.MaxInt64
+	}
+	return seg.Created
+}
+
 // nextExtent is what the catalog has after a segment of a shard.
 func (e *Engine) nextExtent(s tier.Segment) (tier.Segment, bool) {
 	seg, ext, ok := e.cat.FindExtent(s.Extent.Shard, s.Extent.Last+1)
@@ -98,9 +108,14 @@ func (e *Engine) nextExtent(s tier.Segment) (tier.Segment, bool) {
 // readObject reads what is flushed, through the cache and ahead of a reader who
 // goes on where he ended. It may span extents. The batches lie in the cache: who
 // keeps one keeps its block.
-func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64, budget int) ([]*shard.Batch, error) {
+func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64, opts shard.ReadOptions) ([]*shard.Batch, error) {
+	budget := opts.MaxBytes
+	if opts.OneSegment {
+		out, _, err := e.readExtents(ctx, s, e.reader.Pass, from, limit, budget, true)
+		return out, err
+	}
 	if budget < coldScan {
-		out, _, err := e.readExtents(ctx, s, e.reader.Batches, from, limit, budget)
+		out, _, err := e.readExtents(ctx, s, e.reader.Batches, from, limit, budget, false)
 		return out, err
 	}
 	now := e.opts.Now()
@@ -108,7 +123,7 @@ func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64,
 	if cursor == nil {
 		cursor = e.reader.Cursor(e.nextExtent)
 	}
-	out, next, err := e.readExtents(ctx, s, cursor.Batches, from, limit, budget)
+	out, next, err := e.readExtents(ctx, s, cursor.Batches, from, limit, budget, false)
 	s.mu.Lock()
 	more := next < s.flushed
 	s.mu.Unlock()
@@ -122,9 +137,10 @@ func (e *Engine) readObject(ctx context.Context, s *shardLog, from, limit int64,
 
 type readFunc func(ctx context.Context, seg tier.Segment, from int64, maxBytes int) ([]tier.Pieces, error)
 
-// readExtents is readObject through read; next is the offset after what it gives.
-func (e *Engine) readExtents(ctx context.Context, s *shardLog, read readFunc, from, limit int64, budget int) (out []*shard.Batch, next int64, err error) {
-	for n := 0; from < limit && n < budget; {
+// readExtents is readObject through read, of one extent or as many as it takes; next
+// is the offset after what it gives.
+func (e *Engine) readExtents(ctx context.Context, s *shardLog, read readFunc, from, limit int64, budget int, one bool) (out []*shard.Batch, next int64, err error) {
+	for n := 0; from < limit && n < budget && !(one && n > 0); {
 		seg, ext, ok := e.cat.FindExtent(s.id, from)
 		if !ok || ext.Base >= limit {
 			break

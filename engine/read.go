@@ -130,7 +130,7 @@ func (e *Engine) read(ctx context.Context, s *shardLog, from int64, opts shard.R
 	}
 	var err error
 	if !inTail && from < limit {
-		r.Batches, err = e.readObject(ctx, s, from, limit, opts.MaxBytes)
+		r.Batches, err = e.readObject(ctx, s, from, limit, opts)
 	}
 	if len(r.Batches) == 0 && err == nil { // or compaction left a hole up to the tail
 		r.Batches, err = e.load(id, pieces)

@@ -85,6 +85,19 @@ type ReadOptions struct {
 	MaxBytes int
 	// Until, when over 0, ends the read before the batch that begins there.
 	Until int64
+	// OneSegment ends a read from a segment with it; what is read ahead is of this
+	// segment.
+	OneSegment bool
+}
+
+// Ager is what a Log may offer a reader of many shards: each of them has a little
+// in every segment, and read from the oldest segment to the youngest, with
+// OneSegment, all of them take each segment from the store once.
+type Ager interface {
+	// Age orders segments by when they were made: that of the one that has the
+	// shard's first record at or past offset, the largest number when none has. A
+	// look-up in memory.
+	Age(id ID, offset int64) int64
 }
 
 // ReadResult is what a read found.

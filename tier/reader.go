@@ -66,6 +66,7 @@ type Reader struct {
 	indexes *byteLRU[string, *Index]
 	hints   *lru.Cache[hint, int64]
 	cursors cursorCount
+	passing *lru.Cache[string, pass]
 }
 
 // hint is where a sequential reader comes next.
@@ -87,7 +88,11 @@ func NewReader(st store.Store, o ReaderOptions) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make position cache: %w", err)
 	}
-	return &Reader{cache: c, opts: o, indexes: newByteLRU[string, *Index](o.IndexBytes), hints: hints}, nil
+	passing, err := lru.New[string, pass](passCount)
+	if err != nil {
+		return nil, fmt.Errorf("make passing cache: %w", err)
+	}
+	return &Reader{cache: c, opts: o, indexes: newByteLRU[string, *Index](o.IndexBytes), hints: hints, passing: passing}, nil
 }
 
 // Close ends reads under way with ErrClosed and waits for the background to end.

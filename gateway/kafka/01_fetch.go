@@ -1,8 +1,11 @@
 package kafka
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -99,6 +102,10 @@ type partKey struct {
 	partition int32
 }
 
+func (k partKey) compare(o partKey) int {
+	return cmp.Or(strings.Compare(k.name, o.name), bytes.Compare(k.id[:], o.id[:]), cmp.Compare(k.partition, o.partition))
+}
+
 func (p *fetchPart) reset() {
 	p.code, p.batches, p.shown, p.bytes, p.next, p.known, p.limit = codeNone, nil, nil, 0, p.offset, false, 0
 	p.bounds = shard.Bounds{Start: -1, End: -1, Stable: -1, Epoch: -1}
@@ -110,6 +117,8 @@ func (f *fetch) run(ctx context.Context) {
 		f.resolve(p)
 	}
 	f.readAll(ctx)
+	for !f.enough() && f.readMore(ctx) {
+	}
 	if f.enough() || f.q.MaxWaitMillis <= 0 {
 		return
 	}
@@ -145,72 +154,15 @@ func (f *fetch) resolve(p *fetchPart) {
 	p.topic, p.id = t, id
 }
 
-// readAll reads each partition's fair share, then lets those that have more
-// take what is left.
-func (f *fetch) readAll(ctx context.Context) {
-	n := 0
-	for _, p := range f.parts {
-		if p.code == codeNone {
-			n++
-		}
-	}
-	if n == 0 {
-		return
-	}
-	share := max(f.budget/n, 1)
-	for _, p := range f.parts {
-		f.read(ctx, p, share)
-	}
-	for _, p := range f.parts {
-		if f.budget <= 0 {
-			return
-		}
-		if n > 1 && p.code == codeNone && p.next < p.bounds.End {
-			f.read(ctx, p, f.budget)
-		}
-	}
-}
-
-// read takes up to limit bytes more of a partition. The first batch of a fetch
-// is taken whatever its size (KIP-74), another only if it fits.
-func (f *fetch) read(ctx context.Context, p *fetchPart, limit int) {
-	limit = min(limit, p.maxBytes-p.bytes, f.budget)
-	if p.code != codeNone || limit <= 0 && p.known {
-		return
-	}
-	p.limit = max(p.limit, limit)
-	if r := f.c.ahead.take(p.id, p.next); r != nil {
-		took, ok := f.takeAhead(ctx, p, r, limit)
-		if ok && (took == 0 || took >= limit/2) {
-			return
-		}
-		limit -= took
-	}
-	opts := shard.ReadOptions{MaxBytes: max(limit, 1)}
-	if f.q.IsolationLevel == 1 && p.known {
-		opts.Until = p.bounds.Stable
-	}
-	res, err := f.c.srv.broker.Log.Read(ctx, p.id, p.next, opts)
-	if res.Bounds != (shard.Bounds{}) || err == nil {
-		p.bounds, p.known = res.Bounds, true
-	}
-	if err != nil {
-		f.readFailed(p, err)
-		return
-	}
-	if code := checkLeaderEpoch(p.epoch, p.bounds.Epoch); code != codeNone {
-		f.fail(p, code)
-		return
-	}
-	f.add(p, res.Batches, nil, limit)
-}
-
 // add takes batches while they fit, and tells how many bytes they are. shown is
 // what shownToKafka gave of each, nil if that is to be found out.
 func (f *fetch) add(p *fetchPart, batches []*shard.Batch, shown [][]byte, limit int) int {
 	took := 0
 	for i, b := range batches {
 		n := b.Size()
+		if f.bytes > 0 && n > f.budget {
+			f.budget = 0 // not worth more reading for something smaller
+		}
 		if f.bytes > 0 && n > min(f.budget, max(limit-took, 0)) {
 			break
 		}
@@ -283,7 +235,7 @@ func (f *fetch) waitAny(ctx context.Context) bool {
 	if len(watched) == 1 { // the usual case, without reflection's cost
 		select {
 		case <-only:
-			f.read(f.c.ctx, watched[0], f.budget)
+			f.read(f.c.ctx, watched[0], f.budget, false)
 			return true
 		case <-ctx.Done():
 			return false
@@ -293,6 +245,6 @@ func (f *fetch) waitAny(ctx context.Context) bool {
 	if i == 0 {
 		return false
 	}
-	f.read(f.c.ctx, watched[i-1], f.budget)
+	f.read(f.c.ctx, watched[i-1], f.budget, false)
 	return true
 }

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"math/rand/v2"
+	"slices"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -31,7 +32,7 @@ type fetchSession struct {
 	index map[partKey]int
 	// incremental answers leave out what did not change.
 	incremental bool
-	turn        int // whose turn it is to be first
+	last        partKey // that got records: it is the next one's turn to be first
 }
 
 // open finds or makes the session of a request.
@@ -123,23 +124,29 @@ func (s *fetchSession) forget(q *kmsg.FetchRequest) {
 	s.parts = kept
 }
 
-// order gives the partitions, with another one first each time: the first gets
-// a batch even where it is over the budget.
+// order gives the partitions. Those of a session come sorted, as they lie in
+// segments, and from the one on after the last that got records: the first gets a
+// batch even where it is over the budget. Without a session the client sees to that.
 func (s *fetchSession) order() []*fetchPart {
-	if s.id == 0 || len(s.parts) == 0 {
+	if s.id == 0 || len(s.parts) < 2 {
 		return s.parts
 	}
-	s.turn %= len(s.parts)
-	out := make([]*fetchPart, 0, len(s.parts))
-	out = append(append(out, s.parts[s.turn:]...), s.parts[:s.turn]...)
-	s.turn++
-	return out
+	out := slices.Clone(s.parts)
+	slices.SortFunc(out, func(a, b *fetchPart) int { return a.key.compare(b.key) })
+	first, found := slices.BinarySearchFunc(out, s.last, func(p *fetchPart, last partKey) int { return p.key.compare(last) })
+	if found {
+		first++
+	}
+	return append(out[first:len(out):len(out)], out[:first]...)
 }
 
 // answer puts into the reply what the client has to know.
 func (s *fetchSessions) answer(sess *fetchSession, f *fetch) {
 	f.reply.readCommitted = f.q.IsolationLevel == 1
 	for _, p := range f.parts {
+		if p.bytes > 0 {
+			sess.last = p.key
+		}
 		changed := p.bytes > 0 || p.code != codeNone || p.code != p.sentCode ||
 			p.bounds.End != p.sentEnd || p.bounds.Start != p.sentStart
 		p.sentCode, p.sentEnd, p.sentStart = p.code, p.bounds.End, p.bounds.Start

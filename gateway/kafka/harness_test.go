@@ -28,6 +28,7 @@ type stand struct {
 	cfg  Config
 	auth gateway.AuthConfig
 	lim  gateway.Limits
+	wrap func(shard.Log) shard.Log // nil: none
 }
 
 type option func(*stand, *shardmem.Options)
@@ -62,6 +63,9 @@ func newStand(t testing.TB, opts ...option) *stand {
 func (s *stand) start() {
 	s.t.Helper()
 	b := s.mem.Broker()
+	if s.wrap != nil {
+		b.Log = s.wrap(b.Log)
+	}
 	env := gateway.Env{
 		Broker: b, Log: slog.New(noPanics{}), Limits: s.lim, Stats: new(gateway.Stats),
 		Auth: gateway.NewAuth(b.Users, b.ACLs, s.auth),
