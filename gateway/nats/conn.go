@@ -310,8 +310,10 @@ func (c *conn) execute(ctx context.Context, cmd *command) error {
 	case verbLogin: // without CONNECT: anonymous
 		return c.login(ctx, defaultOptions)
 	case verbSub:
+		c.pub.flush(ctx) // it is for what comes after it
 		return c.sub(cmd.args)
 	case verbUnsub:
+		c.pub.flush(ctx) // what came before it is still delivered
 		return c.unsub(cmd.args)
 	case verbConnect:
 		return c.connect(ctx, cmd.args)

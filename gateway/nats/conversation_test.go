@@ -33,6 +33,7 @@ func TestConversations(t *testing.T) {
 
 func converse(t *testing.T, addr, text string) {
 	clients := make(map[string]*client)
+	held := make(map[string][]string)
 	for i, l := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		if l == "" || l[0] == '#' {
 			continue
@@ -47,8 +48,11 @@ func converse(t *testing.T, addr, text string) {
 		}
 		arg := strings.TrimPrefix(l[2:], " ")
 		switch l[1] {
+		case '+':
+			held[l[:1]] = append(held[l[:1]], arg)
 		case '>':
-			c.send(arg)
+			c.send(append(held[l[:1]], arg)...)
+			delete(held, l[:1])
 		case '<':
 			if got := c.line(); got != arg {
 				t.Fatalf("line %d: got %q, want %q", i+1, got, arg)

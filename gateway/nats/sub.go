@@ -105,11 +105,8 @@ func (c *conn) unsub(args []byte) error {
 		return errParser
 	}
 	most := 0
-	if n == 2 {
-		var err error
-		if most, err = number(f[1]); err != nil {
-			return err
-		}
+	if n == 2 { // nats-server: what is no number up to 999,999,999 ends it at once
+		most, _ = number(f[1])
 	}
 	c.out.mu.Lock()
 	s := c.subs.bySID[string(f[0])]
