@@ -48,6 +48,15 @@ type Subscriber interface {
 	Deliver(ms []Message, matched []SubID)
 }
 
+// QueueSubscriber is a Subscriber whose filters may end by themselves: it need
+// not take all that its turn in a queue brings.
+type QueueSubscriber interface {
+	Subscriber
+	// DeliverQueued is Deliver for a filter with a queue. It tells how many of
+	// the messages it took, from the first on; others of the queue get the rest.
+	DeliverQueued(ms []Message, id SubID) int
+}
+
 // Subscription holds the filters of one subscriber.
 type Subscription interface {
 	// Add starts a filter; an id in use is replaced.
@@ -60,9 +69,9 @@ type Subscription interface {
 
 // LiveOptions choose how a filter is fed.
 type LiveOptions struct {
-	// Queue, when not "", shares the filter: of all filters with equal
-	// patterns and queue one takes each message (NATS queue groups, MQTT
-	// shared subscriptions at QoS 0).
+	// Queue, when not "", shares the filter: of all filters with that queue
+	// that match a message, whatever their patterns, one takes it (NATS queue
+	// groups, MQTT shared subscriptions of what is never stored).
 	Queue string
 	// Durable asks for messages only once they are durable; otherwise they may
 	// come as soon as their offset is assigned.

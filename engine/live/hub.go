@@ -34,12 +34,9 @@ type filter struct {
 	id     shard.SubID
 	filter shard.Filter
 	opts   shard.LiveOptions
-	queue  queueKey
 	// gone is set under the write lock of sub.deliver.
 	gone bool
 }
-
-type queueKey struct{ queue, filter string }
 
 // match is what one name matches, made once for all messages under it.
 type match struct{ early, durable plan }
@@ -87,7 +84,7 @@ func buildMatch(fs []*filter) *match {
 func (p *plan) add(f *filter) {
 	if f.opts.Queue != "" {
 		for i := range p.queues {
-			if p.queues[i][0].queue == f.queue {
+			if p.queues[i][0].opts.Queue == f.opts.Queue {
 				p.queues[i] = append(p.queues[i], f)
 				return
 			}
@@ -217,40 +214,41 @@ func (d *target) remaining(origin shard.Origin) []shard.SubID {
 }
 
 // runQueue hands each message to one member, starting at a random one; what one
-// member gets in a row goes in one call.
+// member gets in a row goes in one call. What a member does not take goes on to
+// the next.
 func runQueue(members []*filter, ms []shard.Message) int {
-	if len(members) == 1 {
-		if members[0].deliver(ms) {
-			return len(ms)
-		}
-		return 0
-	}
 	n, at := 0, rand.IntN(len(members))
 	each := max((len(ms)+len(members)-1)/len(members), 1)
 	for len(ms) > 0 {
-		run := ms[:min(each, len(ms))]
+		took := 0
 		for range members {
 			at = (at + 1) % len(members)
-			if members[at].deliver(run) {
-				n += len(run)
+			if took = members[at].deliver(ms[:min(each, len(ms))]); took > 0 {
 				break
 			}
 		}
-		ms = ms[len(run):]
+		if took == 0 {
+			break
+		}
+		n, ms = n+took, ms[took:]
 	}
 	return n
 }
 
-func (f *filter) deliver(ms []shard.Message) bool {
+// deliver tells how many messages the filter's subscriber took.
+func (f *filter) deliver(ms []shard.Message) int {
 	s := f.sub
 	s.deliver.RLock()
 	defer s.deliver.RUnlock()
 	if !f.takes(ms[0].Origin) {
-		return false
+		return 0
+	}
+	if q, ok := s.to.(shard.QueueSubscriber); ok {
+		return q.DeliverQueued(ms, f.id)
 	}
 	ids := [1]shard.SubID{f.id}
 	s.to.Deliver(ms, ids[:])
-	return true
+	return len(ms)
 }
 
 func (h *Hub) skipBad(t *shard.Topic, index uint32, b *shard.Batch, err error) {

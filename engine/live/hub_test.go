@@ -185,6 +185,48 @@ func TestQueueTakesEachOnce(t *testing.T) {
 	}
 }
 
+// queued takes so many messages of its queue and no more.
+type queued struct {
+	recorder
+	left int
+}
+
+func (q *queued) DeliverQueued(ms []shard.Message, id shard.SubID) int {
+	n := min(q.left, len(ms))
+	if n > 0 {
+		q.Deliver(ms[:n], []shard.SubID{id})
+		q.left -= n
+	}
+	return n
+}
+
+// TestQueueGoesOn: what a member does not take goes to others with the queue,
+// under whatever pattern.
+func TestQueueGoesOn(t *testing.T) {
+	for range 20 {
+		h := NewHub(nil, nil)
+		few, all := &queued{left: 2}, &recorder{}
+		_ = h.Subscribe(few).Add(1, mustFilter(t, "t"), shard.LiveOptions{Queue: "q"})
+		s := h.Subscribe(all)
+		_ = s.Add(1, mustFilter(t, "*"), shard.LiveOptions{Queue: "q"})
+		recs := make([]shard.Record, 10)
+		for i := range recs {
+			recs[i] = record("t", "t", fmt.Sprint(i))
+		}
+		topic := newTopic("t")
+		h.Assigned(topic, 0, shard.BatchOf(recs...), 0)
+		if n := len(few.take()) + len(all.take()); n != 10 {
+			t.Fatalf("%d of 10 messages came", n)
+		}
+		s.Close()
+		few.left = 1
+		h.Assigned(topic, 0, shard.BatchOf(recs...), 0)
+		if n := len(few.take()); n != 1 {
+			t.Fatalf("%d messages came where one was wanted", n)
+		}
+	}
+}
+
 func TestRelayAndInterest(t *testing.T) {
 	h, r := NewHub(nil, nil), &recorder{}
 	s := h.Subscribe(r)

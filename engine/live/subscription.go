@@ -35,9 +35,6 @@ func (s *subscription) Add(id shard.SubID, f shard.Filter, opts shard.LiveOption
 		return shard.ErrClosed
 	}
 	n := &filter{sub: s, id: id, filter: f, opts: opts}
-	if opts.Queue != "" {
-		n.queue = queueKey{opts.Queue, f.String()}
-	}
 	s.hub.count(n, 1)
 	s.hub.index.Add(f, n)
 	old := s.mu.filters[id]

@@ -196,7 +196,7 @@ func (c *client) goLive(sb *sub) error {
 	ss.mu.Unlock()
 	opts := shard.LiveOptions{}
 	if sb.share != "" {
-		opts.Queue = "mqtt/" + sb.share
+		opts.Queue = "mqtt " + sb.filter // a share is one filter's [MQTT-4.8.2-3]; NATS cannot spell the blank
 	}
 	if sb.opts.NoLocal { // [MQTT-3.8.3-3]
 		opts.NotFrom = c.nc.Origin

@@ -17,11 +17,21 @@ type runState struct {
 	fresh   bool // head is of another subscription
 }
 
-// Deliver implements shard.Subscriber: MSG or HMSG lines go to the outbox.
-func (c *conn) Deliver(ms []shard.Message, matched []shard.SubID) {
+// Deliver implements shard.Subscriber.
+func (c *conn) Deliver(ms []shard.Message, matched []shard.SubID) { c.deliver(ms, matched) }
+
+// DeliverQueued implements shard.QueueSubscriber: a member that UNSUB gave a
+// maximum, or whose connection ends, leaves messages to the others of its group.
+func (c *conn) DeliverQueued(ms []shard.Message, id shard.SubID) int {
+	ids := [1]shard.SubID{id}
+	return c.deliver(ms, ids[:])
+}
+
+// deliver sends MSG or HMSG lines to the outbox, and gives their number.
+func (c *conn) deliver(ms []shard.Message, matched []shard.SubID) int {
 	buf, ok := c.out.lock()
 	if !ok {
-		return
+		return 0
 	}
 	n, size := 0, 0
 	var ended []*subscription
@@ -47,6 +57,7 @@ func (c *conn) Deliver(ms []shard.Message, matched []shard.SubID) {
 	for _, s := range ended {
 		go c.live.Remove(s.id) // not from within Deliver
 	}
+	return n
 }
 
 func (c *conn) sent(n, size int) {

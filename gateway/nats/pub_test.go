@@ -236,6 +236,52 @@ func TestQueueGroups(t *testing.T) {
 	}
 }
 
+// TestQueueGroupsOverFilters: a queue group is its name, whatever the filters of
+// its members, as with nats-server.
+func TestQueueGroupsOverFilters(t *testing.T) {
+	b := newBed(t, bedOptions{})
+	c := b.dial(quiet)
+	c.send("SUB q.> workers 1", "SUB q.* workers 2", "SUB q.x workers 3")
+	const n = 60
+	for range n {
+		c.send("PUB q.x 1", "m")
+	}
+	c.send("PING")
+	got := 0
+	for ; c.line() != "PONG"; got++ {
+		c.expect("m")
+	}
+	if got != n {
+		t.Fatalf("%d messages came %d times", n, got)
+	}
+}
+
+// TestQueueMemberWithMaximum: what a member does not take any more goes to the
+// others, and none of it is lost.
+func TestQueueMemberWithMaximum(t *testing.T) {
+	b := newBed(t, bedOptions{})
+	for round := range 20 {
+		c := b.dial(quiet)
+		queue := fmt.Sprint("workers", round)
+		c.send("SUB q.x "+queue+" 1", "UNSUB 1 2", "SUB q.x "+queue+" 2", "PING")
+		c.expect("PONG")
+		const n = 10
+		lines := make([]string, 0, 2*n+1)
+		for i := range n {
+			lines = append(lines, "PUB q.x 1", fmt.Sprint(i))
+		}
+		c.send(append(lines, "PING")...)
+		got := 0
+		for ; c.line() != "PONG"; got++ {
+			c.line()
+		}
+		if got != n {
+			t.Fatalf("%d of %d messages came", got, n)
+		}
+		c.send("UNSUB 2")
+	}
+}
+
 // TestForeignRecords: records that another protocol stored reach a subscriber.
 func TestForeignRecords(t *testing.T) {
 	b := newBed(t, bedOptions{})
