@@ -141,7 +141,9 @@ func (c *client) released(id uint16) {
 	f := &c.acks
 	f.mu.Lock()
 	in, ok := f.incoming[id]
-	if ok && in.answered {
+	// A client releases what PUBREC told it of, though the note of that may have
+	// been lost with the process.
+	if ok && (in.answered || in.resumed) {
 		delete(f.incoming, id)
 		f.unfinished--
 	}

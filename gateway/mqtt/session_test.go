@@ -286,6 +286,27 @@ func TestIncomingQoS2FateUnknown(t *testing.T) {
 	}
 }
 
+// TestIncomingQoS2ReleasedAfterCrash: PUBREC went out, the note of it was lost
+// with the process. PUBREL says that the client had it, so the packet identifier
+// is free, for a message of the same payload too [MQTT-4.3.3-12].
+func TestIncomingQoS2ReleasedAfterCrash(t *testing.T) {
+	b := newBed(t, bedOptions{})
+	b.state.lose = func(ops []shard.StateOp) bool { return strings.Contains(string(ops[0].Value), `"r":true`) }
+	p := b.connect(kept(5, "p"))
+	p.publish("t", "on", 2, 1)
+	p.expect("PUBREC 1")
+	b.crash()
+	b = b.restart(bedOptions{})
+	p = b.connect(kept(5, "p")).present(true)
+	p.send(&packet.Ack{Kind: packet.PUBREL, ID: 1})
+	p.expect("PUBCOMP 1")
+	p.publish("t", "on", 2, 1)
+	p.expect("PUBREC 1")
+	if n := len(b.stored("t")); n != 2 {
+		t.Fatalf("%d records", n)
+	}
+}
+
 func TestSessionExpiry(t *testing.T) { // [MQTT-3.1.2-23]
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, bedOptions{})
