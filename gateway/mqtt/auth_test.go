@@ -46,6 +46,39 @@ func (v *prover) next(theirs packet.Props) packet.Props {
 	return packet.Props(nil).AddStr(packet.PropAuthMethod, v.method).AddStr(packet.PropAuthData, text)
 }
 
+// TestSessionOfAnotherUser: a client identifier is no credential, so another
+// user goes on with a session only where its subscriptions are allowed to them.
+func TestSessionOfAnotherUser(t *testing.T) {
+	b := newBed(t, bedOptions{mem: shardmem.Options{
+		Users: []shard.User{user(t, "ann", "secret"), user(t, "bob", "secret"), user(t, "cid", "secret")},
+		ACLs: []shard.ACL{
+			{Principal: "ann", Resource: "subject", Filter: ">", Operation: shard.OpAll},
+			{Principal: "bob", Resource: "subject", Filter: "open.>", Operation: shard.OpAll},
+			{Principal: "cid", Resource: "subject", Filter: ">", Operation: shard.OpAll},
+		},
+	}})
+	as := func(name string) *peer {
+		k := kept(5, "device")
+		k.HasUser, k.User, k.HasPassword, k.Password = true, name, true, []byte("secret")
+		return b.connect(k)
+	}
+	p := as("ann").present(false)
+	p.subscribe("open/#", 1)
+	p.subscribe("closed/#", 1)
+	p.publish("closed/x", "for ann", 1, 1)
+	p.expect("PUBACK 1", `PUBLISH closed/x "for ann" q1 id1`)
+	p.bye()
+	p = as("cid").present(true)
+	p.expect(`PUBLISH closed/x "for ann" q1 id1 dup`)
+	p.bye()
+	p = as("bob").present(false)
+	p.quiet()
+	p.subscribe("open/#", 1)
+	p.bye()
+	as("ann").present(true).bye()
+	as("bob").present(true).bye()
+}
+
 // goOn answers the server's AUTH.
 func (v *prover) goOn(p *peer) {
 	v.t.Helper()

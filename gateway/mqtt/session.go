@@ -63,6 +63,8 @@ type meta struct {
 	// while there is one.
 	Left int64 `json:"left,omitempty"`
 	V    uint8 `json:"v"`
+	// User is whose session it is; "" in those of earlier versions.
+	User string `json:"u,omitempty"`
 }
 
 // expired tells whether the session's time without a connection is up.
@@ -122,7 +124,13 @@ func (c *client) loadSession(ctx context.Context, clean bool) (present bool, err
 	if err := json.Unmarshal(v.Data, &m); err != nil {
 		return false, shard.Errorf(shard.KindCorrupt, "read session of %q: %w", c.id, err)
 	}
-	if clean || m.expired(c.now()) {
+	ended := clean || m.expired(c.now())
+	if !ended && m.User != c.who.Name {
+		if ended, err = c.refusedSession(ctx); err != nil {
+			return false, err
+		}
+	}
+	if ended {
 		return false, s.discardSession(ctx, c.id)
 	}
 	c.durable = true
@@ -133,6 +141,17 @@ func (c *client) loadSession(ctx context.Context, clean bool) (present bool, err
 		return true
 	})
 	return true, err
+}
+
+// refusedSession tells whether another user's session has a subscription that
+// this user may not make, and with it messages that are not for this user.
+func (c *client) refusedSession(ctx context.Context) (refused bool, err error) {
+	err = c.srv.broker.State.Range(ctx, c.sessionOwner, keySub, func(key string, _ shard.StateValue) bool {
+		sb, err := newSub(strings.TrimPrefix(key, keySub), 0, 0)
+		refused = err != nil || !c.allowed(shard.OpSubscribe, sb.subject())
+		return !refused
+	})
+	return refused, err
 }
 
 // loadKey takes one entry of the session over.
@@ -173,7 +192,7 @@ func (c *client) saveMeta(ctx context.Context) error {
 	if !c.durable {
 		return nil
 	}
-	ops := []shard.StateOp{put(keyMeta, meta{Expiry: c.expiry, V: uint8(c.v)}), {Key: keyWill}}
+	ops := []shard.StateOp{put(keyMeta, meta{Expiry: c.expiry, V: uint8(c.v), User: c.who.Name}), {Key: keyWill}}
 	if c.will != nil {
 		ops[1] = put(keyWill, c.will)
 	}
@@ -293,7 +312,7 @@ func (c *client) letGo(left bool) {
 		return
 	}
 	now := c.now()
-	m := meta{Expiry: c.expiry, Left: now.UnixMilli(), V: uint8(c.v)}
+	m := meta{Expiry: c.expiry, Left: now.UnixMilli(), V: uint8(c.v), User: c.who.Name}
 	ops := append(c.session.out.save(), put(keyMeta, m))
 	if c.will != nil {
 		c.will.Due = now.Add(time.Duration(delay) * time.Second).UnixMilli()
