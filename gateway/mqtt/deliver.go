@@ -210,8 +210,8 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 // its packet identifier [MQTT-4.4.0-1].
 func (c *client) prepareAgain(it outItem, e *sent) (outItem, *sent, bool) {
 	delete(c.session.out.restored, it.tag)
-	if e.done { // PUBCOMP came before the group gave it again
-		it.skip = true
+	if e.done { // the client was through with it before the group gave it again
+		it.id, it.skip = e.id, true
 		return it, nil, true
 	}
 	e.from = it.from

@@ -413,6 +413,9 @@ func (c *client) written(items []outItem) {
 	for i := range items {
 		if it := &items[i]; it.from != nil && it.qos == 0 {
 			it.from.ack(it.tag)
+			if it.id != 0 {
+				c.forget(it.id)
+			}
 		}
 	}
 }

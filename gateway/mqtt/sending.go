@@ -34,7 +34,7 @@ type sent struct {
 	// windowed: it holds a place in the window by itself.
 	windowed bool
 	rel      bool // PUBREC came
-	done     bool // PUBCOMP came, but the group has yet to give it again
+	done     bool // the client is through with it, but the group has yet to give it again
 	saved    bool // the state has an entry
 	wire     bool // writing it has begun
 	msg      shard.Message
@@ -69,6 +69,8 @@ func (s *sending) add(it *outItem) *sent {
 type keptOut struct {
 	QoS uint8 `json:"q"`
 	Rel bool  `json:"r,omitempty"`
+	// Done keeps the group's message from being sent anew: the client had it.
+	Done bool `json:"d,omitempty"`
 	// Tag is topic number, shard and offset of a message of the session's group.
 	Tag *[3]int64 `json:"s,omitempty"`
 	// Copy is the message itself, as a batch of one, where no group keeps it: a
@@ -81,8 +83,8 @@ type keptOut struct {
 
 // kept gives the entry to write down; withCopy keeps the message in it.
 func (e *sent) kept(withCopy bool) keptOut {
-	k := keptOut{QoS: e.qos, Rel: e.rel, IDs: e.ids, Retain: e.retain, Topic: e.topic}
-	if e.rel {
+	k := keptOut{QoS: e.qos, Rel: e.rel, Done: e.done, IDs: e.ids, Retain: e.retain, Topic: e.topic}
+	if e.rel || e.done {
 		k.Topic, k.IDs, k.Retain = "", nil, false
 	}
 	if e.tagged {
@@ -102,7 +104,7 @@ func (s *sending) restore(id uint16, data []byte) error {
 	if k.QoS < 1 || k.QoS > 2 {
 		return shard.Errorf(shard.KindCorrupt, "QoS %d of a sent message", k.QoS)
 	}
-	e := &sent{id: id, qos: k.QoS, rel: k.Rel, saved: true, topic: k.Topic, ids: k.IDs, retain: k.Retain}
+	e := &sent{id: id, qos: k.QoS, rel: k.Rel, done: k.Done, saved: true, topic: k.Topic, ids: k.IDs, retain: k.Retain}
 	switch {
 	case k.Tag != nil:
 		e.tagged = true
@@ -153,8 +155,14 @@ func (c *client) completed(id uint16) {
 		ss.mu.Unlock()
 		return
 	}
-	// Where the group has yet to give it again, restored keeps it until then.
-	e.done = true
+	if e.done || ss.out.restored[e.tag] == e {
+		// Its entry, and with it its packet identifier, has to stay until the
+		// group has given it again and was told: else a later connection would
+		// take it for new.
+		e.done, e.saved = true, e.saved && e.done
+		ss.mu.Unlock()
+		return
+	}
 	delete(ss.out.byID, id)
 	if e.saved {
 		ss.out.trash = append(ss.out.trash, id)
@@ -167,6 +175,15 @@ func (c *client) completed(id uint16) {
 	if windowed {
 		c.window.Release(1)
 	}
+}
+
+// forget lets go of a message that the client was through with before the group
+// gave it again, now that the group was told.
+func (c *client) forget(id uint16) {
+	c.session.mu.Lock()
+	delete(c.session.out.byID, id)
+	c.session.out.trash = append(c.session.out.trash, id)
+	c.session.mu.Unlock()
 }
 
 // finished handles PUBACK and PUBCOMP, which end what they fit.
@@ -277,6 +294,7 @@ func (c *client) resendReleases() {
 	for _, id := range ids {
 		e := ss.out.byID[id]
 		switch {
+		case e.done:
 		case e.rel:
 			rels = append(rels, id)
 		case !e.tagged:

@@ -311,6 +311,9 @@ func (c *client) letGo(left bool) {
 		}
 		return
 	}
+	if g := c.session.group; g != nil {
+		c.settleGroup(ctx, g.group, left)
+	}
 	now := c.now()
 	m := meta{Expiry: c.expiry, Left: now.UnixMilli(), V: uint8(c.v), User: c.who.Name}
 	ops := append(c.session.out.save(), put(keyMeta, m))
@@ -323,25 +326,36 @@ func (c *client) letGo(left bool) {
 	if err := shard.ApplyWait(ctx, s.broker.State, c.sessionOwner, ops...); err != nil {
 		s.env.Log.Warn("write MQTT session", "client", c.id, "error", err)
 	}
-	if g := c.session.group; g != nil && left {
-		c.fixGroupExpiry(ctx, g.group)
-	}
 	s.addOffline(c.id, &m, c.will)
 }
 
-// fixGroupExpiry follows a session expiry that DISCONNECT changed.
-func (c *client) fixGroupExpiry(ctx context.Context, g shard.Group) {
-	var expire time.Duration
-	if c.expiry != noExpiry {
-		expire = time.Duration(c.expiry) * time.Second
+// settleGroup has the group's acknowledgements written before the entries of what
+// they are for are removed, or a crash in between would send a QoS 2 message anew.
+// It follows a session expiry that DISCONNECT changed.
+func (c *client) settleGroup(ctx context.Context, g shard.Group, left bool) {
+	expire := g.Config().ExpireAfter
+	changed := false
+	if left {
+		old := expire
+		if expire = 0; c.expiry != noExpiry {
+			expire = time.Duration(c.expiry) * time.Second
+		}
+		changed = expire != old
 	}
-	if g.Config().ExpireAfter == expire {
+	if !changed && len(c.session.out.trash) == 0 {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
 	if err := g.SetData(ctx, nil, expire); err != nil {
-		c.srv.env.Log.Warn("set expiry of MQTT session", "client", c.id, "error", err)
+		c.session.out.trash = nil // an entry that stays does less harm
+		c.srv.env.Log.Warn("settle MQTT session", "client", c.id, "error", err)
 	}
 }
+
+// settleTimeout bounds what a takeover waits for a store that fails: the group
+// writes again by itself.
+const settleTimeout = 2 * time.Second
 
 // stopDeliveries closes what feeds the connection.
 func (c *client) stopDeliveries(ctx context.Context, ended bool) {
