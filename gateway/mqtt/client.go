@@ -233,10 +233,11 @@ func (c *client) handle(h packet.Header, body []byte) error {
 	return protocolError(packet.ProtocolError, h.Type.String()+" came from a client")
 }
 
-// kick closes the connection, after a DISCONNECT where the version has one.
+// kick closes the connection, after a DISCONNECT where the version has one and
+// CONNACK went before it [MQTT-3.14.0-1].
 func (c *client) kick(code packet.Code, reference string) {
 	var last []byte
-	if c.v >= packet.V5 {
+	if c.v >= packet.V5 && c.greeted() {
 		d := &packet.Disconnect{Code: code}
 		if reference != "" {
 			d.Props = d.Props.AddStr(packet.PropServerReference, reference)

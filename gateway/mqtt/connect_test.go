@@ -202,6 +202,36 @@ func TestTakeover(t *testing.T) { // [MQTT-3.1.4-3]
 	})
 }
 
+// TestTakeoverBeforeConnack: who loses its client identifier while it still waits
+// for it is told nothing, for DISCONNECT must not come before CONNACK
+// [MQTT-3.14.0-1].
+func TestTakeoverBeforeConnack(t *testing.T) {
+	b := newBed(t, bedOptions{})
+	holder := func() *client {
+		b.srv.mu.Lock()
+		defer b.srv.mu.Unlock()
+		return b.srv.mu.clients["same"]
+	}
+	first := b.connect(clean(5, "same")) // which does not read, so that others wait for it
+	was := holder()
+	second := b.dial(5)
+	second.send(clean(5, "same"))
+	for holder() == was {
+		time.Sleep(time.Millisecond)
+	}
+	third := b.dial(5)
+	third.send(clean(5, "same"))
+	if k, err := second.next(5 * time.Second); err == nil || isTimeout(err) {
+		t.Fatalf("got %v, %v", k, err)
+	}
+	first.expect("DISCONNECT 0x8e")
+	first.ended()
+	if k, ok := third.read().(*packet.Connack); !ok || k.Code != packet.Success {
+		t.Fatalf("got %v", k)
+	}
+	third.bye()
+}
+
 func TestKeepAlive(t *testing.T) { // [MQTT-3.1.2-22]
 	synctest.Test(t, func(t *testing.T) {
 		b := newBed(t, bedOptions{})

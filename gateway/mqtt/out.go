@@ -23,6 +23,7 @@ type outbound struct {
 	running bool
 	closing bool // nothing more is taken
 	dead    bool // the connection failed
+	greeted bool // CONNACK of success was queued
 	// paused: the groups hold back, for the client is slow.
 	paused bool
 	idle   sync.Cond
@@ -64,9 +65,16 @@ func (c *client) control(p packet.Packet) {
 	o.mu.Lock()
 	if !o.closing {
 		o.ctl = p.Append(o.ctl, c.v)
+		o.greeted = o.greeted || p.Type() == packet.CONNACK
 		c.startWriter()
 	}
 	o.mu.Unlock()
+}
+
+func (c *client) greeted() bool {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	return c.out.greeted
 }
 
 // acknowledge queues one acknowledgement.
