@@ -57,16 +57,16 @@ func TestSessionOfAnotherUser(t *testing.T) {
 			{Principal: "cid", Resource: "subject", Filter: ">", Operation: shard.OpAll},
 		},
 	}})
-	as := func(name string) *peer {
-		k := kept(5, "device")
+	as := func(name string, id ...string) *peer {
+		k := kept(5, append(id, "device")[0])
 		k.HasUser, k.User, k.HasPassword, k.Password = true, name, true, []byte("secret")
 		return b.connect(k)
 	}
 	p := as("ann").present(false)
 	p.subscribe("open/#", 1)
 	p.subscribe("closed/#", 1)
-	p.publish("closed/x", "for ann", 1, 1)
-	p.expect("PUBACK 1", `PUBLISH closed/x "for ann" q1 id1`)
+	as("ann", "other").publish("closed/x", "for ann", 1, 1)
+	p.expect(`PUBLISH closed/x "for ann" q1 id1`)
 	p.bye()
 	p = as("cid").present(true)
 	p.expect(`PUBLISH closed/x "for ann" q1 id1 dup`)
