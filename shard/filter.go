@@ -290,8 +290,27 @@ func cutToken(name string, sep byte) (tok, rest string, last bool) {
 // of different spaces are compared by the subjects they can reach, which may
 // report an overlap that no message has.
 func (f Filter) Overlaps(o Filter) bool {
+	if f.disjoint(o) {
+		return false
+	}
 	a, b := f.subjectTokens(), o.subjectTokens()
 	return overlap(a, b)
+}
+
+// disjoint tells of most filters that have no name in common that it is so: in
+// front of all wildcards they differ in a literal.
+func (f Filter) disjoint(o Filter) bool {
+	for i := range min(len(f.Tokens), len(o.Tokens)) {
+		a, b := &f.Tokens[i], &o.Tokens[i]
+		if a.Kind != TokenLiteral || b.Kind != TokenLiteral ||
+			strings.IndexByte(a.Text, '.') >= 0 || strings.IndexByte(b.Text, '.') >= 0 {
+			return false
+		}
+		if a.Text != b.Text {
+			return true
+		}
+	}
+	return false
 }
 
 // subjectTokens widens an MQTT filter to subject tokens: a level that holds

@@ -36,7 +36,7 @@ type session struct {
 	live    shard.Subscription // made with the first QoS 0 subscription
 	byLive  map[shard.SubID]*sub
 	nextSub shard.SubID
-	// mixed: a QoS 0 subscription overlaps one at QoS 1 or 2, so a message may
+	// mixed: a QoS 0 subscription may overlap one at QoS 1 or 2, so a message may
 	// come both ways and has to go out once.
 	mixed bool
 	group *receiver // of the session's own group
@@ -225,7 +225,9 @@ func (c *client) resumeSession() error {
 			grouped = true
 		}
 	}
-	ss.findMixed()
+	for _, sb := range ss.subs {
+		ss.noteMixed(sb)
+	}
 	if !grouped && len(ss.out.restored) == 0 {
 		return nil
 	}

@@ -157,7 +157,7 @@ func (c *client) subscribe(ctx context.Context, f *packet.Subscription, id uint3
 	}
 	ss.subs[sb.filter] = sb
 	ss.mu.Unlock()
-	ss.findMixed()
+	ss.noteMixed(sb)
 	return sb, old == nil, err
 }
 
@@ -211,22 +211,40 @@ func (c *client) endLive(sb *sub) {
 	c.session.mu.Unlock()
 }
 
-// findMixed notes whether live subscriptions overlap those of the group.
-func (ss *session) findMixed() {
+// maxMixedChecks bounds the filters that a new one is compared with: a client may
+// have very many.
+const maxMixedChecks = 4096
+
+// noteMixed notes whether a new subscription makes the session mixed. Past the
+// bound it says so without need, which costs time and nothing else.
+func (ss *session) noteMixed(sb *sub) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	ss.mixed = false
-	if len(ss.byLive) == 0 || ss.group == nil && len(ss.byLive) == len(ss.subs) {
+	if ss.mixed || sb.share != "" {
 		return
 	}
-	for _, a := range ss.byLive {
-		for _, b := range ss.subs {
-			if a.share == "" && b.grouped() && a.match.Overlaps(b.match) {
-				ss.mixed = true
-				return
-			}
+	checks := 0
+	for _, o := range ss.subs {
+		if o.share != "" || o.grouped() == sb.grouped() {
+			continue
+		}
+		if checks++; checks > maxMixedChecks || o.match.Overlaps(sb.match) {
+			ss.mixed = true
+			return
 		}
 	}
+}
+
+// unmix notes that subscriptions ended: with those of one kind only, no message
+// comes both ways.
+func (ss *session) unmix() {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	live, grouped := false, false
+	for _, sb := range ss.subs {
+		live, grouped = live || sb.liveOnly(), grouped || sb.grouped()
+	}
+	ss.mixed = ss.mixed && live && grouped
 }
 
 // handleUnsubscribe ends subscriptions and answers UNSUBACK [MQTT-3.10.4-4].
@@ -263,7 +281,7 @@ func (c *client) handleUnsubscribe(p *packet.Unsubscribe) error {
 		c.srv.env.Stats.Subscriptions.Add(-1)
 		ops = append(ops, shard.StateOp{Key: keySub + f})
 	}
-	ss.findMixed()
+	ss.unmix()
 	if c.durable && len(ops) > 0 {
 		if err := shard.ApplyWait(ctx, c.srv.broker.State, c.sessionOwner, ops...); err != nil {
 			return err

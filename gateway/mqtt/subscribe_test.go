@@ -3,6 +3,7 @@ package mqtt
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
@@ -222,4 +223,26 @@ func TestForeignAtQoS(t *testing.T) {
 	b.foreign("a.#", shard.Record{Value: []byte("no MQTT topic")})
 	b.foreign("a", shard.Record{Value: []byte("parent")})
 	s.expect(`PUBLISH a "parent" q2 id2`)
+}
+
+// TestManyMixedSubscriptions: each new subscription is compared with the others
+// once, so that many at QoS 0 and 1 in one session stay cheap; what two of them
+// match comes once.
+func TestManyMixedSubscriptions(t *testing.T) {
+	b := newBed(t, bedOptions{})
+	s, p := b.connect(clean(5, "s")), b.connect(clean(5, "p"))
+	k := &packet.Subscribe{ID: 1}
+	for i := range 2000 {
+		k.Filters = append(k.Filters, packet.Subscription{Filter: fmt.Sprintf("many/%d", i), QoS: uint8(i % 2)})
+	}
+	s.send(k)
+	if a, err := s.next(30 * time.Second); err != nil || a.Type() != packet.SUBACK {
+		t.Fatalf("got %v, %v", a, err)
+	}
+	s.subscribe("many/#", 0)
+	p.publish("many/7", "m", 1, 1)
+	s.expect(`PUBLISH many/7 "m" q1 id1`)
+	p.publish("many/8", "m", 1, 2)
+	s.expect(`PUBLISH many/8 "m" q0`)
+	s.quiet()
 }
