@@ -13,7 +13,9 @@ const maxOffsetMetadata = 4096
 // OffsetCommit (8): v2-10.
 //
 // v7+: static members. v10+: topic ids. The answer comes when the offsets are
-// durable. Who gives no generation commits for a group without members.
+// durable. Who gives no generation commits for a group without members, whoever
+// it says it is: librdkafka names a static member where partitions are assigned
+// by hand, too.
 // Retention time (v2-4) is not observed: offsets stay until deleted.
 func serveOffsetCommit(c *conn, r *request) {
 	q := r.body.(*kmsg.OffsetCommitRequest)
@@ -88,10 +90,7 @@ func (c *conn) mayCommit(ctx context.Context, q *kmsg.OffsetCommitRequest) (*gro
 	if code != codeNone {
 		return nil, code
 	}
-	if q.Generation < 0 && q.MemberID == "" && q.InstanceID == nil {
-		if len(g.members) > 0 {
-			return g, codeUnknownMemberID
-		}
+	if q.Generation < 0 && len(g.members) == 0 {
 		return g, codeNone
 	}
 	m, code := g.check(q.MemberID, q.InstanceID)

@@ -55,6 +55,34 @@ func TestOffsetsOfATopicMadeAnewAreGone(t *testing.T) {
 	}
 }
 
+// Partitions assigned by hand: no generation, and yet librdkafka sends the
+// group.instance.id that is configured.
+func TestCommitsWithoutAGeneration(t *testing.T) {
+	s := newStand(t)
+	s.topic("t", 1, nil)
+	w := s.dial()
+	commit := func(group, member string, instance *string) int16 {
+		q := kmsg.NewPtrOffsetCommitRequest()
+		q.Group, q.Generation, q.MemberID, q.InstanceID = group, -1, member, instance
+		return ask[*kmsg.OffsetCommitResponse](w, commitTopic(q, "t", 3), 8).Topics[0].Partitions[0].ErrorCode
+	}
+	for group, c := range map[string]int16{
+		"nobody": commit("nobody", "", nil), "instance": commit("instance", "", ptr("i")), "member": commit("member", "m", nil),
+	} {
+		if off, _ := w.committed(group, "t"); c != codeNone || off != 3 {
+			t.Errorf("%s: %d, committed %d", group, c, off)
+		}
+	}
+	cl := s.client(kgo.ConsumerGroup("used"), kgo.ConsumeTopics("t"))
+	defer cl.Close()
+	waitFor(t, func() bool { return s.describe("used").State == "Stable" })
+	for _, c := range []int16{commit("used", "", nil), commit("used", "", ptr("i")), commit("used", "m", nil)} {
+		if c != codeUnknownMemberID {
+			t.Errorf("in a group with members: %d", c)
+		}
+	}
+}
+
 func TestDeleteOffsetsAndGroups(t *testing.T) {
 	s := newStand(t)
 	s.topic("t", 1, nil)
