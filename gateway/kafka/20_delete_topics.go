@@ -8,7 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// DeleteTopics (20): v1-6. v6+: by topic id too.
+// DeleteTopics (20): v1-6. v6+: by topic id too, and by one of the two only: which
+// is meant where they differ is not ours to guess.
 func deleteTopics(ctx context.Context, c *conn, q *kmsg.DeleteTopicsRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.DeleteTopicsResponse)
 	want := q.Topics
@@ -18,6 +19,11 @@ func deleteTopics(ctx context.Context, c *conn, q *kmsg.DeleteTopicsRequest) kms
 	for i := range want {
 		out := kmsg.DeleteTopicsResponseTopic{Topic: want[i].Topic, TopicID: want[i].TopicID}
 		var t *shard.Topic
+		if byID := want[i].TopicID != (topicID{}); byID == (want[i].Topic != nil) {
+			out.ErrorCode, out.ErrorMessage = codeInvalidRequest, ptr("give a topic's name or its id, not both")
+			resp.Topics = append(resp.Topics, out)
+			continue
+		}
 		if want[i].Topic != nil {
 			t, out.ErrorCode = c.srv.lookup(*want[i].Topic, topicID{}, false)
 		} else {

@@ -184,6 +184,7 @@ func TestAdvertisedAddresses(t *testing.T) {
 func TestDeleteTopicsAndRecords(t *testing.T) {
 	s := newStand(t)
 	top := s.topic("t", 1, nil)
+	s.topic("both", 1, nil)
 	s.topic("compact", 1, func(t *shard.Topic) { t.Config.Compact = true })
 	w := s.dial()
 	for range 5 {
@@ -210,13 +211,13 @@ func TestDeleteTopicsAndRecords(t *testing.T) {
 		}
 	}
 	q := kmsg.NewPtrDeleteTopicsRequest()
-	q.Topics = []kmsg.DeleteTopicsRequestTopic{{TopicID: s.srv.ids.of(top)}, {Topic: ptr("compact")}, {Topic: ptr("none")}, {TopicID: topicID{9}}}
+	q.Topics = []kmsg.DeleteTopicsRequestTopic{{TopicID: s.srv.ids.of(top)}, {Topic: ptr("compact")}, {Topic: ptr("none")}, {TopicID: topicID{9}}, {}, {Topic: ptr("both"), TopicID: topicID{9}}}
 	r := ask[*kmsg.DeleteTopicsResponse](w, q, 6)
 	var codes []int16
 	for _, x := range r.Topics {
 		codes = append(codes, x.ErrorCode)
 	}
-	if !slices.Equal(codes, []int16{0, 0, codeUnknownTopicOrPartition, codeUnknownTopicID}) || *r.Topics[0].Topic != "t" {
+	if !slices.Equal(codes, []int16{0, 0, codeUnknownTopicOrPartition, codeUnknownTopicID, codeInvalidRequest, codeInvalidRequest}) || *r.Topics[0].Topic != "t" {
 		t.Errorf("deletes: %v", codes)
 	}
 	q.Topics, q.TopicNames = nil, []string{"t"}
