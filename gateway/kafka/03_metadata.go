@@ -51,7 +51,8 @@ func zone(n shard.Node) *string {
 
 func (c *conn) metadataOf(ctx context.Context, q *kmsg.MetadataRequest, want *kmsg.MetadataRequestTopic) kmsg.MetadataResponseTopic {
 	out := kmsg.MetadataResponseTopic{Topic: want.Topic, TopicID: want.TopicID, AuthorizedOperations: math.MinInt32}
-	if want.Topic == nil { // by id
+	if want.TopicID != (topicID{}) || want.Topic == nil { // by id; Java's clients leave the name empty, not null
+		out.Topic = nil
 		t, ok := c.srv.topicByID(want.TopicID)
 		if !ok || !c.mayDescribe(t.Name) {
 			out.ErrorCode = codeUnknownTopicID
