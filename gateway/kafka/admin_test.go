@@ -276,6 +276,24 @@ func (w *wire) configs(topic string) map[string]string {
 	return out
 }
 
+func TestRefusedConfigurationsSayWhatIsTaken(t *testing.T) {
+	s := newStand(t)
+	for _, x := range [][3]string{
+		{"compression.type", "zstd", "only producer"},
+		{"unclean.leader.election.enable", "true", "only false"},
+		{"min.insync.replicas", "0", "1 to 32767"},
+		{"min.cleanable.dirty.ratio", "2", "0 to 1"},
+		{"preallocate", "yes", "true or false"},
+		{"segment.ms", "-1", "from 0 on"},
+		{"retention.ms", "-2", "or -1"},
+	} {
+		err := s.srv.setConfig(&shard.Topic{}, x[0], &x[1])
+		if errorCode(err) != codeInvalidConfig || !strings.Contains(err.Error(), x[2]) {
+			t.Errorf("%s=%s: %v", x[0], x[1], err)
+		}
+	}
+}
+
 func TestConfigurations(t *testing.T) {
 	s := newStand(t)
 	s.topic("t", 1, nil)

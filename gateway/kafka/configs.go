@@ -207,13 +207,15 @@ func retentionHard() setting {
 // they ask for holds, or concerns nothing a client can see. They are taken, kept
 // and shown, so that tools find what they set. kafka.md lists them.
 func otherSettings() []setting {
-	size := func(name, def string) setting { return extra(name, def, kmsg.ConfigTypeLong, isNumber) }
+	size := func(name, def string) setting {
+		return extra(name, def, kmsg.ConfigTypeLong, isNumber, "a number from 0 on")
+	}
 	return []setting{
-		extra("compression.type", "producer", kmsg.ConfigTypeString, func(v string) bool { return v == "producer" }),
-		extra("min.insync.replicas", "1", kmsg.ConfigTypeInt, isPositive),
-		extra("unclean.leader.election.enable", "false", kmsg.ConfigTypeBoolean, func(v string) bool { return v == "false" }),
-		extra("preallocate", "false", kmsg.ConfigTypeBoolean, isBool),
-		extra("min.cleanable.dirty.ratio", "0.5", kmsg.ConfigTypeDouble, isRatio),
+		extra("compression.type", "producer", kmsg.ConfigTypeString, func(v string) bool { return v == "producer" }, "only producer: batches are kept as they are sent"),
+		extra("min.insync.replicas", "1", kmsg.ConfigTypeInt, isPositive, "a number from 1 to 32767"),
+		extra("unclean.leader.election.enable", "false", kmsg.ConfigTypeBoolean, func(v string) bool { return v == "false" }, "only false: there are no replicas to choose from"),
+		extra("preallocate", "false", kmsg.ConfigTypeBoolean, isBool, "true or false"),
+		extra("min.cleanable.dirty.ratio", "0.5", kmsg.ConfigTypeDouble, isRatio, "a number from 0 to 1"),
 		size("segment.bytes", "1073741824"),
 		size("segment.ms", "604800000"),
 		size("segment.jitter.ms", "0"),
@@ -242,13 +244,13 @@ func isRatio(v string) bool {
 	return err == nil && f >= 0 && f <= 1
 }
 
-func extra(name, def string, kind kmsg.ConfigType, ok func(string) bool) setting {
+func extra(name, def string, kind kmsg.ConfigType, ok func(string) bool, want string) setting {
 	return setting{
 		name: name, kind: kind, doc: "has no meaning here; kept as it was set", def: def,
 		get: func(t *shard.Topic) (string, bool) { v, ok := t.Config.Extra[name]; return v, ok },
 		set: func(t *shard.Topic, v string) error {
 			if !ok(v) {
-				return invalidConfig(name, v, "not a value that can be taken")
+				return invalidConfig(name, v, want)
 			}
 			if t.Config.Extra == nil {
 				t.Config.Extra = make(map[string]string)
