@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 SERVER = {"bootstrap.servers": f"127.0.0.1:{sys.argv[1]}"}
@@ -100,6 +100,19 @@ def group():
     assert [m.value() for m in consume("py-shared", ["py.group"], 1)] == [b"more"]
 
 
+def by_hand():
+    """Partitions assigned by hand with a group.instance.id in the configuration: commits are taken, and found again."""
+    create(NewTopic("py.hand", 1, 1))
+    assert deliver(Producer(IDEMPOTENT), "py.hand", [(None, b"%d" % i, None) for i in range(3)]) == []
+    consumer = Consumer(SERVER | {"group.id": "py-hand", "group.instance.id": "one", "enable.auto.commit": False})
+    consumer.assign([TopicPartition("py.hand", 0, 0)])
+    m = consumer.poll(10)
+    assert m is not None and m.error() is None and m.value() == b"0", m and m.error()
+    consumer.commit(m, asynchronous=False)
+    assert [p.offset for p in consumer.committed([TopicPartition("py.hand", 0)], 10)] == [1]
+    consumer.close()
+
+
 def refusals():
     assert "py.group" in AdminClient(sasl("robustmq")).list_topics(timeout=10).topics
     seen = []
@@ -157,7 +170,7 @@ def killed():
     assert got == [b"%d" % i for i in range(sent)], (sent, len(got), len(set(got)))
 
 
-for step in (compressions, group, refusals, killed):
+for step in (compressions, group, by_hand, refusals, killed):
     started = time.monotonic()
     step()
     print(step.__name__, f"{time.monotonic() - started:.1f} s", flush=True)
