@@ -23,8 +23,13 @@ type pending struct {
 	object bool
 }
 
-// Append implements shard.Log.
+// Append implements shard.Log. Only State writes to the state log: what lies there
+// is read back as sessions, groups and offsets.
 func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts shard.AppendOptions, done shard.Completion) {
+	if id.Topic == stateTopicNum {
+		done.Appended(shard.AppendResult{Err: shard.At(shard.ErrTopicNotFound, "append batch", id, -1), AppendTime: -1})
+		return
+	}
 	size := int64(b.Size())
 	object := e.waitsForObject(id, &opts)
 	if err := e.admit(ctx, size, object); err != nil {

@@ -208,3 +208,37 @@ func TestStateSurvives(t *testing.T) {
 		}
 	}
 }
+
+// The state log is the engine's own: what is published to its name is refused, and what
+// earlier versions stored there does not keep a gateway from starting.
+func TestStateLogIsNobodyElses(t *testing.T) {
+	r := newRig(t, Options{FlushInterval: time.Hour})
+	ctx := context.Background()
+	if err := shard.ApplyWait(ctx, r.state, "owner", shard.StateOp{Key: "k", Value: []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	if x, err := r.topics.Resolve(ctx, stateTopic, true); shard.KindOf(err) != shard.KindInvalid {
+		t.Errorf("resolved as %+v, %v", x, err)
+	}
+	if x, ok := r.topics.ByName(stateTopic); ok {
+		t.Errorf("found by name: %+v", x)
+	}
+	id := shard.ID{Topic: stateTopicNum, Index: uint32(slotOfName("owner"))}
+	batch := func() *shard.Batch { return shard.BatchOf(shard.Record{Value: []byte("hello")}) }
+	if _, err := shard.AppendWait(ctx, r, id, batch(), shard.AppendOptions{}); shard.KindOf(err) != shard.KindNotFound {
+		t.Errorf("appended: %v", err)
+	}
+	stored := make(chan error, 1)
+	b := batch()
+	if err := r.admit(ctx, int64(b.Size()), false); err != nil {
+		t.Fatal(err)
+	}
+	_, p := r.Engine.append(ctx, id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(res shard.AppendResult) { stored <- res.Err }), int64(b.Size()), false)
+	if err := <-stored; p == nil || err != nil {
+		t.Fatal(err)
+	}
+	r.crash()
+	if v, ok, err := r.state.Get(ctx, "owner", "k"); !ok || string(v.Data) != "1" || err != nil {
+		t.Errorf("after a restart: %q %v %v", v.Data, ok, err)
+	}
+}

@@ -337,8 +337,8 @@ func (st *stateStore) load(ctx context.Context, slot int) error {
 			if err != nil {
 				return fmt.Errorf("load state of slot %d: %w", slot, err)
 			}
-			if err := sl.replay(recs); err != nil {
-				return fmt.Errorf("load state of slot %d: %w", slot, err)
+			if n := sl.replay(recs); n > 0 {
+				st.e.log.Error("records that are no state lie in the state log: passed over", "slot", slot, "records", n, "after", batch.BaseOffset())
 			}
 			batch.Forget()
 			from = batch.LastOffset() + 1
@@ -376,16 +376,19 @@ func (st *stateStore) noted(slot int) {
 	})
 }
 
-func (sl *stateSlot) replay(recs []shard.Record) error {
+// replay applies records, and tells how many are none of State's: earlier
+// versions stored there what was published to the subject "robustmq.state".
+func (sl *stateSlot) replay(recs []shard.Record) (foreign int) {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
 	for i := range recs {
 		owner, key, err := splitStateKey(recs[i].Key)
 		if err != nil {
-			return err
+			foreign++
+			continue
 		}
 		// The value outlives the batch: a copy frees the rest of it.
 		sl.put(owner, key, slices.Clone(recs[i].Value), recs[i].Offset+1)
 	}
-	return nil
+	return foreign
 }

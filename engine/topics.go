@@ -26,8 +26,14 @@ type topics struct {
 
 func (t *topics) set() *catalog.TopicSet { return t.e.cat.Topics() }
 
-// ByName implements shard.TopicReader.
-func (t *topics) ByName(name string) (*shard.Topic, bool) { return t.set().ByName(name) }
+// ByName implements shard.TopicReader. Nobody finds the engine's own topic by it.
+func (t *topics) ByName(name string) (*shard.Topic, bool) {
+	x, ok := t.set().ByName(name)
+	if !ok || x.Internal {
+		return nil, false
+	}
+	return x, true
+}
 
 // ByNum implements shard.TopicReader.
 func (t *topics) ByNum(n shard.TopicNum) (*shard.Topic, bool) { return t.set().ByNum(n) }
@@ -109,13 +115,13 @@ func (t *topics) auto(ctx context.Context, subject string) (*shard.Topic, error)
 // Create implements shard.Topics.
 func (t *topics) Create(ctx context.Context, x shard.Topic) (*shard.Topic, error) {
 	x.Auto, x.Internal = false, false
-	if strings.HasPrefix(x.Name, "robustmq.") && x.Name == stateTopic {
-		return nil, shard.Errorf(shard.KindInvalid, "topic name %q is reserved", x.Name)
-	}
 	return t.create(ctx, x)
 }
 
 func (t *topics) create(ctx context.Context, x shard.Topic) (*shard.Topic, error) {
+	if x.Name == stateTopic { // nor does the first use of its subject make it
+		return nil, shard.Errorf(shard.KindInvalid, "topic name %q is reserved", x.Name)
+	}
 	if x.Shards == 0 {
 		x.Shards = t.e.opts.AutoShards
 	}
