@@ -117,7 +117,7 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 	if u.l.deadKey != nil {
 		key = *u.l.deadKey
 	}
-	r := shard.Record{Timestamp: time.Now().UnixMilli(), Key: d.Record.Key, Value: d.Record.Value}
+	r := shard.Record{Timestamp: time.Now().UnixMilli(), Key: d.Record.Key, Value: d.Record.Value, Headers: appendHeaders(nil, &p)}
 	to, err := vh.deadTarget(ctx, u.l.deadExchange, key, &r)
 	if f := (*fault)(nil); err != nil && !errors.As(err, &f) {
 		return err
@@ -126,7 +126,6 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 		done(nil) // RabbitMQ: no such exchange, or no queue: dropped
 		return nil
 	}
-	r.Headers = appendHeaders(nil, &p)
 	t, err := vh.s.env.Broker.Topics.Resolve(ctx, to.subject, true)
 	if err != nil {
 		return err

@@ -153,3 +153,31 @@ func TestSingleActiveConsumer(t *testing.T) {
 		}
 	}
 }
+
+// By their headers, messages stay out of the alternate exchange, or go there; dead letters too.
+func TestAlternateOfHeadersExchange(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.exchange(frame.ExchangeDeclare{Exchange: "main", Type: "headers", Arguments: frame.Table{{Name: "alternate-exchange", Value: frame.String("rest")}}})
+	c.exchange(frame.ExchangeDeclare{Exchange: "rest", Type: "fanout"})
+	c.declare(1, frame.QueueDeclare{Queue: "known"})
+	c.declare(1, frame.QueueDeclare{Queue: "unknown"})
+	c.declare(1, frame.QueueDeclare{Queue: "work", Arguments: frame.Table{{Name: "x-dead-letter-exchange", Value: frame.String("main")}}})
+	c.bind("known", "main", "", frame.Field{Name: "h", Value: frame.String("1")})
+	c.bind("unknown", "rest", "")
+	for _, exchange := range []string{"main", ""} {
+		for _, h := range []string{"1", "2"} {
+			p := frame.Properties{Flags: frame.HasHeaders, Headers: frame.Table{{Name: "h", Value: frame.String(h)}}}
+			c.write(publishFrames(nil, 1, exchange, "work", p, []byte(h), false))
+			expect[*frame.BasicAck](c, 1)
+		}
+	}
+	for range 2 {
+		e, _ := c.get(1, "work", false)
+		c.send(1, &frame.BasicReject{DeliveryTag: e.method.(*frame.BasicGetOk).DeliveryTag})
+	}
+	for queue, body := range map[string]string{"known": "1", "unknown": "2"} {
+		c.wantGet(1, queue, body)
+		wantDead(t, c, queue, body, map[string]string{"reason": "rejected"})
+		c.wantDrain(queue)
+	}
+}

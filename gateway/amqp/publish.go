@@ -160,15 +160,15 @@ func (ch *channel) publish(p *publish) error {
 		}
 		p.props.ReplyTo, replySubject = c.reply.address(ch)
 	}
-	target, err := c.vh.route(c, exchange, key, p, r)
-	if err != nil {
-		return err
-	}
 	if cap(ch.headers) > maxKeptHeaders {
 		ch.headers = nil
 	}
 	ch.headers = appendHeaders(ch.headers[:0], &p.props) // the batch copies them
-	r.Headers = ch.headers
+	r.Headers = ch.headers                               // conditions of headers exchanges look at them
+	target, err := c.vh.route(c, exchange, key, p, r)
+	if err != nil {
+		return err
+	}
 	if replySubject != "" {
 		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderReplySubject, Value: []byte(replySubject)})
 	}

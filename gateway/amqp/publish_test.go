@@ -86,6 +86,11 @@ func TestMandatory(t *testing.T) {
 	send("amq.direct", "other", true)
 	send("amq.topic", "q", true) // speaks of bindings
 	send("amq.fanout", "", true)
+	h := func(n int64) []frame.Field { return []frame.Field{{Name: "h", Value: frame.Int(n)}} }
+	c.bind("q", "amq.headers", "", h(2)...)
+	send("amq.headers", "", true)
+	c.bind("q", "amq.headers", "", h(1)...)
+	send("amq.headers", "", false)
 }
 
 // Refused for now: the client is told, nothing is lost or turned over.
