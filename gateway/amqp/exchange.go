@@ -311,12 +311,15 @@ func (ch *channel) deleteExchange(m *frame.ExchangeDelete) error {
 	return vh.dropExchange(ch.c.ctx, x)
 }
 
-// dropExchange deletes an exchange and its bindings; topo is held for writing.
+// dropExchange deletes an exchange and its bindings, and the auto-delete exchanges
+// that lose their last one by it; topo is held for writing.
 func (vh *vhost) dropExchange(ctx context.Context, x *exchange) error {
-	for x != nil {
+	for todo := []string{x.name}; len(todo) > 0; todo = todo[1:] {
+		if x = vh.exchange(todo[0]); x == nil {
+			continue
+		}
 		queues := vh.downstream(x)
 		keys := []string{keyExchange + x.name}
-		orphan := ""
 		vh.mu.Lock()
 		for _, bs := range []map[string]*binding{x.out, x.in} {
 			for _, b := range bs {
@@ -324,7 +327,7 @@ func (vh *vhost) dropExchange(ctx context.Context, x *exchange) error {
 					keys = append(keys, keyBinding+b.id)
 				}
 				if vh.unlink(b) && b.source != x.name {
-					orphan = b.source
+					todo = append(todo, b.source)
 				}
 			}
 		}
@@ -339,10 +342,6 @@ func (vh *vhost) dropExchange(ctx context.Context, x *exchange) error {
 			}
 		}
 		vh.retireTopic(ctx, x)
-		x = vh.exchange(orphan)
-		if orphan == "" {
-			x = nil
-		}
 	}
 	return nil
 }

@@ -253,11 +253,22 @@ func TestAutoDeleteExchange(t *testing.T) {
 	c.declare(1, frame.QueueDeclare{Queue: "q"})
 	c.bind("q", "mid", "")
 	call[*frame.QueueDeleteOk](c, 1, &frame.QueueDelete{Queue: "q"})
-	for _, x := range []string{"mid", "top"} {
-		c.channel(2)
-		c.send(2, &frame.ExchangeDeclare{Exchange: x, Passive: true})
-		c.channelClosed(2, 404)
+	gone := func(names ...string) {
+		t.Helper()
+		for _, x := range names {
+			c.channel(2)
+			c.send(2, &frame.ExchangeDeclare{Exchange: x, Passive: true})
+			c.channelClosed(2, 404)
+		}
 	}
+	gone("mid", "top")
+	c.exchange(frame.ExchangeDeclare{Exchange: "end", Type: "fanout"})
+	for _, x := range []string{"one", "two"} {
+		c.exchange(frame.ExchangeDeclare{Exchange: x, Type: "fanout", AutoDelete: true})
+		call[*frame.ExchangeBindOk](c, 1, &frame.ExchangeBind{Destination: "end", Source: x})
+	}
+	call[*frame.ExchangeDeleteOk](c, 1, &frame.ExchangeDelete{Exchange: "end"})
+	gone("one", "two")
 }
 
 func TestAlternateExchange(t *testing.T) {
