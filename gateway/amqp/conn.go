@@ -346,6 +346,11 @@ func (c *conn) cleanup() {
 	if c.reply != nil {
 		c.reply.close()
 	}
+	c.dropExclusive()
+}
+
+// dropExclusive deletes the connection's exclusive queues.
+func (c *conn) dropExclusive() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), 10*time.Second)
 	defer cancel()
 	for _, q := range c.exclusiveQueues() {

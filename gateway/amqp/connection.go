@@ -87,6 +87,7 @@ func (c *conn) connectionMethod(m frame.Method) error {
 		c.flush()
 		c.inflight.waitBelow(c.ctx, 0) // what was published without confirms, too
 		c.closeChannels()
+		c.dropExclusive() // whose names are free when the answer comes, as in RabbitMQ
 		c.out.method(0, &frame.ConnectionCloseOk{})
 		return errDone
 	case *frame.ConnectionCloseOk:
