@@ -151,7 +151,9 @@ type ConsumerConfig struct {
 	NoAck bool
 	// Exclusive refuses other consumers, and is refused where there is one.
 	Exclusive bool
-	// Pull consumers get nothing but by Get.
+	// Pull consumers get nothing but by Get. They are not counted: they refuse no
+	// exclusive consumer, none refuses them, and a group expires over them that
+	// had no Get for its time.
 	Pull bool
 	// Windows bound what is delivered and not acknowledged, each on its own;
 	// several consumers, of several groups too, may share one. NoAck consumers

@@ -40,7 +40,7 @@ func (g *group) Attach(cfg shard.ConsumerConfig, r shard.Receiver) (shard.Consum
 	if g.over {
 		return nil, shard.ErrGroupNotFound
 	}
-	if g.consumers > 0 && (cfg.Exclusive || g.exclusive()) {
+	if !cfg.Pull && g.steady() > 0 && (cfg.Exclusive || g.exclusive()) {
 		return nil, shard.ErrExclusive
 	}
 	i, found := slices.BinarySearchFunc(g.levels, cfg.Priority, func(l *level, p int) int { return p - l.priority })
@@ -49,12 +49,33 @@ func (g *group) Attach(cfg shard.ConsumerConfig, r shard.Receiver) (shard.Consum
 	}
 	g.levels[i].cs = append(g.levels[i].cs, c)
 	g.elect()
-	if g.consumers++; g.consumers == 1 {
+	g.consumers++
+	switch {
+	case cfg.Pull:
+		g.pulling++
+		g.usedLocked(g.m.opts.Now())
+	case g.steady() == 1:
 		g.idleSince = time.Time{}
 		g.noteIdleLocked()
 	}
 	g.kick()
 	return c, nil
+}
+
+// steady is the number of consumers that take what comes. Those that pull hold the
+// group for nobody: between their calls it is idle.
+func (g *group) steady() int { return g.consumers - g.pulling }
+
+// usedLocked begins the group's idle time anew. It is written when a good part
+// of that time has passed, not at each call.
+func (g *group) usedLocked(now time.Time) {
+	if g.steady() > 0 {
+		return
+	}
+	g.idleSince = now
+	if now.Sub(g.idleNoted) >= g.cfg.ExpireAfter/8 {
+		g.noteIdleLocked()
+	}
 }
 
 func (g *group) exclusive() bool {
@@ -72,7 +93,7 @@ func (g *group) exclusive() bool {
 // after a restart.
 func (g *group) noteIdleLocked() {
 	if g.cfg.ExpireAfter > 0 {
-		g.configDirty = true
+		g.configDirty, g.idleNoted = true, g.idleSince
 		g.markLocked()
 		g.rescheduleLocked()
 	}
@@ -112,7 +133,12 @@ func (c *consumer) Close() {
 			es = append(es, e)
 		}
 		g.giveBack(es, time.Time{})
-		if g.consumers--; g.consumers == 0 {
+		g.consumers--
+		switch {
+		case c.cfg.Pull:
+			g.pulling--
+			g.usedLocked(g.m.opts.Now())
+		case g.steady() == 0:
 			g.idleSince = g.m.opts.Now()
 			g.noteIdleLocked()
 		}
@@ -303,6 +329,7 @@ func (c *consumer) Get() (shard.Delivery, bool) {
 	g := c.g
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.usedLocked(g.m.opts.Now())
 	for !c.closed && !g.over {
 		now := g.m.opts.Now()
 		g.tidy(now)

@@ -206,7 +206,7 @@ func (g *group) onTime(now time.Time) {
 		g.lazyAt = time.Time{}
 		g.markLocked()
 	}
-	if x := g.cfg.ExpireAfter; x > 0 && g.consumers == 0 && !g.over && !now.Before(g.idleSince.Add(x)) {
+	if x := g.cfg.ExpireAfter; x > 0 && g.steady() == 0 && !g.over && !now.Before(g.idleSince.Add(x)) {
 		go g.expire()
 	}
 	g.rescheduleLocked()
@@ -253,7 +253,7 @@ func (g *group) rescheduleLocked() {
 			g.wakeAtLocked(at)
 		}
 	}
-	if x := g.cfg.ExpireAfter; x > 0 && g.consumers == 0 {
+	if x := g.cfg.ExpireAfter; x > 0 && g.steady() == 0 {
 		g.wakeAtLocked(g.idleSince.Add(x))
 	}
 }
@@ -262,7 +262,7 @@ func (g *group) rescheduleLocked() {
 func (g *group) expire() {
 	g.mu.Lock()
 	x := g.cfg.ExpireAfter
-	due := !g.over && g.consumers == 0 && x > 0 && !g.m.opts.Now().Before(g.idleSince.Add(x))
+	due := !g.over && g.steady() == 0 && x > 0 && !g.m.opts.Now().Before(g.idleSince.Add(x))
 	g.mu.Unlock()
 	if !due {
 		return

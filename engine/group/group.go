@@ -29,7 +29,8 @@ type group struct {
 	mu        sync.Mutex
 	cond      sync.Cond // a delivery or a fill ended
 	cfg       shard.GroupConfig
-	idleSince time.Time // zero while there are consumers
+	idleSince time.Time // of the last use; zero while there are steady consumers
+	idleNoted time.Time // the one that was written last
 	over      bool
 
 	bound    map[string]*binding // active, by ID
@@ -51,7 +52,7 @@ type group struct {
 	unackedBytes            int64
 	ackedTotal, againTotal  int64
 	levels                  []*level
-	consumers               int
+	consumers, pulling      int // all; those of them that pull
 	dispatching, again      bool
 	round                   uint64
 	filling                 bool
@@ -117,7 +118,7 @@ func (g *group) Stats() shard.GroupStats {
 	defer g.mu.Unlock()
 	g.tidy(g.m.opts.Now())
 	s := shard.GroupStats{
-		Ready: int64(g.readyN + g.heldN), Unacked: int64(g.unackedN), Consumers: g.consumers,
+		Ready: int64(g.readyN + g.heldN), Unacked: int64(g.unackedN), Consumers: g.steady(),
 		Acked: g.ackedTotal, Redelivered: g.againTotal,
 	}
 	for _, c := range g.cursors {
@@ -357,7 +358,7 @@ func (g *group) end(err error) bool {
 	}
 	all, cursors := g.all, g.cursors
 	g.active, g.graves = nil, nil
-	g.levels, g.consumers, g.cursors = nil, 0, make(map[shard.ID]*cursor)
+	g.levels, g.consumers, g.pulling, g.cursors = nil, 0, 0, make(map[shard.ID]*cursor)
 	for _, c := range cs {
 		c.closed = true
 		for c.delivering {

@@ -58,14 +58,9 @@ func (ch *channel) consume(m *frame.BasicConsume) error {
 		ch.tagSeq++
 		tag = "amq.ctag-" + strconv.FormatUint(uint64(c.nc.Origin), 36) + "." + strconv.Itoa(int(ch.id)) + "." + strconv.Itoa(ch.tagSeq)
 	}
-	if old := ch.consumers[tag]; old != nil {
-		if !ch.ended(old) {
-			return refuse(codeNotAllowed, "attempt to reuse consumer tag '%s'", tag)
-		}
-		old.unregister()
-		c.readers--
-		c.vh.consumerGone(c, old.q)
-		delete(ch.consumers, tag)
+	ch.sweep()
+	if ch.consumers[tag] != nil {
+		return refuse(codeNotAllowed, "attempt to reuse consumer tag '%s'", tag)
 	}
 	if m.Queue == replyQueue {
 		return ch.consumeReplies(m, tag)
@@ -98,13 +93,6 @@ func (c *conn) mayRead() error {
 		return refuse(codeNotAllowed, "connection has %d consumers", c.readers)
 	}
 	return nil
-}
-
-// ended tells whether a consumer was cancelled by the server.
-func (ch *channel) ended(k *consumer) bool {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	return k.cancelled
 }
 
 // queueToRead finds the queue of a consume or get; one that was never declared
@@ -196,6 +184,7 @@ func (ch *channel) get(m *frame.BasicGet) error {
 	if q.limits.Load().kind == "stream" {
 		return refuse(codeNotImplemented, "basic.get not supported by stream queues queue '%s' in vhost '%s'", q.name, ch.c.vh.name)
 	}
+	ch.sweep()
 	k := ch.getters[getterKey{q, m.NoAck}]
 	if k == nil {
 		if err := ch.c.mayRead(); err != nil {

@@ -3,6 +3,7 @@ package amqp
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -290,6 +291,28 @@ func TestGet(t *testing.T) {
 		c.declare(2, frame.QueueDeclare{Queue: fmt.Sprint("fresh", i)})
 		c.publish(2, "", fmt.Sprint("fresh", i), "x")
 		c.wantGet(2, fmt.Sprint("fresh", i), "x")
+	}
+}
+
+// TestGetHoldsNothing: a channel that got from a queue does not stand in the way of an exclusive
+// consumer, nor the other way round, and keeps nothing of queues that were deleted.
+func TestGetHoldsNothing(t *testing.T) {
+	limits := gateway.DefaultLimits()
+	limits.MaxSubscriptions = 3
+	c := open(t, startServer(t, testOptions{limits: limits}))
+	c.declare(1, frame.QueueDeclare{Queue: "q"})
+	c.wantGet(1, "q", "")
+	call[*frame.BasicConsumeOk](c, 1, &frame.BasicConsume{Queue: "q", ConsumerTag: "x", Exclusive: true})
+	c.wantGet(1, "q", "")
+	call[*frame.QueueDeleteOk](c, 1, &frame.QueueDelete{Queue: "q"})
+	for i := range 10 {
+		name := strconv.Itoa(i)
+		c.declare(1, frame.QueueDeclare{Queue: name})
+		c.put(1, "", name, name)
+		e, _ := c.get(1, name, false)
+		c.send(1, &frame.BasicAck{DeliveryTag: e.method.(*frame.BasicGetOk).DeliveryTag})
+		c.consume(1, name, name, false)
+		call[*frame.QueueDeleteOk](c, 1, &frame.QueueDelete{Queue: name})
 	}
 }
 

@@ -34,7 +34,8 @@ type channel struct {
 		sync.Mutex
 		unacked  unackedList
 		confirms confirmTracker
-		gone     bool // released: nothing is sent on it any more
+		gone     bool        // released: nothing is sent on it any more
+		ended    []*consumer // of queues that were deleted; sweep forgets them
 	}
 }
 
@@ -116,6 +117,7 @@ func (ch *channel) release() {
 		return
 	}
 	ch.mu.gone = true
+	ch.mu.ended = nil
 	ch.mu.unacked = unackedList{}
 	ch.mu.Unlock()
 	ch.dropContent()

@@ -132,12 +132,36 @@ func (k *consumer) Closed(error) {
 	ch := k.ch
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
-	if k.cancelled || ch.mu.gone || k.tag == "" {
+	if k.cancelled || ch.mu.gone {
 		return
 	}
 	k.cancelled = true
-	if ch.c.caps.cancelNotify {
+	ch.mu.ended = append(ch.mu.ended, k)
+	if k.tag != "" && ch.c.caps.cancelNotify {
 		ch.send(&frame.BasicCancel{ConsumerTag: k.tag, NoWait: true})
+	}
+}
+
+// sweep forgets the consumers whose queues were deleted: a channel that outlives
+// many queues keeps nothing of them, and their tags are free.
+func (ch *channel) sweep() {
+	ch.mu.Lock()
+	ended := ch.mu.ended
+	ch.mu.ended = nil
+	ch.mu.Unlock()
+	for _, k := range ended {
+		key := getterKey{k.q, k.noAck}
+		switch k {
+		case ch.getters[key]:
+			delete(ch.getters, key)
+		case ch.consumers[k.tag]:
+			delete(ch.consumers, k.tag)
+			k.unregister()
+			ch.c.vh.consumerGone(ch.c, k.q)
+		default: // cancelled by the client meanwhile
+			continue
+		}
+		ch.c.readers--
 	}
 }
 

@@ -116,6 +116,9 @@ func (ch *channel) declareQueue(m *frame.QueueDeclare) error {
 		if q, err = ch.queueNamed(name); err == nil && ch.c.vh.isImplicit(q) {
 			err = ch.c.vh.noQueue(q.name)
 		}
+		if err == nil {
+			err = ch.touch(q)
+		}
 	default:
 		if name == "" {
 			if name, err = serverName(); err != nil {

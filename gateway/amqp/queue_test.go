@@ -53,6 +53,10 @@ func TestQueueDeclare(t *testing.T) {
 		c.channelClosed(2, d.code)
 	}
 	c.declare(1, frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-of-others", Value: frame.Int(1)}}})
+	classic := frame.Table{{Name: "x-queue-type", Value: frame.String("classic")}}
+	c.declare(1, frame.QueueDeclare{Queue: "n", Arguments: classic}) // as it is without
+	c.declare(1, frame.QueueDeclare{Queue: "c", Arguments: classic})
+	c.declare(1, frame.QueueDeclare{Queue: "c"})
 	c.send(1, &frame.QueueDeclare{Queue: "silent", NoWait: true})
 	c.declare(1, frame.QueueDeclare{Queue: "silent", Passive: true})
 }
@@ -98,8 +102,13 @@ func TestExclusiveQueue(t *testing.T) {
 		b.send(2, m)
 		b.channelClosed(2, 405)
 	}
+	for i := range 100 {
+		a.declare(1, frame.QueueDeclare{Queue: fmt.Sprint("mine.", i), Exclusive: true})
+	}
 	call[*frame.ConnectionCloseOk](a, 0, &frame.ConnectionClose{})
-	eventually(t, "the queue went with its connection", func() bool { return s.srv.vhosts["/"].queue("mine") == nil })
+	for i := range 100 { // they went before the answer: who connects again may declare them
+		b.declare(1, frame.QueueDeclare{Queue: fmt.Sprint("mine.", i), Exclusive: true})
+	}
 	b.send(1, &frame.QueueDeclare{Queue: "mine", Passive: true})
 	b.channelClosed(1, 404)
 }
@@ -245,6 +254,25 @@ func TestQueueExpires(t *testing.T) {
 	c.send(999, &frame.QueueDeclare{Queue: "q", Passive: true})
 	c.channelClosed(999, 404)
 	c.declare(1, frame.QueueDeclare{Queue: "q"})
+	// A declare is a use, and so is a get. One that was long ago holds nothing.
+	used := frame.QueueDeclare{Queue: "used", Arguments: frame.Table{{Name: "x-expires", Value: frame.Int(1000)}}}
+	c.declare(1, used)
+	c.put(1, "", "used", "a")
+	for i := range 15 {
+		time.Sleep(100 * time.Millisecond)
+		switch i % 3 {
+		case 0:
+			c.declare(1, used)
+		case 1:
+			c.declare(1, frame.QueueDeclare{Queue: "used", Passive: true})
+		case 2:
+			c.get(1, "used", false)
+		}
+	}
+	eventually(t, "the queue that is not used any more is gone", func() bool {
+		_, err := s.broker.Groups.Get("amqp///used")
+		return err != nil
+	})
 }
 
 func TestDeliveryLimit(t *testing.T) {

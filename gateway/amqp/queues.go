@@ -35,7 +35,10 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 		if vh.isImplicit(q) {
 			return q, vh.adopt(c, q, m, limits)
 		}
-		return q, vh.sameQueue(c, q, m)
+		if err := vh.sameQueue(c, q, m); err != nil {
+			return nil, err
+		}
+		return q, ch.touch(q)
 	}
 	subject := vh.subjectOfQueue(name)
 	if err := vh.checkSubject(subject); err != nil {
@@ -61,6 +64,19 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 		q.owner = c
 	}
 	return q, vh.enter(c.ctx, q, shard.StartNew)
+}
+
+// touch begins the time of x-expires anew: a declare is a use of the queue.
+func (ch *channel) touch(q *queue) error {
+	if q.limits.Load().expires == 0 {
+		return nil
+	}
+	sc, err := q.group.Attach(shard.ConsumerConfig{Pull: true}, &consumer{ch: ch, cancelled: true})
+	if err != nil {
+		return err
+	}
+	sc.Close()
+	return nil
 }
 
 // gone tells whether the queue's group expired.
@@ -208,15 +224,23 @@ func (vh *vhost) sameQueue(c *conn, q *queue, m *frame.QueueDeclare) error {
 		return differs("auto_delete", boolText(m.AutoDelete), boolText(q.autoDelete))
 	}
 	for _, name := range queueArgs {
-		got, _ := m.Arguments.Get(name)
-		is, _ := q.args.Get(name)
-		g, _ := got.Text()
-		i, _ := is.Text()
+		g, i := argText(m.Arguments, name), argText(q.args, name)
 		if g != i {
 			return differs(name, orNone(g), orNone(i))
 		}
 	}
 	return nil
+}
+
+// argText gives an argument as text, "" where it is not there. A queue without a type
+// is a classic one.
+func argText(args frame.Table, name string) string {
+	v, _ := args.Get(name)
+	s, _ := v.Text()
+	if s == "" && name == "x-queue-type" {
+		return "classic"
+	}
+	return s
 }
 
 func orNone(s string) string {

@@ -296,6 +296,25 @@ var groupTests = []test{
 		e.append(t.Shard(0), shard.BatchOf(record(t, "q", "theirs")), shard.AppendOptions{Origin: 8})
 		e.want(in, "theirs")
 	}},
+	{"pull consumers hold nobody off", func(e *env) {
+		g := e.group(shard.GroupConfig{Name: "g", Durable: true, ExpireAfter: 400 * time.Millisecond}, "q")
+		pull, _ := e.attach(g, shard.ConsumerConfig{Pull: true})
+		c, _ := e.attach(g, shard.ConsumerConfig{Exclusive: true})
+		e.attach(g, shard.ConsumerConfig{Pull: true})
+		e.equal(g.Stats().Consumers, 1)
+		c.Close()
+		e.equal(g.Stats().Consumers, 0)
+		for range 8 { // each Get is a use
+			time.Sleep(100 * time.Millisecond)
+			pull.Get()
+			_, err := e.Broker.Groups.Get("g")
+			e.must(err)
+		}
+		e.eventually("it expires", func() bool {
+			_, err := e.Broker.Groups.Get("g")
+			return errors.Is(err, shard.ErrGroupNotFound)
+		})
+	}},
 	{"expiry of the group", func(e *env) {
 		g := e.group(shard.GroupConfig{Name: "g", Durable: true, ExpireAfter: 400 * time.Millisecond})
 		c, _ := e.attach(g, shard.ConsumerConfig{})
