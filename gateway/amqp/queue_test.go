@@ -102,9 +102,9 @@ func TestExclusiveQueue(t *testing.T) {
 		b.send(2, m)
 		b.channelClosed(2, 405)
 	}
-	for i := range 100 {
-		a.declare(1, frame.QueueDeclare{Queue: fmt.Sprint("mine.", i), Exclusive: true})
-	}
+	topo := &s.srv.vhosts["/"].topo
+	topo.Lock() // so that the deletion takes its time
+	time.AfterFunc(50*time.Millisecond, topo.Unlock)
 	call[*frame.ConnectionCloseOk](a, 0, &frame.ConnectionClose{})
 	if n := len(s.srv.vhosts["/"].allQueues()); n > 0 { // who connects again may declare them at once
 		t.Errorf("%d exclusive queues are there after the answer", n)
