@@ -480,3 +480,15 @@ func TestCompletion(t *testing.T) {
 		t.Errorf("completion of topic: %d %s", code, out)
 	}
 }
+
+// A mistyped verb is an error: a script must not take it for done.
+func TestUnknownVerbs(t *testing.T) {
+	for _, noun := range []string{"topic", "shard", "group", "connection", "session", "user", "acl", "wal", "segment", "catalog"} {
+		if code, _, stderr := run(t, environment(), noun, "creat", "x"); code != 1 || !strings.Contains(stderr, `unknown command "creat" for "robustmq `+noun+`"`) {
+			t.Errorf("%s: exit code %d, %q", noun, code, stderr)
+		}
+		if code, stdout, _ := run(t, environment(), noun); code != 0 || !strings.Contains(stdout, "Available Commands:") {
+			t.Errorf("%s alone: exit code %d, %q", noun, code, stdout)
+		}
+	}
+}

@@ -39,10 +39,16 @@ var errSaid = errors.New("see above")
 
 // verbs lists the subcommands, one file each.
 func verbs() []*cobra.Command {
-	return []*cobra.Command{
+	all := []*cobra.Command{
 		serveCommand(), configCommand(), healthCommand(), // run
 		topicCommand(), shardCommand(), groupCommand(), connectionCommand(), sessionCommand(), userCommand(), aclCommand(),
 		clusterCommand(), flushCommand(), drainCommand(), // administer a running gateway
 		doctorCommand(), verifyCommand(), orphansCommand(), walCommand(), segmentCommand(), catalogCommand(), // look at what is stored
 	}
+	for _, c := range all {
+		if !c.Runnable() { // cobra would answer a mistyped verb with help and exit code 0
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
+	return all
 }
