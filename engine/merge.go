@@ -354,7 +354,7 @@ func (st *stateStore) compaction(slot int, oldest bool) func(*shard.Record) bool
 	return func(r *shard.Record) bool {
 		owner, key, err := splitStateKey(r.Key)
 		if err != nil {
-			return true
+			return false // none of State's, see replay
 		}
 		sl.mu.RLock()
 		defer sl.mu.RUnlock()
