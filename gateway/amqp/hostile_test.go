@@ -220,6 +220,8 @@ func TestConfigIsChecked(t *testing.T) {
 	for _, change := range []func(*Config){
 		func(c *Config) { c.FrameMax = 100 }, func(c *Config) { c.ChannelMax = 0 }, func(c *Config) { c.ChannelMax = 70000 },
 		func(c *Config) { c.Heartbeat = -1 }, func(c *Config) { c.MaxQueues = 0 },
+		func(c *Config) { c.VHosts = []string{"app", ""} }, func(c *Config) { c.VHosts = []string{"x.*"} },
+		func(c *Config) { c.VHosts = []string{"a..b"} }, func(c *Config) { c.VHosts = []string{"_INBOX"} },
 	} {
 		_, err := New(gateway.Env{Decode: func(dst any) error { change(dst.(*Config)); return nil }})
 		if err == nil {

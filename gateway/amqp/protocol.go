@@ -9,6 +9,7 @@ import (
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard"
 )
 
 // Config is the protocol's part of the configuration.
@@ -39,6 +40,13 @@ func (c *Config) check() error {
 		return fmt.Errorf("check amqp: max_queues and max_exchanges must be over 0")
 	case c.Heartbeat < 0 || c.Heartbeat > 65535*time.Second:
 		return fmt.Errorf("check amqp.heartbeat: %v is not between 0 and 65535s", c.Heartbeat)
+	}
+	for _, name := range c.VHosts {
+		// Below it lie its queues: subjects that are stored, which a filter can name.
+		f, err := shard.ParseSubjectFilter(name)
+		if _, literal := f.Literal(); name != "/" && (err != nil || !literal || shard.Relayed(name+".")) {
+			return fmt.Errorf("check amqp.vhosts: %q cannot begin a subject", name)
+		}
 	}
 	return nil
 }
@@ -88,7 +96,7 @@ func New(env gateway.Env) (gateway.Server, error) {
 	if env.Limits == (gateway.Limits{}) {
 		env.Limits = gateway.DefaultLimits()
 	}
-	s := &server{env: env, cfg: cfg, log: env.Log.With("protocol", "amqp"), vhosts: make(map[string]*vhost)}
+	s := &server{env: env, cfg: cfg, log: env.Log, vhosts: make(map[string]*vhost)}
 	s.mu.conns = make(map[*conn]struct{})
 	for _, name := range append([]string{"/"}, cfg.VHosts...) {
 		s.vhosts[name] = newVHost(s, name)
