@@ -15,8 +15,8 @@ import (
 // catchAllTopic takes the subjects past the bound of topics made by themselves.
 const catchAllTopic = "robustmq.catch-all"
 
-// maxShards bounds the shards of one topic.
-const maxShards = 100_000
+// MaxShards bounds the shards of one topic.
+const MaxShards = 100_000
 
 // topics implements shard.Topics over the catalog's snapshot.
 type topics struct {
@@ -125,8 +125,8 @@ func (t *topics) create(ctx context.Context, x shard.Topic) (*shard.Topic, error
 	if x.Shards == 0 {
 		x.Shards = t.e.opts.AutoShards
 	}
-	if x.Shards > maxShards {
-		return nil, shard.Errorf(shard.KindInvalid, "topic of %d shards is over %d", x.Shards, maxShards)
+	if x.Shards > MaxShards {
+		return nil, shard.Errorf(shard.KindInvalid, "topic of %d shards is over %d", x.Shards, MaxShards)
 	}
 	if err := shard.CheckSubject(x.Name); err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func (t *topics) Update(ctx context.Context, name string, fn func(*shard.Topic) 
 		if err := fn(x); err != nil {
 			return err
 		}
-		if x.Shards < before || x.Shards > maxShards {
+		if x.Shards < before || x.Shards > MaxShards {
 			return shard.Errorf(shard.KindInvalid, "topic %q has %d shards; %d is not possible", name, before, x.Shards)
 		}
 		return nil

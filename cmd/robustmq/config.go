@@ -274,7 +274,44 @@ func (c *Config) check() error {
 	if c.Store.Concurrency < 0 || c.Store.BytesPerSecond < 0 {
 		errs = append(errs, errors.New("store.concurrency and store.bytes_per_second may not be negative"))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.checkEngine()...)...)
+}
+
+// checkEngine checks what the engine does not, which takes its default for 0.
+func (c *Config) checkEngine() (errs []error) {
+	for _, k := range []struct {
+		name string
+		n    int64
+	}{
+		{"etcd.lease_ttl", int64(c.Etcd.LeaseTTL)},
+		{"wal.max_bytes", c.WAL.MaxBytes},
+		{"wal.file_bytes", c.WAL.FileBytes},
+		{"flush.bytes", c.Flush.Bytes},
+		{"flush.interval", int64(c.Flush.Interval)},
+		{"flush.object_interval", int64(c.Flush.ObjectInterval)},
+		{"flush.segment_bytes", c.Flush.SegmentBytes},
+		{"flush.parallel", int64(c.Flush.Parallel)},
+		{"memory.tail_bytes", c.Memory.TailBytes},
+		{"memory.append_bytes", c.Memory.AppendBytes},
+		{"memory.cache_bytes", c.Memory.CacheBytes},
+		{"topics.auto_create.max", int64(c.Topics.AutoCreate.Max)},
+		{"background.retention_interval", int64(c.Background.RetentionInterval)},
+		{"background.merge_interval", int64(c.Background.MergeInterval)},
+		{"background.merge_segments", int64(c.Background.MergeSegments)},
+		{"background.delete_grace", int64(c.Background.DeleteGrace)},
+		{"limits.login_timeout", int64(c.Limits.LoginTimeout)},
+	} {
+		if k.n < 0 {
+			errs = append(errs, fmt.Errorf("%s may not be negative", k.name))
+		}
+	}
+	if c.Background.MergeSegments == 1 {
+		errs = append(errs, errors.New("background.merge_segments is 1; a merge takes two at least"))
+	}
+	if n := c.Topics.AutoCreate.Shards; n > engine.MaxShards {
+		errs = append(errs, fmt.Errorf("topics.auto_create.shards is %d; a topic has no more than %d", n, engine.MaxShards))
+	}
+	return errs
 }
 
 // logger makes the process's logger.

@@ -223,3 +223,21 @@ func TestSettingsAreComplete(t *testing.T) {
 		}
 	}
 }
+
+// What would end in a panic of the running gateway, or in none of its work done, is refused.
+func TestConfigIsChecked(t *testing.T) {
+	for _, kv := range []string{
+		"wal.max_bytes=-1", "flush.bytes=-1", "flush.interval=-1s", "flush.parallel=-1", "memory.append_bytes=-1",
+		"background.retention_interval=-1s", "background.merge_interval=-1s", "background.merge_segments=1",
+		"background.delete_grace=-1s", "etcd.lease_ttl=-1s", "limits.login_timeout=-1s", "topics.auto_create.max=-1",
+		"topics.auto_create.shards=100001", "limits.max_connections=0", "store.kind=tape",
+	} {
+		key, _, _ := strings.Cut(kv, "=")
+		if _, err := load(t, "", nil, "--set", kv); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", kv, err)
+		}
+	}
+	if _, err := load(t, "", nil, "--set", "topics.retention=-1s", "--set", "topics.retention_bytes=-1", "--set", "flush.bytes=0"); err != nil {
+		t.Error(err)
+	}
+}
