@@ -104,7 +104,8 @@ type HeaderCond struct {
 	Value []byte
 }
 
-// Match tells whether a record meets the condition. No conditions: all do.
+// Match tells whether a record meets the condition. Of no conditions, all are met
+// and none is.
 func (m *HeaderMatch) Match(r *Record) bool {
 	if m == nil {
 		return true
@@ -117,7 +118,7 @@ func (m *HeaderMatch) Match(r *Record) bool {
 			return ok
 		}
 	}
-	return !m.Any || len(m.Conds) == 0
+	return !m.Any
 }
 
 // Receiver is a connection's side of a consumer.

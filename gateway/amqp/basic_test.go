@@ -195,6 +195,13 @@ func TestCancelNotify(t *testing.T) {
 	a.consume(1, "q", "tag", false)
 	b.put(1, "", "q", "x")
 	a.deliver(1, "x")
+	a.declare(1, frame.QueueDeclare{Queue: "s", Durable: true, Arguments: frame.Table{{Name: "x-queue-type", Value: frame.String("stream")}}})
+	call[*frame.BasicQosOk](a, 1, &frame.BasicQos{PrefetchCount: 10})
+	a.consume(1, "s", "of the stream", false)
+	call[*frame.QueueDeleteOk](b, 1, &frame.QueueDelete{Queue: "s"})
+	if m := expect[*frame.BasicCancel](a, 1); m.ConsumerTag != "of the stream" {
+		t.Errorf("cancel = %+v", m)
+	}
 }
 
 func TestQosPerConsumer(t *testing.T) {

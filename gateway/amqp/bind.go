@@ -337,7 +337,7 @@ func conjunction(ms []*shard.HeaderMatch) []*shard.HeaderMatch {
 	}
 	alts := [][]shard.HeaderCond{nil}
 	for _, m := range ms {
-		if !m.Any || len(m.Conds) == 0 {
+		if !m.Any {
 			for i := range alts {
 				alts[i] = append(slices.Clip(alts[i]), m.Conds...)
 			}

@@ -150,9 +150,10 @@ func TestHeadersExchange(t *testing.T) {
 			return append([]frame.Field{{Name: "x-match", Value: frame.String(kind)}}, fs...)
 		}
 		a1, b2 := frame.Field{Name: "a", Value: frame.Int(1)}, frame.Field{Name: "b", Value: frame.String("2")}
-		for _, q := range []string{"all", "any", "there"} {
+		for _, q := range []string{"all", "any", "there", "nothing"} {
 			c.declare(1, frame.QueueDeclare{Queue: q})
 		}
+		c.bind("nothing", name, "", match("any")...)
 		c.bind("all", name, "", match("all", a1, b2)...)
 		c.bind("any", name, "", match("any", a1, b2)...)
 		c.bind("there", name, "", match("all", frame.Field{Name: "a", Value: frame.Value{Kind: frame.KindVoid}})...)
@@ -162,7 +163,7 @@ func TestHeadersExchange(t *testing.T) {
 			c.write(publishFrames(nil, 1, name, "k", frame.Properties{Flags: frame.HasHeaders, Headers: hs}, []byte(body), false))
 			expect[*frame.BasicAck](c, 1)
 		}
-		for q, want := range map[string]string{"all": "both", "any": "both one", "there": "both other"} {
+		for q, want := range map[string]string{"all": "both", "any": "both one", "there": "both other", "nothing": ""} {
 			got := c.drain(q)
 			slices.Sort(got)
 			if strings.Join(got, " ") != want {
@@ -452,6 +453,9 @@ func TestConjunction(t *testing.T) {
 	cond := func(s string) shard.HeaderCond { return shard.HeaderCond{Name: s} }
 	all := &shard.HeaderMatch{Conds: []shard.HeaderCond{cond("a"), cond("b")}}
 	anyOf := &shard.HeaderMatch{Any: true, Conds: []shard.HeaderCond{cond("c"), cond("d")}}
+	if none := conjunction([]*shard.HeaderMatch{all, {Any: true}}); len(none) > 0 {
+		t.Errorf("any of nothing is met by %v", none)
+	}
 	for mask := range 16 {
 		var r shard.Record
 		for i, n := range []string{"a", "b", "c", "d"} {

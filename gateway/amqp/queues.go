@@ -3,6 +3,8 @@ package amqp
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -307,6 +309,7 @@ func (vh *vhost) dropQueue(ctx context.Context, q *queue, check func() error) (n
 		}
 	}
 	q.deleted = true
+	groups := slices.Collect(maps.Keys(q.streams))
 	delete(vh.mu.queues, q.name)
 	if q.owner != nil {
 		delete(q.owner.exclusive, q.name)
@@ -315,8 +318,10 @@ func (vh *vhost) dropQueue(ctx context.Context, q *queue, check func() error) (n
 	if err := vh.forget(ctx, keys...); err != nil {
 		return 0, nil, err
 	}
-	if err := vh.s.env.Broker.Groups.Delete(ctx, vh.groupName(q.name)); err != nil && shard.KindOf(err) != shard.KindNotFound {
-		return 0, nil, err
+	for _, name := range append(groups, vh.groupName(q.name)) { // whose consumers hear of it
+		if err := vh.s.env.Broker.Groups.Delete(ctx, name); err != nil && shard.KindOf(err) != shard.KindNotFound {
+			return 0, nil, err
+		}
 	}
 	vh.retireSubject(ctx, q)
 	return n, orphans, nil

@@ -78,6 +78,17 @@ func (ch *channel) openStream(k *consumer, m *frame.BasicConsume) error {
 		return err
 	}
 	k.group, k.from = g, from
+	c.vh.mu.Lock()
+	deleted := k.q.deleted
+	if k.q.streams == nil {
+		k.q.streams = make(map[string]struct{})
+	}
+	k.q.streams[name] = struct{}{}
+	c.vh.mu.Unlock()
+	if deleted {
+		k.endStream()
+		return c.vh.noQueue(k.q.name)
+	}
 	for _, b := range k.q.group.Bindings().List() {
 		nb := *b
 		nb.Start = from.start
@@ -97,6 +108,9 @@ func (k *consumer) endStream() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(k.ch.c.ctx), 5*time.Second)
 	defer cancel()
 	name := k.group.Config().Name
+	k.ch.c.vh.mu.Lock()
+	delete(k.q.streams, name)
+	k.ch.c.vh.mu.Unlock()
 	if err := k.ch.c.s.env.Broker.Groups.Delete(ctx, name); err != nil && shard.KindOf(err) != shard.KindNotFound {
 		k.ch.c.log.Warn("group of a stream consumer not deleted", "group", name, "error", err)
 	}

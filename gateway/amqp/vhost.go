@@ -66,6 +66,7 @@ type queue struct {
 	group      shard.Group
 
 	in        map[string]*binding
+	streams   map[string]struct{} // groups of a stream's consumers
 	consumers int
 	deleted   bool
 }
