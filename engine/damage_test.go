@@ -381,6 +381,44 @@ func TestGroupPassesDamage(t *testing.T) {
 	}
 }
 
+// TestCountsAfterCrash: a group that takes few of its topic's messages says so after
+// a crash, though nobody consumes.
+func TestCountsAfterCrash(t *testing.T) {
+	r := newRig(t, quiet())
+	ctx := context.Background()
+	x, err := r.topics.Create(ctx, shard.Topic{Name: "x", Shards: 1, Captures: []string{"x", "x.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := r.groups.Create(ctx, shard.GroupConfig{Name: "g", Durable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Bindings().Add(ctx, shard.Binding{ID: "b", Filter: shard.LiteralFilter("x.few")}); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(subject string, n int) {
+		recs := make([]shard.Record, n)
+		for i := range recs {
+			recs[i] = shard.Record{Value: []byte("v"), Headers: []shard.Header{{Name: shard.HeaderSubject, Value: []byte(subject)}}}
+		}
+		if _, err := shard.AppendWait(ctx, r.Engine, x.Shard(0), shard.BatchOf(recs...), shard.AppendOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish("x.few", 3)
+	publish("x.many", 500)
+	r.crash()
+	if g, err = r.groups.Get("g"); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(30 * time.Second); g.Stats().Ready != 3; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d messages are ready, want 3", g.Stats().Ready)
+		}
+	}
+}
+
 // deliveries is a Receiver that hands on one message at a time.
 type deliveries func(shard.Delivery)
 

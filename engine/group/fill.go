@@ -28,10 +28,22 @@ func (g *group) behindCursor() *cursor {
 	return nil
 }
 
+// guessed tells whether a cursor that was restored takes some records of its shard
+// and nobody knows how many. Such a group reads without a consumer: its counts
+// speak of messages that are not there else. The way is not long, see sweepBehind.
+func (g *group) guessed() bool {
+	for _, c := range g.cursors {
+		if !c.live && c.scanned == 0 && c.counted > c.next && !g.takesAll(c) {
+			return true
+		}
+	}
+	return false
+}
+
 // startFill has the group read on where it has consumers, runs low and is
 // behind. The group is locked.
 func (g *group) startFill() {
-	if g.filling || g.consumers == 0 && !g.limited || g.readyN > g.m.opts.ReadyMessages/2 || g.readyBytes > g.m.opts.ReadyBytes/2 ||
+	if g.filling || g.consumers == 0 && !g.limited && !g.guessed() || g.readyN > g.m.opts.ReadyMessages/2 || g.readyBytes > g.m.opts.ReadyBytes/2 ||
 		!g.fillAt.IsZero() && g.m.opts.Now().Before(g.fillAt) || g.behindCursor() == nil {
 		return
 	}

@@ -36,7 +36,11 @@ func (m *Manager) Load(ctx context.Context) error {
 			g.markLocked()
 		}
 		g.rescheduleLocked()
+		guessed := g.guessed()
 		g.mu.Unlock()
+		if guessed {
+			g.kick()
+		}
 	}
 	return nil
 }
