@@ -84,7 +84,7 @@ func (k *consumer) send(ds []shard.Delivery) {
 			m.Exchange, m.RoutingKey = c.vh.addressee(d)
 			m.DeliveryTag = k.track(d.Tag)
 			b = frame.AppendMethod(b, k.ch.id, &m)
-			b = appendRecord(b, k.ch.id, d.Record, c.frameMax, k.from.headers(d)...)
+			b = appendRecord(b, k.ch.id, d.Record, c.frameMax, k.told(d)...)
 			sent++
 		}
 		return b
@@ -102,6 +102,15 @@ func (k *consumer) unwanted(d *shard.Delivery, now time.Time) bool {
 		return false // the group has looked; what expires on the way is delivered, or it would be buried nowhere
 	}
 	return d.Record.Expired(now) || k.q.limits.Load().expired(d.Record.Timestamp, now) || k.from != nil && k.from.before(d)
+}
+
+// told is what the broker says of a delivery in its headers: where it lies in a
+// stream; how often a quorum queue delivered it before.
+func (k *consumer) told(d *shard.Delivery) frame.Table {
+	if k.from == nil && d.Count > 1 && k.q.limits.Load().kind == "quorum" {
+		return frame.Table{{Name: "x-delivery-count", Value: frame.Int(int64(d.Count - 1))}}
+	}
+	return k.from.headers(d)
 }
 
 // track gives the delivery its tag; the channel's mu is held.

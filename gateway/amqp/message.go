@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -275,6 +276,7 @@ func appendRecord(b []byte, channel uint16, r *shard.Record, frameMax int, own .
 		p.Headers = cutHeaders(p.Headers, frameMax-1024-11*frame.MaxShortstr)
 	}
 	if len(own) > 0 {
+		p.Headers = slices.DeleteFunc(p.Headers, func(f frame.Field) bool { _, ok := frame.Table(own).Get(f.Name); return ok })
 		p.Headers, p.Flags = append(own, p.Headers...), p.Flags|frame.HasHeaders
 	}
 	return frame.AppendContent(b, channel, &p, r.Value, frameMax)

@@ -283,9 +283,10 @@ func TestDeliveryLimit(t *testing.T) {
 	c.put(1, "", "q", "poison")
 	c.consume(1, "q", "", false)
 	for i := range 3 {
-		_, m := c.deliver(1, "poison")
-		if m.Redelivered != (i > 0) {
-			t.Errorf("delivery %d: redelivered %v", i, m.Redelivered)
+		e, m := c.deliver(1, "poison")
+		n, counted := e.props.Headers.Get("x-delivery-count")
+		if m.Redelivered != (i > 0) || counted != (i > 0) || counted && n.Num != uint64(i) {
+			t.Errorf("delivery %d: redelivered %v, counted %v", i, m.Redelivered, n)
 		}
 		c.send(1, &frame.BasicNack{DeliveryTag: m.DeliveryTag, Requeue: true})
 	}
