@@ -14,6 +14,7 @@ type ref struct {
 	ch  *channel
 	seq uint64
 	tx  *transaction
+	ps  *parts // the message has further records; nil: none
 }
 
 // batch is what a connection publishes to one shard at once.
@@ -130,11 +131,14 @@ func (ch *channel) settleAll(refs []ref, o outcome) {
 	defer ch.mu.Unlock()
 	unpromised := false
 	for _, r := range refs {
+		all := o
 		switch {
 		case r.tx != nil:
 			r.tx.settled(o)
 		case r.seq != 0:
-			ch.mu.confirms.set(r.seq, o)
+			if r.ps.done(&all) {
+				ch.mu.confirms.set(r.seq, all)
+			}
 		default:
 			unpromised = true
 		}

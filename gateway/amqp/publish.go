@@ -160,6 +160,10 @@ func (ch *channel) publish(p *publish) error {
 		}
 		p.props.ReplyTo, replySubject = c.reply.address(ch)
 	}
+	further, err := selected(&p.props)
+	if err != nil {
+		return err
+	}
 	if cap(ch.headers) > maxKeptHeaders {
 		ch.headers = nil
 	}
@@ -171,6 +175,9 @@ func (ch *channel) publish(p *publish) error {
 	}
 	if replySubject != "" {
 		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderReplySubject, Value: []byte(replySubject)})
+	}
+	if len(further) > 0 {
+		return ch.publishSelected(p, target, further, r)
 	}
 	if target.subject != "" && shard.Relayed(target.subject) {
 		ch.relay(p, target.subject, r)
@@ -187,7 +194,7 @@ func (ch *channel) publish(p *publish) error {
 		ch.settle(p.seq, confirmed)
 		return nil
 	}
-	return c.store(ch, p, target, r)
+	return c.store(ch, p, target, r, nil)
 }
 
 // relay hands a message to live subscribers and forgets it.
@@ -236,8 +243,8 @@ func (ch *channel) sendConfirms() {
 	})
 }
 
-// store puts a record into the batch of its shard.
-func (c *conn) store(ch *channel, p *publish, target target, r *shard.Record) error {
+// store puts a record into the batch of its shard; ps are the message's other ones.
+func (c *conn) store(ch *channel, p *publish, target target, r *shard.Record, ps *parts) error {
 	if size := r.Size(); size > c.s.env.Limits.MaxMessageBytes {
 		return refuse(codeContentTooLarge, "message size %d is larger than configured max size %d", size, c.s.env.Limits.MaxMessageBytes)
 	}
@@ -257,7 +264,7 @@ func (c *conn) store(ch *channel, p *publish, target target, r *shard.Record) er
 	if ch.tx != nil {
 		ch.txRefs++
 	}
-	c.batches.add(c, t, t.ShardOf(r.Key, target.subject), r, ref{ch, p.seq, ch.tx})
+	c.batches.add(c, t, t.ShardOf(r.Key, target.subject), r, ref{ch, p.seq, ch.tx, ps})
 	return nil
 }
 
