@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Gateway is a member of the cluster: gateways/{id}, kept alive by a lease.
@@ -101,6 +102,9 @@ func (c *Catalog) Gateways() []Gateway {
 
 // GatewaysChanged gives a channel that is closed when a gateway comes or goes.
 func (c *Catalog) GatewaysChanged() <-chan struct{} { return c.gateways.note.wait() }
+
+// LeaseTTL is how long a gateway is believed to live without a sign of life.
+func (c *Catalog) LeaseTTL() time.Duration { return c.cfg.LeaseTTL }
 
 // alive tells whether an incarnation of a gateway lives, as far as we know.
 func (c *Catalog) alive(id string, incarnation int64) bool {

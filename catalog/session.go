@@ -38,8 +38,9 @@ type Session struct {
 // id lives, Join waits for its lease to run out, up to the context's deadline
 // (three lease times where it has none), and then gives ErrExists. takeover
 // skips the wait: to be set only by a caller that knows the old process to be
-// dead, as the holder of its data directory's lock does. g.WALID is recorded as
-// open.
+// dead, as the holder of its data directory's lock does. It has no effect on an
+// incarnation with another log, which lives elsewhere, unless etcd itself is in
+// the data directory. g.WALID is recorded as open.
 func (c *Catalog) Join(ctx context.Context, g Gateway, takeover bool) (*Session, error) {
 	if err := g.check(); err != nil {
 		return nil, fmt.Errorf("join: %w", err)
@@ -132,15 +133,26 @@ func (s *Session) create(ctx context.Context, takeover bool) error {
 		case bytes.Equal(kv.Value, value): // the mark: an attempt of ours whose answer was lost
 			s.incarnation = kv.CreateRevision
 			return c.waitApplied(ctx, kv.CreateRevision)
-		case takeover:
+		case takeover && s.mayEvict(kv.Value):
 			err = s.evict(ctx, kv.CreateRevision, clientv3.LeaseID(kv.Lease))
 		default:
+			c.log.Warn("a gateway of that name lives: waiting for the end of its lease", "gateway", s.gateway.ID, "incarnation", kv.CreateRevision)
 			err = s.awaitEnd(ctx, kv.CreateRevision)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// mayEvict tells whether the data directory's lock, which the caller holds, speaks
+// for the incarnation with that record.
+func (s *Session) mayEvict(record []byte) bool {
+	if s.c.cfg.Embedded != "" {
+		return true
+	}
+	g, err := decodeGateway(s.gateway.ID, record)
+	return err == nil && g.WALID == s.gateway.WALID
 }
 
 // evict ends an earlier incarnation of our id. Its key cannot be overwritten,
@@ -170,7 +182,7 @@ func (s *Session) awaitEnd(ctx context.Context, incarnation int64) error {
 		select {
 		case <-ch:
 		case <-ctx.Done():
-			return fmt.Errorf("%w: gateway %q lives (incarnation %d)", ErrExists, s.gateway.ID, incarnation)
+			return fmt.Errorf("%w: gateway %q lives elsewhere (incarnation %d)", ErrExists, s.gateway.ID, incarnation)
 		}
 	}
 }

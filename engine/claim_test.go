@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/catalog/catalogtest"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
@@ -294,5 +296,35 @@ func TestStoreAwayAtStart(t *testing.T) {
 	}
 	if got := keys(t, bare, tier.MarkerPrefix); len(got) != 1 {
 		t.Fatalf("markers %v", got)
+	}
+}
+
+// TestSecondGateway: a gateway of another name does not start beside one that lives, where it
+// would serve nothing; when that is gone it takes over.
+func TestSecondGateway(t *testing.T) {
+	cat, err := catalog.Open(context.Background(), catalog.Config{Embedded: t.TempDir(), LeaseTTL: time.Second, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cat.Close() })
+	r := newRigOn(t, quiet(), cat, mem.New(nil))
+	o := quiet()
+	o.WALDir, o.WALFileBytes, o.Logger, o.Node = t.TempDir(), 1<<20, slog.New(slog.DiscardHandler), shard.Node{Name: "test-2"}
+	if e, err := Open(context.Background(), cat, r.store, o); shard.KindOf(err) != shard.KindMoved {
+		if err == nil {
+			_ = e.Close(context.Background())
+		}
+		t.Fatalf("a second gateway opened: %v", err)
+	}
+	id := r.topic("a", shard.TopicConfig{}).Shard(0)
+	r.append(id, "a0")
+	stopped := make(chan error, 1)
+	time.AfterFunc(100*time.Millisecond, func() { stopped <- r.Close(context.Background()) })
+	e, err := Open(context.Background(), cat, r.store, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(<-stopped, e.Close(context.Background())); err != nil {
+		t.Error(err)
 	}
 }

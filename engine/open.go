@@ -86,18 +86,46 @@ func (e *Engine) join(ctx context.Context) (err error) {
 	if e.opts.Node.ID == 0 {
 		e.opts.Node.ID = nodeID(e.opts.Node.Name)
 	}
+	if err := e.claimAll(ctx); err != nil {
+		return err
+	}
+	return e.ensureStateTopic(ctx)
+}
+
+// claimAll claims every slot. Those of a gateway of another name are free when its lease
+// is over; one that lives on owns them, and there would be nothing to serve.
+func (e *Engine) claimAll(ctx context.Context) error {
 	all := make([]int, Slots)
 	for i := range all {
 		all[i] = i
 	}
-	claimed, err := e.session.ClaimSlots(ctx, all)
-	if err != nil {
-		return fmt.Errorf("claim slots: %w", err)
+	patience := time.NewTimer(3 * e.cat.LeaseTTL())
+	defer patience.Stop()
+	for said := false; ; {
+		changed := e.cat.GatewaysChanged()
+		claimed, err := e.session.ClaimSlots(ctx, all)
+		if err != nil {
+			return fmt.Errorf("claim slots: %w", err)
+		}
+		if len(claimed) == Slots {
+			for slot, epoch := range claimed {
+				e.epochs[slot] = int32(epoch)
+			}
+			return nil
+		}
+		if !said {
+			said = true
+			e.log.Warn("another gateway owns slots: waiting for the end of its lease", "slots", Slots-len(claimed))
+		}
+		select {
+		case <-changed:
+		case <-patience.C:
+			return &shard.Error{Kind: shard.KindMoved, Op: "claim slots", Msg: fmt.Sprintf("another gateway lives and owns %d of %d", Slots-len(claimed), Slots),
+				Hint: "one gateway serves a cluster: stop the other one, or give this one an etcd.prefix and a store.prefix of its own"}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	for slot, epoch := range claimed {
-		e.epochs[slot] = int32(epoch)
-	}
-	return e.ensureStateTopic(ctx)
 }
 
 // ensureStateTopic makes the internal topic when the cluster is new; it is the

@@ -90,6 +90,12 @@ func testTakeover(t *testing.T, cfg catalog.Config) {
 	case <-time.After(5 * time.Second):
 		t.Fatal("the evicted session does not know it")
 	}
+	// One with a log of its own is not the same gateway come back: it waits, and gives up.
+	ctx, cancel := context.WithTimeout(background, 300*time.Millisecond)
+	defer cancel()
+	if _, err := a.Join(ctx, catalog.Gateway{ID: "x", WALID: "wal-y"}, true); !errors.Is(err, catalog.ErrExists) {
+		t.Fatalf("a gateway of that name with another log joined: %v", err)
+	}
 	got, err := s.ClaimSlots(background, []int{1, 2, 3})
 	if err != nil || got[1] != 2 || got[2] != 2 || got[3] != 1 {
 		t.Fatalf("claimed %v: %v", got, err)
