@@ -32,6 +32,9 @@ type GroupLimits struct {
 	SingleActive bool
 	// Dead gets what is taken out; nil: it is dropped.
 	Dead Undertaker
+	// Expired is told, by a goroutine that it may block, that the group is gone
+	// since nobody used it for its ExpireAfter.
+	Expired func()
 }
 
 // DeadReason says why a group gave a message up.

@@ -261,13 +261,19 @@ func (g *group) rescheduleLocked() {
 // expire deletes a group that nobody used for its time.
 func (g *group) expire() {
 	g.mu.Lock()
-	x := g.cfg.ExpireAfter
+	x, expired := g.cfg.ExpireAfter, g.limits.Expired
 	due := !g.over && g.steady() == 0 && x > 0 && !g.m.opts.Now().Before(g.idleSince.Add(x))
 	g.mu.Unlock()
 	if !due {
 		return
 	}
-	if err := g.m.Delete(g.m.ctx, g.name); err != nil && shard.KindOf(err) != shard.KindNotFound {
-		g.m.opts.Logger.Warn("a group that expired could not be deleted", "group", g.name, "err", err)
+	if err := g.m.Delete(g.m.ctx, g.name); err != nil {
+		if shard.KindOf(err) != shard.KindNotFound {
+			g.m.opts.Logger.Warn("a group that expired could not be deleted", "group", g.name, "err", err)
+		}
+		return
+	}
+	if expired != nil {
+		expired()
 	}
 }

@@ -403,6 +403,9 @@ func TestStreamQueue(t *testing.T) {
 		t.Errorf("a message before its time went to %s", m.ConsumerTag)
 	}
 	quiet[*frame.BasicDeliver](c, 1)
+	c.bind("s", "amq.fanout", "") // while "next" consumes
+	c.put(1, "amq.fanout", "", "6")
+	c.deliver(1, "6")
 	c.send(1, from("odd", frame.String("last")))
 	c.channelClosed(1, 406)
 }

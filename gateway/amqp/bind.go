@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"slices"
 	"strings"
 
@@ -247,14 +248,35 @@ func (vh *vhost) effective(q *queue) (map[string]shard.Binding, error) {
 	return out, nil
 }
 
-// bindGroup brings the bindings of a queue's group in line with the topology.
+// bindGroup brings the bindings of a queue's group, and those of a stream's
+// consumers, in line with the topology.
 func (vh *vhost) bindGroup(ctx context.Context, q *queue) error {
 	want, err := vh.effective(q)
 	if err != nil {
 		return err
 	}
+	if err := align(ctx, q.group.Bindings(), want); err != nil {
+		return err
+	}
+	vh.mu.RLock()
+	streams := slices.Collect(maps.Keys(q.streams))
+	vh.mu.RUnlock()
+	for _, name := range streams {
+		g, err := vh.s.env.Broker.Groups.Get(name)
+		if err == nil {
+			err = align(ctx, g.Bindings(), want)
+		}
+		if err != nil && shard.KindOf(err) != shard.KindNotFound { // its consumer went
+			return err
+		}
+	}
+	return nil
+}
+
+// align adds and removes what bindings differ from those that are wanted, but for
+// the default exchange's.
+func align(ctx context.Context, bs shard.GroupBindings, want map[string]shard.Binding) error {
 	have := make(map[string]bool)
-	bs := q.group.Bindings()
 	for _, b := range bs.List() {
 		have[b.ID] = true
 	}

@@ -30,6 +30,9 @@ func (vh *vhost) limit(q *queue) {
 		limits.Reject, limits.RejectDead = l.overflow != overflowDropHead, l.overflow == overflowRejectDLX
 		limits.Rejected = vh.s.rejected
 	}
+	if l.expires > 0 {
+		limits.Expired = func() { vh.expired(q) }
+	}
 	if l.deadLetters && l.kind != "stream" {
 		limits.Dead = &undertaker{vh: vh, queue: q.name, l: l}
 	}

@@ -254,6 +254,14 @@ func TestQueueExpires(t *testing.T) {
 	c.send(999, &frame.QueueDeclare{Queue: "q", Passive: true})
 	c.channelClosed(999, 404)
 	c.declare(1, frame.QueueDeclare{Queue: "q"})
+	// What expired is bound to nothing, for mandatory and for an exchange that it kept.
+	c.exchange(frame.ExchangeDeclare{Exchange: "auto", Type: "fanout", AutoDelete: true})
+	c.declare(1, frame.QueueDeclare{Queue: "short", Arguments: frame.Table{{Name: "x-expires", Value: frame.Int(100)}}})
+	c.bind("short", "auto", "")
+	eventually(t, "the queue is gone with its bindings", func() bool { return s.srv.vhosts["/"].exchange("auto") == nil })
+	c.write(publishFrames(nil, 1, "", "short", frame.Properties{}, []byte("m"), true))
+	expect[*frame.BasicReturn](c, 1)
+	expect[*frame.BasicAck](c, 1)
 	// A declare is a use, and so is a get. One that was long ago holds nothing.
 	used := frame.QueueDeclare{Queue: "used", Arguments: frame.Table{{Name: "x-expires", Value: frame.Int(1000)}}}
 	c.declare(1, used)

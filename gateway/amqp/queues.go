@@ -30,6 +30,9 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 	if err := limits.allow(m, name, vh.name); err != nil {
 		return nil, err
 	}
+	if _, err := vh.find(c.ctx, name); err != nil { // one that expired goes with its bindings
+		return nil, err
+	}
 	vh.topo.RLock()
 	defer vh.topo.RUnlock()
 	defer vh.busy.lock(name)()
@@ -88,6 +91,16 @@ func (q *queue) gone(vh *vhost) bool {
 	}
 	_, err := vh.s.env.Broker.Groups.Get(vh.groupName(q.name))
 	return shard.KindOf(err) == shard.KindNotFound && err != nil
+}
+
+// expired takes away what is left of a queue whose group expired: it is bound to
+// nothing any more.
+func (vh *vhost) expired(q *queue) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second) // no connection's business
+	defer cancel()
+	if _, err := vh.deleteQueue(ctx, q, nil); err != nil {
+		vh.s.log.Warn("queue that expired not deleted", "queue", q.name, "error", err)
+	}
 }
 
 // full refuses a queue over the vhost's bound.
