@@ -206,7 +206,7 @@ func TestHeaderMatch(t *testing.T) {
 		m    *HeaderMatch
 		want bool
 	}{
-		{nil, true}, {&HeaderMatch{}, true}, {&HeaderMatch{Any: true}, true},
+		{nil, true}, {&HeaderMatch{}, true}, {&HeaderMatch{Any: true}, false},
 		{&HeaderMatch{Conds: []HeaderCond{cond("a", "1"), {Name: "b"}}}, true},
 		{&HeaderMatch{Conds: []HeaderCond{cond("a", "1"), {Name: "c"}}}, false},
 		{&HeaderMatch{Any: true, Conds: []HeaderCond{cond("a", "2"), {Name: "b"}}}, true},
