@@ -239,7 +239,11 @@ func (vh *vhost) effective(q *queue) (map[string]shard.Binding, error) {
 		f := vh.subjects(&routes[i])
 		for _, m := range conjunction(routes[i].headers) {
 			id := f.String() + "\x00" + headersID(m)
-			out[id] = shard.Binding{ID: id, Filter: f, Headers: m}
+			b := shard.Binding{ID: id, Filter: f, Headers: m}
+			if old, ok := out[id]; routes[i].exchange.name != "amq.topic" && (!ok || old.Data != nil) {
+				b.Data = []byte(dataExchange)
+			}
+			out[id] = b
 		}
 		if len(out) > maxEffective {
 			return nil, refuse(codePreconditionFailed, "bindings of queue '%s' resolve to over %d", q.name, maxEffective)

@@ -95,9 +95,37 @@ func (k *consumer) send(ds []shard.Delivery) {
 	}
 }
 
-// unwanted tells whether a message has expired, or lies before the start of a
-// stream consumer.
+// misled tells whether a message is here only since two addresses have one subject:
+// that of exchange x with key y is that of queue x.y, of an empty key that of queue x.
+// What was published to an exchange comes by a binding to one, what was published to
+// the default exchange by a queue's own name, or by a binding to the subject space.
+// Where nobody published by AMQP, or the queue was never declared, it comes by both.
+func (k *consumer) misled(d *shard.Delivery) bool {
+	exchange, ok := d.Record.Header(shard.HeaderExchange)
+	if !ok || k.ch.c.vh.isImplicit(k.q) {
+		return false
+	}
+	for _, b := range d.Bindings {
+		switch {
+		case b.ID == bindingDefault && len(exchange) > 0:
+		case string(b.Data) == dataExchange && (len(exchange) == 0 || string(exchange) == "amq.topic"):
+		default:
+			return false
+		}
+	}
+	return len(d.Bindings) > 0
+}
+
+// dataExchange is the data of a group binding to an exchange other than amq.topic,
+// which is the subject space itself. Those of earlier versions have none.
+const dataExchange = "exchange"
+
+// unwanted tells whether a message has expired, came by a wrong way, or lies before
+// the start of a stream consumer.
 func (k *consumer) unwanted(d *shard.Delivery, now time.Time) bool {
+	if k.misled(d) {
+		return true
+	}
 	if l := k.q.limits.Load(); l.deadLetters && l.kind != "stream" {
 		return false // the group has looked; what expires on the way is delivered, or it would be buried nowhere
 	}

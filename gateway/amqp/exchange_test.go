@@ -487,3 +487,31 @@ func TestManyBindings(t *testing.T) {
 	c.put(1, "x", "k8", "still")
 	c.wantDrain("q", "still")
 }
+
+// TestQueueAndExchangeOfOneName: what is published to an exchange goes to the queues
+// that are bound to it, what is published to the default exchange to the queue of that
+// name, though both have the same subject.
+func TestQueueAndExchangeOfOneName(t *testing.T) {
+	s := startServer(t, testOptions{})
+	c := open(t, s)
+	c.exchange(frame.ExchangeDeclare{Exchange: "orders", Type: "fanout"})
+	for _, q := range []string{"orders", "orders.eu", "bound", "all"} {
+		c.declare(1, frame.QueueDeclare{Queue: q, Durable: true})
+	}
+	c.bind("bound", "orders", "")
+	c.bind("all", "amq.topic", "#")
+	c.put(1, "orders", "", "to all that are bound")
+	c.put(1, "", "orders", "to one queue")
+	c.put(1, "orders", "eu", "to all that are bound, too")
+	c.put(1, "", "orders.eu", "to another queue")
+	c.put(1, "amq.topic", "orders", "to the subject space")
+	c.wantDrain("orders", "to one queue")
+	c.wantDrain("orders.eu", "to another queue")
+	c.wantDrain("bound", "to all that are bound", "to all that are bound, too")
+	c.wantDrain("all", "to all that are bound", "to one queue", "to all that are bound, too", "to another queue", "to the subject space")
+	c.bind("orders", "orders", "") // as several frameworks do: once each
+	c.put(1, "orders", "", "a")
+	c.put(1, "", "orders", "b")
+	c.wantDrain("orders", "a", "b")
+	c.wantDrain("bound", "a")
+}

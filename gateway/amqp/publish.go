@@ -280,13 +280,14 @@ func (vh *vhost) place(r *shard.Record, t *shard.Topic, to target) {
 }
 
 // address adds the exchange and routing key where they do not follow from the
-// subject.
+// subject, or where another address has the same one.
 func (vh *vhost) address(hs []shard.Header, t *shard.Topic, to target) []shard.Header {
 	exchange, key := vh.addressOf(t, to.subject)
 	if to.exchange == "amq.topic" && exchange == "" && key == to.key && vh.queue(key) == nil {
 		return hs // a queue that it reaches by a binding shows amq.topic
 	}
-	if exchange != to.exchange {
+	named := exchange != "" && vh.queue(strings.TrimPrefix(to.subject, vh.prefix)) != nil // it is not for the queue whose name the subject is
+	if named || exchange != to.exchange {
 		hs = append(hs, shard.Header{Name: shard.HeaderExchange, Value: []byte(to.exchange)})
 	}
 	if key != to.key {
