@@ -88,9 +88,9 @@ func (h *byAge) Pop() any {
 }
 
 // readByAge reads a fetch of many partitions segment by segment, up to limit bytes
-// of each but one batch if there is one: one partition after the other, each would want a little of so many
-// objects that these push one another out of the cache, and be read again for the
-// next one.
+// of each but one batch if there is one. One partition after the other, each would
+// want a little of so many objects that these push one another out of the cache,
+// and are read again for the next one.
 func (f *fetch) readByAge(ctx context.Context, ager shard.Ager, limit int) {
 	h := make(byAge, 0, len(f.parts))
 	for i, p := range f.parts {

@@ -156,9 +156,9 @@ func TestManyPartitionsBeyondTheBudget(t *testing.T) {
 	}
 }
 
-// TestSessionGoesOnWhereItEnded: the partition after the last that got records is
-// the next one's first.
-func TestSessionGoesOnWhereItEnded(t *testing.T) {
+// TestSessionTakesTurns: the partition after that which was the first to get records
+// is the next fetch's first.
+func TestSessionTakesTurns(t *testing.T) {
 	s := newStand(t)
 	top := s.topic("t", 4, nil)
 	for p := range uint32(4) {
@@ -195,5 +195,52 @@ func TestSessionGoesOnWhereItEnded(t *testing.T) {
 	}
 	if want := []int32{0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3}; !slices.Equal(turns, want) {
 		t.Errorf("turns %v, want %v", turns, want)
+	}
+}
+
+// TestBatchOverItsPartitionsBound: a batch larger than a partition's max_bytes comes
+// when it is the partition's turn, though the others always have something (KIP-74).
+func TestBatchOverItsPartitionsBound(t *testing.T) {
+	s := newStand(t)
+	top := s.topic("t", 3, nil)
+	put := func(p uint32, size int) {
+		t.Helper()
+		b := shard.BatchOf(rec("k", strings.Repeat("x", size)))
+		if _, err := shard.AppendWait(context.Background(), s.mem.Broker().Log, top.Shard(p), b, shard.AppendOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(1, 50_000)
+	q := fetchReq("t", 0, 0)
+	q.SessionEpoch = 0
+	for p := int32(1); p < 3; p++ {
+		q.Topics[0].Partitions = append(q.Topics[0].Partitions, fetchReq("t", p, 0).Topics[0].Partitions[0])
+	}
+	for i := range q.Topics[0].Partitions {
+		q.Topics[0].Partitions[i].PartitionMaxBytes = 10_000
+	}
+	w := s.dial()
+	next := make(map[int32]int64)
+	for epoch := int32(1); next[1] == 0; epoch++ {
+		if epoch > 6 {
+			t.Fatalf("six fetches, and no large batch: %v", next)
+		}
+		put(0, 100)
+		put(2, 100)
+		r := ask[*kmsg.FetchResponse](w, q, 12)
+		q = kmsg.NewPtrFetchRequest()
+		q.SessionID, q.SessionEpoch, q.MaxBytes = r.SessionID, epoch, 1<<20
+		for _, x := range r.Topics {
+			for _, p := range x.Partitions {
+				bs, err := shard.SplitBatches(p.RecordBatches)
+				if err != nil {
+					t.Fatal(err)
+				}
+				next[p.Partition] += int64(len(bs))
+				moved := fetchReq("t", p.Partition, next[p.Partition])
+				moved.Topics[0].Partitions[0].PartitionMaxBytes = 10_000
+				q.Topics = append(q.Topics, moved.Topics...)
+			}
+		}
 	}
 }

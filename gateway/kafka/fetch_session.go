@@ -32,7 +32,7 @@ type fetchSession struct {
 	index map[partKey]int
 	// incremental answers leave out what did not change.
 	incremental bool
-	last        partKey // that got records: it is the next one's turn to be first
+	turn        partKey // that was the first to get records: it is the next one's turn
 }
 
 // open finds or makes the session of a request.
@@ -125,15 +125,16 @@ func (s *fetchSession) forget(q *kmsg.FetchRequest) {
 }
 
 // order gives the partitions. Those of a session come sorted, as they lie in
-// segments, and from the one on after the last that got records: the first gets a
-// batch even where it is over the budget. Without a session the client sees to that.
+// segments, and from the one on after that which was the first to get records: the
+// first gets a batch even where it is over its bounds. Without a session the client
+// sees to that.
 func (s *fetchSession) order() []*fetchPart {
 	if s.id == 0 || len(s.parts) < 2 {
 		return s.parts
 	}
 	out := slices.Clone(s.parts)
 	slices.SortFunc(out, func(a, b *fetchPart) int { return a.key.compare(b.key) })
-	first, found := slices.BinarySearchFunc(out, s.last, func(p *fetchPart, last partKey) int { return p.key.compare(last) })
+	first, found := slices.BinarySearchFunc(out, s.turn, func(p *fetchPart, turn partKey) int { return p.key.compare(turn) })
 	if found {
 		first++
 	}
@@ -143,10 +144,10 @@ func (s *fetchSession) order() []*fetchPart {
 // answer puts into the reply what the client has to know.
 func (s *fetchSessions) answer(sess *fetchSession, f *fetch) {
 	f.reply.readCommitted = f.q.IsolationLevel == 1
+	if i := slices.IndexFunc(f.parts, func(p *fetchPart) bool { return p.bytes > 0 }); i >= 0 {
+		sess.turn = f.parts[i].key
+	}
 	for _, p := range f.parts {
-		if p.bytes > 0 {
-			sess.last = p.key
-		}
 		changed := p.bytes > 0 || p.code != codeNone || p.code != p.sentCode ||
 			p.bounds.End != p.sentEnd || p.bounds.Start != p.sentStart
 		p.sentCode, p.sentEnd, p.sentStart = p.code, p.bounds.End, p.bounds.Start
