@@ -228,7 +228,11 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 	}
 	r := t.record(p, b.hdrs[:0], origin, name, b.now)
 	b.hdrs = r.Headers
-	if limit := c.srv.env.Limits.MaxMessageBytes; r.Size() > limit {
+	limit := c.srv.env.Limits.MaxMessageBytes
+	if m := int(t.topic.Config.MaxMessageBytes); m > 0 { // it would be refused, and kept as retained
+		limit = min(limit, m)
+	}
+	if r.Size() > limit {
 		return c.failPublish(p, shard.Errorf(shard.KindTooLarge, "message of %d bytes is over %d", r.Size(), limit))
 	}
 	waits := uint8(1)

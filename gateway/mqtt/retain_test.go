@@ -38,6 +38,24 @@ func TestRetained(t *testing.T) {
 	})
 }
 
+// TestRetainedOverTheTopicsBound: a message that the topic does not take is not kept.
+func TestRetainedOverTheTopicsBound(t *testing.T) {
+	b := newBed(t, bedOptions{})
+	topic := shard.Topic{Name: "small", Shards: 1, Config: shard.TopicConfig{MaxMessageBytes: 1000}}
+	if _, err := b.mem.Broker().Topics.Create(t.Context(), topic); err != nil {
+		t.Fatal(err)
+	}
+	p := b.connect(clean(5, "p"))
+	p.publish("small", "x", 1, 1, retained)
+	p.expect("PUBACK 1")
+	p.publish("small", strings.Repeat("y", 2000), 1, 2, retained)
+	p.expect("PUBACK 2 0x97")
+	s := b.connect(clean(5, "s"))
+	s.subscribe("small", 0)
+	s.expect(`PUBLISH small "x" q0 retain`)
+	s.quiet()
+}
+
 func TestRetainHandling(t *testing.T) { // [MQTT-3.3.1-9] [MQTT-3.3.1-10] [MQTT-3.3.1-11]
 	b := newBed(t, bedOptions{})
 	p := b.connect(clean(5, "p"))
