@@ -64,9 +64,9 @@ func (e *Engine) put(ctx context.Context, key string, object []byte) error {
 	return e.send(ctx, key, bytes.NewReader(object), int64(len(object)), func() error { return e.store.Put(ctx, key, object) })
 }
 
-// putFrom is put of the size bytes of body.
-func (e *Engine) putFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
-	return e.send(ctx, key, body, size, func() error { return store.PutFrom(ctx, e.store, key, body, size) })
+// putFrom is put of the size bytes of body, whose CRC-32C is sum.
+func (e *Engine) putFrom(ctx context.Context, key string, body io.ReaderAt, size int64, sum uint32) error {
+	return e.send(ctx, key, body, size, func() error { return store.PutFrom(ctx, e.store, key, body, size, sum) })
 }
 
 func (e *Engine) send(ctx context.Context, key string, body io.ReaderAt, size int64, put func() error) error {

@@ -158,7 +158,7 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 	var ids []shard.ID
 	sweeps := make(map[*catalog.Segment]*tier.Sweep, len(run))
 	for _, s := range run {
-		sweeps[s] = tier.NewSweep(e.store, s.Key, s.Size, int64(mergeReadBytes/len(run)))
+		sweeps[s] = tier.NewSweep(e.store, s.Key, s.Size, int64(max(mergeReadBytes/len(run), mergeReadLeast)))
 		for _, x := range s.Extents {
 			if e.dead(&x) {
 				continue
@@ -210,8 +210,11 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 }
 
 // mergeReadBytes is the memory that a merge reads into, all of its segments
-// together.
-const mergeReadBytes = 16 << 20
+// together; mergeReadLeast is how much of one it reads at least at a time.
+const (
+	mergeReadBytes = 16 << 20
+	mergeReadLeast = 64 << 10
+)
 
 // mergeExtent copies an extent of a segment to the output, compacted where keep is
 // not nil. The shard's last batch stays whole whatever keep says: where it ends is

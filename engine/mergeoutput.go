@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"path/filepath"
@@ -17,12 +19,15 @@ import (
 
 // mergeOutput collects merged objects until they are swapped in. Each is made in a
 // file of the log's directory, which has no name, and is stored from there: in
-// memory it would be the largest thing that a gateway holds.
+// memory it would be the largest thing that a gateway holds. Its sum is taken as it
+// is written: what the disk gives back otherwise is not stored, for the swap has the
+// segments deleted that it was made of.
 type mergeOutput struct {
 	e       *Engine
 	level   int
 	created int64
 	spool   vfs.File // nil: none is being made
+	sum     hash.Hash32
 	b       *tier.Builder
 	done    []catalog.Segment
 }
@@ -44,6 +49,8 @@ func (m *mergeOutput) add(ctx context.Context, id shard.ID, batch []byte) error 
 	return m.b.Add(id, batch)
 }
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // begin begins an object.
 func (m *mergeOutput) begin() error {
 	name := filepath.Join(m.e.opts.WALDir, spoolName)
@@ -55,7 +62,8 @@ func (m *mergeOutput) begin() error {
 		return err
 	}
 	_ = m.e.opts.FS.Remove(name) // where an open file keeps its name the next merge removes it
-	m.spool, m.b = f, tier.NewBuilderTo(io.NewOffsetWriter(f, 0))
+	m.spool, m.sum = f, crc32.New(castagnoli)
+	m.b = tier.NewBuilderTo(io.MultiWriter(io.NewOffsetWriter(f, 0), m.sum))
 	return nil
 }
 
@@ -71,7 +79,7 @@ func (m *mergeOutput) emit(ctx context.Context) error {
 	pctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	m.done = append(m.done, seg)
-	if err := m.e.putFrom(pctx, seg.Key, m.spool, seg.Size); err != nil {
+	if err := m.e.putFrom(pctx, seg.Key, m.spool, seg.Size, m.sum.Sum32()); err != nil {
 		return fmt.Errorf("put merged segment: %w", err)
 	}
 	m.e.counters.mergedBytes.Add(seg.Size)

@@ -13,9 +13,10 @@ import (
 	"github.com/robustmq/robustmq-go/tier/store"
 )
 
-// Builder makes one segment object, in memory or on its way out of it. Add the batches of one shard after
-// the other, in order of shard.ID.Compare, each shard's in order of offset; then
-// call Finish. A Builder is used by one goroutine and for one object.
+// Builder makes one segment object, in memory or on its way out of it. Add the
+// batches of one shard after the other, in order of shard.ID.Compare, each shard's
+// in order of offset; then call Finish. A Builder is used by one goroutine and for
+// one object.
 type Builder struct {
 	buf      []byte
 	out      io.Writer // nil: all of it stays in buf

@@ -32,13 +32,17 @@ func CRC(data []byte) string {
 	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.Checksum(data, castagnoli)))
 }
 
-// CRCFrom is CRC of an object of size bytes that is read from body.
-func CRCFrom(body io.ReaderAt, size int64) (string, error) {
-	sum := crc32.New(castagnoli)
-	if _, err := io.Copy(sum, io.NewSectionReader(body, 0, size)); err != nil {
-		return "", err
+// CRCFrom is CRC of an object of size bytes that is read from body: ErrBodySum when
+// it is not sum.
+func CRCFrom(body io.ReaderAt, size int64, sum uint32) (string, error) {
+	read := crc32.New(castagnoli)
+	if _, err := io.Copy(read, io.NewSectionReader(body, 0, size)); err != nil {
+		return "", fmt.Errorf("read what is put: %w", err)
 	}
-	return base64.StdEncoding.EncodeToString(sum.Sum(nil)), nil
+	if read.Sum32() != sum {
+		return "", ErrBodySum
+	}
+	return base64.StdEncoding.EncodeToString(read.Sum(nil)), nil
 }
 
 // ReadBody reads the answer to a Get of n bytes from off on. A server that

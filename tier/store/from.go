@@ -3,7 +3,9 @@ package store
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 
 	"github.com/robustmq/robustmq-go/internal/raw"
@@ -12,17 +14,18 @@ import (
 // FromPutter is what a Store may offer besides Put: an object that is read while
 // it is sent, so that it need not be in memory.
 type FromPutter interface {
-	// PutFrom is Put of the size bytes of body, which is read more than once, at
-	// any place, until PutFrom returns. What body's ReadAt fails with is the cause
-	// of an ErrTemporary.
-	PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error
+	// PutFrom is Put of the size bytes of body, whose CRC-32C is sum: nothing is
+	// stored where it is not. body is read more than once, at any place; an HTTP
+	// client that was given up may read on for a moment. What body's ReadAt fails
+	// with, and another sum, are causes of an ErrTemporary.
+	PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64, sum uint32) error
 }
 
 // PutFrom is FromPutter.PutFrom of any Store: where it does not offer that, the
 // object is in memory meanwhile.
-func PutFrom(ctx context.Context, s Store, key string, body io.ReaderAt, size int64) error {
+func PutFrom(ctx context.Context, s Store, key string, body io.ReaderAt, size int64, sum uint32) error {
 	if p, ok := s.(FromPutter); ok {
-		return p.PutFrom(ctx, key, body, size)
+		return p.PutFrom(ctx, key, body, size, sum)
 	}
 	if size > MaxObject {
 		return Wrap("put", key, ErrTooLarge, nil)
@@ -31,8 +34,15 @@ func PutFrom(ctx context.Context, s Store, key string, body io.ReaderAt, size in
 	if _, err := io.ReadFull(io.NewSectionReader(body, 0, size), data); err != nil {
 		return Wrap("put", key, ErrTemporary, fmt.Errorf("read what is put: %w", err))
 	}
+	if crc32.Checksum(data, castagnoli) != sum {
+		return Wrap("put", key, ErrTemporary, ErrBodySum)
+	}
 	return s.Put(ctx, key, data)
 }
+
+// ErrBodySum is the cause of an ErrTemporary of PutFrom whose body is not what it
+// was when its sum was taken.
+var ErrBodySum = errors.New("what is put has another checksum than when it was made")
 
 // sameBytes is how much of an object Same compares at a time.
 const sameBytes = 4 << 20

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -118,7 +119,7 @@ func crashes(t *testing.T, skip func(vfs.OpKind, string) bool) (bad []string, cl
 			put := s.Put
 			if key == "large" {
 				put = func(ctx context.Context, key string, data []byte) error {
-					return s.PutFrom(ctx, key, bytes.NewReader(data), int64(len(data)))
+					return s.PutFrom(ctx, key, bytes.NewReader(data), int64(len(data)), crc32.Checksum(data, castagnoli))
 				}
 			}
 			if err := put(ctx, key, content(key)); err != nil && !errors.Is(err, store.ErrExists) {

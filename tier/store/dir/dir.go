@@ -195,8 +195,8 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 }
 
 // PutFrom implements store.FromPutter.
-func (s *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
-	return s.put(ctx, key, size, readFrom(body))
+func (s *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64, sum uint32) error {
+	return s.put(ctx, key, size, readFrom(body, size, sum))
 }
 
 func (s *Store) put(ctx context.Context, key string, size int64, source source) error {

@@ -2,11 +2,13 @@ package dir
 
 import (
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/robustmq-go/internal/vfs"
+	"github.com/robustmq/robustmq-go/tier/store"
 )
 
 const (
@@ -25,6 +27,8 @@ const (
 	patience = 8
 	slowFor  = 64
 )
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // pace knows whether the disk is fast.
 type pace struct {
@@ -62,13 +66,19 @@ func inMemory(data []byte) source {
 	return func(at, n int64) ([]byte, error) { return data[at : at+n], nil }
 }
 
-// readFrom is the source of an object that is read a chunk at a time.
-func readFrom(body io.ReaderAt) source {
+// readFrom is the source of an object that is read a chunk at a time, in order. Its
+// end is not given where the sum of all is another one.
+func readFrom(body io.ReaderAt, size int64, sum uint32) source {
 	memory := vfs.Aligned(chunk)
+	read := uint32(0)
 	return func(at, n int64) ([]byte, error) {
 		b := memory[:min(n, chunk)]
 		if k, err := body.ReadAt(b, at); k < len(b) {
 			return nil, fmt.Errorf("read what is put: %w", err)
+		}
+		read = crc32.Update(read, castagnoli, b)
+		if at+int64(len(b)) == size && read != sum {
+			return nil, store.ErrBodySum
 		}
 		return b, nil
 	}

@@ -129,8 +129,8 @@ func (l *Store) Put(ctx context.Context, key string, data []byte) error {
 }
 
 // PutFrom implements store.FromPutter.
-func (l *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
-	return l.put(ctx, key, size, func() error { return store.PutFrom(ctx, l.s, key, body, size) })
+func (l *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64, sum uint32) error {
+	return l.put(ctx, key, size, func() error { return store.PutFrom(ctx, l.s, key, body, size, sum) })
 }
 
 func (l *Store) put(ctx context.Context, key string, size int64, send func() error) error {

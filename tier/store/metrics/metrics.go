@@ -164,9 +164,9 @@ func (m *Store) Put(ctx context.Context, key string, data []byte) error {
 }
 
 // PutFrom implements store.FromPutter. It counts as a Put.
-func (m *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+func (m *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64, sum uint32) error {
 	end := m.begin(Put)
-	err := store.PutFrom(ctx, m.s, key, body, size)
+	err := store.PutFrom(ctx, m.s, key, body, size, sum)
 	end(int(size), err)
 	return err
 }

@@ -151,8 +151,8 @@ func (s *Store) Put(ctx context.Context, key string, data []byte) error {
 }
 
 // PutFrom implements store.FromPutter.
-func (s *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
-	return s3code.PutFrom(ctx, key, body, size, s.send(ctx, key))
+func (s *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64, sum uint32) error {
+	return s3code.PutFrom(ctx, key, body, size, sum, s.send(ctx, key))
 }
 
 func (s *Store) send(ctx context.Context, key string) s3code.Send {

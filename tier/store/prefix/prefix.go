@@ -69,12 +69,12 @@ func (p *Store) Put(ctx context.Context, key string, data []byte) error {
 }
 
 // PutFrom implements store.FromPutter.
-func (p *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
+func (p *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64, sum uint32) error {
 	full, err := p.full("put", key)
 	if err != nil {
 		return err
 	}
-	return p.strip(store.PutFrom(ctx, p.s, full, body, size))
+	return p.strip(store.PutFrom(ctx, p.s, full, body, size, sum))
 }
 
 // Head implements store.Store.

@@ -150,8 +150,8 @@ func (r *Store) Put(ctx context.Context, key string, data []byte) error {
 }
 
 // PutFrom implements store.FromPutter, as Put does.
-func (r *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64) error {
-	return r.put(ctx, key, body, size, func(ctx context.Context) error { return store.PutFrom(ctx, r.s, key, body, size) })
+func (r *Store) PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64, sum uint32) error {
+	return r.put(ctx, key, body, size, func(ctx context.Context) error { return store.PutFrom(ctx, r.s, key, body, size, sum) })
 }
 
 func (r *Store) put(ctx context.Context, key string, body io.ReaderAt, size int64, send func(context.Context) error) error {

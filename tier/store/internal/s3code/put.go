@@ -3,7 +3,6 @@ package s3code
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"time"
 
@@ -25,14 +24,15 @@ func Put(ctx context.Context, key string, data []byte, send Send) error {
 	return put(ctx, key, func() (string, error) { return send(bytes.NewReader(data), int64(len(data)), store.CRC(data)) })
 }
 
-// PutFrom is a driver's PutFrom.
-func PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64, send Send) error {
+// PutFrom is a driver's PutFrom. The sum is looked at before anything is sent, and
+// goes with it, so that the server looks at it too.
+func PutFrom(ctx context.Context, key string, body io.ReaderAt, size int64, sum uint32, send Send) error {
 	if err := check(ctx, key, size); err != nil {
 		return err
 	}
-	crc, err := store.CRCFrom(body, size)
+	crc, err := store.CRCFrom(body, size, sum)
 	if err != nil {
-		return store.Wrap("put", key, store.ErrTemporary, fmt.Errorf("read what is put: %w", err))
+		return store.Wrap("put", key, store.ErrTemporary, err)
 	}
 	return put(ctx, key, func() (string, error) { return send(io.NewSectionReader(body, 0, size), size, crc) })
 }
