@@ -212,11 +212,20 @@ func TestStateSurvives(t *testing.T) {
 // The state log is the engine's own: what is published to its name is refused, and what
 // earlier versions stored there does not keep a gateway from starting.
 func TestStateLogIsNobodyElses(t *testing.T) {
-	r := newRig(t, Options{FlushInterval: time.Hour})
+	o := quiet()
+	o.MergeSegments = 4
+	r := newRig(t, o)
 	ctx := context.Background()
-	if err := shard.ApplyWait(ctx, r.state, "owner", shard.StateOp{Key: "k", Value: []byte("1")}); err != nil {
-		t.Fatal(err)
+	apply := func() {
+		t.Helper()
+		if err := shard.ApplyWait(ctx, r.state, "owner", shard.StateOp{Key: "k", Value: []byte("1")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Flush(ctx); err != nil {
+			t.Fatal(err)
+		}
 	}
+	apply()
 	if x, err := r.topics.Resolve(ctx, stateTopic, true); shard.KindOf(err) != shard.KindInvalid {
 		t.Errorf("resolved as %+v, %v", x, err)
 	}
@@ -240,5 +249,33 @@ func TestStateLogIsNobodyElses(t *testing.T) {
 	r.crash()
 	if v, ok, err := r.state.Get(ctx, "owner", "k"); !ok || string(v.Data) != "1" || err != nil {
 		t.Errorf("after a restart: %q %v %v", v.Data, ok, err)
+	}
+	for range 4 { // a merge drops it
+		apply()
+	}
+	if did, err := r.Merge(ctx); err != nil || !did {
+		t.Fatalf("merge: %t, error %v", did, err)
+	}
+	r.crash()
+	for at := int64(0); ; {
+		res, err := r.Read(ctx, id, at, shard.ReadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(res.Batches) == 0 {
+			break
+		}
+		for _, b := range res.Batches {
+			recs, err := b.Records()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range recs {
+				if _, _, err := splitStateKey(recs[i].Key); err != nil {
+					t.Errorf("offset %d after a merge: %v", recs[i].Offset, err)
+				}
+			}
+			at = b.LastOffset() + 1
+		}
 	}
 }
