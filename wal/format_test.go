@@ -23,8 +23,8 @@ func goldenRun(t *testing.T) (m *vfs.Mem, file, mark []byte, l *ledger) {
 		l.wait()
 	}
 	must(t, w.Trim(l.tickets[2].pos))
-	must(t, w.Close()) // the cut follows the telling, so it is certain only now
-	end := w.Position().Off + syncMarkLen
+	end := settled(w).Off + syncMarkLen
+	must(t, w.Close())
 	return m, slurp(t, m, fileName(testDir, 1))[:end], slurp(t, m, markName(testDir)), l
 }
 

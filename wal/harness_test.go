@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -30,6 +31,19 @@ func (s seeded) Read(p []byte) (int, error) {
 		p[i] = byte(s.Uint32())
 	}
 	return len(p), nil
+}
+
+// settled waits until the cut has followed the telling of all waiters.
+func settled(w *WAL) Pos {
+	for {
+		w.mu.Lock()
+		cut, done := w.pos, len(w.queue)+w.inflight == 0 || w.err != nil
+		w.mu.Unlock()
+		if done {
+			return cut
+		}
+		runtime.Gosched()
+	}
 }
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 7)) }

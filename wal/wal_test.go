@@ -48,7 +48,7 @@ func TestAppendReplay(t *testing.T) {
 			if _, err := w.ReadAt(l.tickets[89].pos); !errors.Is(err, ErrTrimmed) {
 				t.Fatalf("read of trimmed: %v", err)
 			}
-			if _, err := w.ReadAt(w.Position()); !errors.Is(err, ErrBadPos) {
+			if _, err := w.ReadAt(settled(w)); !errors.Is(err, ErrBadPos) {
 				t.Fatalf("read past end: %v", err)
 			}
 			must(t, w.Close())
@@ -98,10 +98,11 @@ func TestErrors(t *testing.T) {
 		t.Fatalf("append %d: %v", n, err)
 	}
 	l.wait()
-	if err := w.Trim(Pos{w.Position().File, w.Position().Off + 1}); !errors.Is(err, ErrBadPos) {
+	cut := settled(w)
+	if err := w.Trim(Pos{cut.File, cut.Off + 1}); !errors.Is(err, ErrBadPos) {
 		t.Fatalf("trim past the end: %v", err)
 	}
-	must(t, w.Trim(w.Position()))
+	must(t, w.Trim(cut))
 	must(t, l.append(w, shardOf(0), 1000))
 	l.wait()
 	must(t, w.Close())
