@@ -43,6 +43,7 @@ type Config struct {
 		Dir       string `mapstructure:"dir" doc:"directory of the write-ahead log; empty: wal below data_dir"`
 		MaxBytes  int64  `mapstructure:"max_bytes" doc:"log not yet in object storage, past which publishers are refused"`
 		FileBytes int64  `mapstructure:"file_bytes" doc:"size of one file of the log"`
+		KeepFree  int64  `mapstructure:"keep_free_bytes" doc:"room that the log leaves on its disk, and the directory store half of it on its own: etcd inside this process ends it when it has none; 0: none"`
 		// AcceptDamage is for once: after damage that nothing can repair.
 		AcceptDamage bool `mapstructure:"accept_damage" doc:"serve sessions, groups and retained messages of which changes are lost as they are left; else they are refused"`
 	} `mapstructure:"wal"`
@@ -121,6 +122,7 @@ type StoreConfig struct {
 func defaults() Config {
 	var c Config
 	c.DataDir = "data"
+	c.WAL.KeepFree = 128 << 20
 	c.Log.Level, c.Log.Format = "info", "text"
 	c.Store.Kind = "dir"
 	c.Store.Region = "us-east-1"
@@ -286,6 +288,7 @@ func (c *Config) checkEngine() (errs []error) {
 		{"etcd.lease_ttl", int64(c.Etcd.LeaseTTL)},
 		{"wal.max_bytes", c.WAL.MaxBytes},
 		{"wal.file_bytes", c.WAL.FileBytes},
+		{"wal.keep_free_bytes", c.WAL.KeepFree},
 		{"flush.bytes", c.Flush.Bytes},
 		{"flush.interval", int64(c.Flush.Interval)},
 		{"flush.object_interval", int64(c.Flush.ObjectInterval)},

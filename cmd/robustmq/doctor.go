@@ -171,7 +171,7 @@ func (d *doctor) space() {
 	switch {
 	case err != nil:
 		d.say("free space", warn, "", "of %s cannot be told: %s", dir, err)
-	case free < 2*d.cfg.WAL.FileBytes+64<<20:
+	case free < d.cfg.WAL.KeepFree+2*d.cfg.WAL.FileBytes+64<<20:
 		d.say("free space", bad, "the write-ahead log needs room, or publishers are refused", "%s: %s of %s free", dir, bytesText(free), bytesText(total))
 	case free < d.cfg.WAL.MaxBytes:
 		d.say("free space", warn, fmt.Sprintf("less than wal.max_bytes (%s): while the object store is away, the disk fills before publishers are held back", bytesText(d.cfg.WAL.MaxBytes)),

@@ -22,6 +22,7 @@ import (
 	"github.com/robustmq/robustmq-go/engine"
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/admin"
+	"github.com/robustmq/robustmq-go/internal/vfs"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier/store"
 	"github.com/robustmq/robustmq-go/tier/store/limit"
@@ -153,7 +154,7 @@ func (c *Config) storeConfig() open.Config {
 	if s.Dir == "" {
 		s.Dir = filepath.Join(c.DataDir, "objects")
 	}
-	return open.Config{Kind: s.Kind, Dir: s.Dir, Endpoint: s.Endpoint, Bucket: s.Bucket, Prefix: s.Prefix,
+	return open.Config{Kind: s.Kind, Dir: s.Dir, Keep: c.WAL.KeepFree / 2, Endpoint: s.Endpoint, Bucket: s.Bucket, Prefix: s.Prefix,
 		Region: s.Region, AccessKey: s.AccessKey, SecretKey: s.SecretKey, PathStyle: s.PathStyle || s.Endpoint != ""}
 }
 
@@ -164,7 +165,7 @@ func (c *Config) engineOptions(log *slog.Logger, addresses map[string]string) en
 		retention = -1
 	}
 	return engine.Options{
-		WALDir: c.walDir(), WALMaxBytes: c.WAL.MaxBytes, WALFileBytes: c.WAL.FileBytes, AcceptDamage: c.WAL.AcceptDamage, AcceptForeign: c.Store.AcceptForeign,
+		FS: vfs.KeepFree(vfs.OS{}, c.WAL.KeepFree), WALDir: c.walDir(), WALMaxBytes: c.WAL.MaxBytes, WALFileBytes: c.WAL.FileBytes, AcceptDamage: c.WAL.AcceptDamage, AcceptForeign: c.Store.AcceptForeign,
 		FlushBytes: c.Flush.Bytes, FlushInterval: c.Flush.Interval, ObjectFlushInterval: c.Flush.ObjectInterval,
 		SegmentBytes: c.Flush.SegmentBytes, FlushParallel: c.Flush.Parallel,
 		TailBytes: c.Memory.TailBytes, AppendBytes: c.Memory.AppendBytes, CacheBytes: c.Memory.CacheBytes,

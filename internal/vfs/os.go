@@ -22,6 +22,7 @@ var (
 	_ FS     = OS{}
 	_ Linker = OS{}
 	_ Locker = OS{}
+	_ Freer  = OS{}
 )
 
 // Open implements FS.
@@ -45,6 +46,9 @@ func (OS) Remove(name string) error { return os.Remove(name) }
 
 // Link implements Linker.
 func (OS) Link(oldname, newname string) error { return os.Link(oldname, newname) }
+
+// Free implements Freer: what is free for others than root.
+func (OS) Free(dir string) (int64, error) { return free(dir) }
 
 // List implements FS. Entries that vanish while it runs are left out.
 func (OS) List(dir string) ([]Info, error) {

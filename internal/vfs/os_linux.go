@@ -63,6 +63,14 @@ func openDirect(name string) *os.File {
 
 func syncDir(f *os.File) error { return f.Sync() }
 
+func free(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(st.Bavail) * st.Bsize, nil
+}
+
 func preallocate(f *os.File, size int64) error {
 	err := control(f, func(fd int) error { return syscall.Fallocate(fd, 0, 0, size) })
 	if errors.Is(err, syscall.EOPNOTSUPP) || errors.Is(err, syscall.ENOSYS) {

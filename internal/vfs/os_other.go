@@ -22,6 +22,8 @@ func syncDir(f *os.File) error {
 	return f.Sync()
 }
 
+func free(string) (int64, error) { return 0, errors.ErrUnsupported }
+
 func preallocate(*os.File, int64) error { return errors.ErrUnsupported }
 
 // lockFile cannot lock here: one process a directory is the operator's to keep.

@@ -5,17 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/robustmq/robustmq-go/test/e2e/clients"
 	"github.com/robustmq/robustmq-go/test/harness"
@@ -180,84 +176,6 @@ func TestEtcdRestarts(t *testing.T) {
 	must(t, readAll(ctx, b.Ports, "etcd", 350))
 }
 
-// smallDisk makes a disk of the given size (as mount has it) in a mount namespace that lasts until
-// the end of the test. It gives its path, the same path as seen from here, and what to put before a
-// command line to run it there.
-func smallDisk(t *testing.T, size string) (dir, here string, wrap []string) {
-	t.Helper()
-	var paths [2]string
-	for i, tool := range []string{"unshare", "nsenter"} {
-		var err error
-		if paths[i], err = exec.LookPath(tool); err != nil {
-			t.Fatalf("a disk of its own needs user namespaces: %v", err)
-		}
-	}
-	dir = t.TempDir()
-	holder, err := harness.StartProc(harness.Command{Path: paths[0], Args: []string{
-		"--user", "--map-root-user", "--mount", "sh", "-c", `mount -t tmpfs -o size="$1" tmpfs "$0" && echo mounted && exec sleep 600`, dir, size,
-	}})
-	must(t, err)
-	t.Cleanup(holder.Kill)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	must(t, holder.WaitLine(ctx, "mounted"))
-	pid := fmt.Sprint(holder.Pid())
-	return dir, filepath.Join("/proc", pid, "root", dir), []string{paths[1], "--target", pid, "--user", "--mount", "--preserve-credentials"}
-}
-
-// TestDiskFull fills the disk of a broker: what is refused is refused in so many words, and with
-// room again everything acknowledged is there. With its etcd elsewhere the broker goes on by
-// itself; its embedded etcd ends the process, as etcd does, and it has to be started again.
-func TestDiskFull(t *testing.T) {
-	for _, embedded := range []bool{false, true} {
-		t.Run(fmt.Sprintf("embedded etcd %v", embedded), func(t *testing.T) { diskFull(t, embedded) })
-	}
-}
-
-func diskFull(t *testing.T, embedded bool) {
-	dir, here, wrap := smallDisk(t, "160m")
-	args := []string{"--set", "wal.file_bytes=4194304", "--set", "flush.interval=2s"}
-	if !embedded {
-		args = append(args, "--set", "etcd.endpoints="+harness.Must(t)(harness.StartEtcd(t.Context())).Endpoint)
-	}
-	b := harness.NewBroker(t, harness.Options{DataDir: filepath.Join(dir, "data"), Args: args, Wrap: wrap})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	must(t, writeAll(ctx, b.Ports, "disk", 0, 20))
-	fill(t, filepath.Join(here, "filler"))
-
-	acked, refused := untilRefused(ctx, t, b.Ports.Kafka)
-	t.Logf("disk full after %d more messages of 64 KiB: %v", acked, refused)
-	if !alive(b) && !embedded {
-		t.Errorf("the broker ended:\n%s", b.Proc().Tail(5))
-	}
-	if alive(b) {
-		status, text := health(t, b)
-		t.Logf("health says %d: %s", status, text)
-		if status == http.StatusOK || !strings.HasPrefix(text, "not serving: ") {
-			t.Error("the broker refuses messages and calls itself ready")
-		}
-		must(t, readAll(ctx, b.Ports, "disk", 20))
-	}
-
-	must(t, os.Remove(filepath.Join(here, "filler")))
-	if !alive(b) {
-		must(t, b.Start(ctx))
-	}
-	eventually(t, "writes again", 30*time.Second, func() bool {
-		once, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		return produce(once, b.Ports.Kafka, []byte("again")) == nil
-	})
-	eventually(t, "health that is green again", 30*time.Second, func() bool { status, _ := health(t, b); return status == http.StatusOK })
-	must(t, writeAll(ctx, b.Ports, "disk", 20, 20))
-	must(t, readAll(ctx, b.Ports, "disk", 40))
-	rs, err := clients.ReadRange(ctx, b.Ports.Kafka, "disk.full", 0, 0, int64(acked+1))
-	if err != nil || len(rs) < acked+1 {
-		t.Errorf("read %d of %d messages acknowledged: %v", len(rs), acked+1, err)
-	}
-}
-
 // healthy asks a broker that may not be listening.
 func healthy(b *harness.Broker) bool {
 	resp, err := http.Get(b.AdminURL() + "/readyz")
@@ -275,50 +193,6 @@ func alive(b *harness.Broker) bool {
 	default:
 		return true
 	}
-}
-
-// fill writes until nothing more fits.
-func fill(t *testing.T, path string) {
-	t.Helper()
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for _, size := range []int{1 << 20, 4096} {
-		for block := make([]byte, size); err == nil; {
-			_, err = f.Write(block)
-		}
-		err = nil
-	}
-}
-
-func produce(ctx context.Context, port int, value []byte) error {
-	c, err := clients.DialKafka(port, kgo.DisableIdempotentWrite(), kgo.RecordRetries(2),
-		kgo.ProduceRequestTimeout(2*time.Second), kgo.RetryBackoffFn(func(int) time.Duration { return 50 * time.Millisecond }))
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return c.ProduceSync(ctx, &kgo.Record{Topic: "disk.full", Value: value}).FirstErr()
-}
-
-// untilRefused produces until the broker says no, and gives how many it took.
-func untilRefused(ctx context.Context, t *testing.T, port int) (acked int, refused error) {
-	t.Helper()
-	block := make([]byte, 64<<10)
-	_, _ = rand.NewChaCha8([32]byte{3}).Read(block)
-	for range 4000 {
-		once, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := produce(once, port, block)
-		cancel()
-		if err != nil {
-			return acked, err
-		}
-		acked++
-	}
-	t.Fatal("250 MiB on a disk of 160 MiB: it is not full")
-	return 0, nil
 }
 
 func must(t *testing.T, err error) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/robustmq/robustmq-go/internal/vfs"
 	"github.com/robustmq/robustmq-go/tier/store"
 	"github.com/robustmq/robustmq-go/tier/store/dir"
 	"github.com/robustmq/robustmq-go/tier/store/mem"
@@ -20,6 +21,7 @@ import (
 type Config struct {
 	Kind string // "dir", "s3", "minio" or "mem"
 	Dir  string // dir: the directory
+	Keep int64  // dir: bytes of its disk that are left free
 
 	Endpoint     string // s3: empty for Amazon's; minio: http(s)://host[:port]
 	Bucket       string
@@ -64,7 +66,7 @@ func openBare(ctx context.Context, c Config) (store.Store, io.Closer, error) {
 		if c.Dir == "" {
 			return nil, nil, errors.New("open dir store: no directory")
 		}
-		s, err := dir.Open(c.Dir, dir.Options{ReadOnly: c.ReadOnly})
+		s, err := dir.Open(c.Dir, dir.Options{ReadOnly: c.ReadOnly, FS: vfs.KeepFree(vfs.OS{}, c.Keep)})
 		if err != nil {
 			return nil, nil, err
 		}
