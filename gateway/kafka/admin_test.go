@@ -323,7 +323,7 @@ func TestConfigurations(t *testing.T) {
 		{[]change{{"retention.ms", set, ptr("9")}, {"min.insync.replicas", set, ptr("2")}}, 0, map[string]string{"retention.ms": "9", "min.insync.replicas": "2"}},
 		{[]change{{"retention.bytes", set, ptr("10")}, {"nonsense", set, ptr("2")}}, codeInvalidConfig, map[string]string{"retention.ms": "9", "min.insync.replicas": "2"}},
 		{[]change{{"retention.ms", del, nil}, {"min.insync.replicas", del, nil}}, 0, map[string]string{}},
-		{[]change{{"cleanup.policy", add, ptr("compact")}}, 0, map[string]string{"cleanup.policy": "compact,delete"}},
+		{[]change{{"cleanup.policy", add, ptr("compact")}}, 0, map[string]string{"cleanup.policy": "delete,compact"}},
 		{[]change{{"cleanup.policy", sub, ptr("delete")}}, 0, map[string]string{"cleanup.policy": "compact"}},
 		{[]change{{"retention.ms", add, ptr("1")}}, codeInvalidConfig, map[string]string{"cleanup.policy": "compact"}},
 		{[]change{{"robustmq.captures", add, ptr("t,u.*")}, {"cleanup.policy", del, nil}}, 0, map[string]string{"robustmq.captures": "t,u.*"}},

@@ -95,12 +95,14 @@ func keep(t *shard.Topic, name, v string) {
 }
 
 func cleanupPolicy() setting {
-	const name = "cleanup.policy"
+	const name, deleteCompact = "cleanup.policy", "delete,compact" // shown in the order in which they were given
 	return setting{
 		name: name, kind: kmsg.ConfigTypeList, doc: "delete: by retention; compact: keep the newest record of each key", def: "delete",
 		get: func(t *shard.Topic) (string, bool) {
 			c := &t.Config
 			switch {
+			case c.Compact && c.Delete && c.Extra[name] == deleteCompact:
+				return deleteCompact, true
 			case c.Compact && c.Delete:
 				return "compact,delete", true
 			case c.Compact:
@@ -110,6 +112,10 @@ func cleanupPolicy() setting {
 		},
 		set: func(t *shard.Topic, v string) error {
 			t.Config.Compact, t.Config.Delete = false, false
+			delete(t.Config.Extra, name)
+			if v == deleteCompact {
+				keep(t, name, v)
+			}
 			for p := range strings.SplitSeq(v, ",") {
 				switch strings.TrimSpace(p) {
 				case "compact":
@@ -122,7 +128,10 @@ func cleanupPolicy() setting {
 			}
 			return nil
 		},
-		reset: func(t *shard.Topic) { t.Config.Compact, t.Config.Delete = false, false },
+		reset: func(t *shard.Topic) {
+			t.Config.Compact, t.Config.Delete = false, false
+			delete(t.Config.Extra, name)
+		},
 	}
 }
 
@@ -151,16 +160,17 @@ func timestampType() setting {
 			if t.Config.AppendTime {
 				return "LogAppendTime", true
 			}
-			return "CreateTime", false
+			return "CreateTime", t.Config.Extra[name] != ""
 		},
 		set: func(t *shard.Topic, v string) error {
 			if v != "CreateTime" && v != "LogAppendTime" {
 				return invalidConfig(name, v, "CreateTime or LogAppendTime")
 			}
 			t.Config.AppendTime = v == "LogAppendTime"
+			keep(t, name, v) // the default, too, is shown as set
 			return nil
 		},
-		reset: func(t *shard.Topic) { t.Config.AppendTime = false },
+		reset: func(t *shard.Topic) { t.Config.AppendTime = false; delete(t.Config.Extra, name) },
 	}
 }
 
