@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"time"
 
@@ -282,13 +283,18 @@ func (e *Engine) compaction(ctx context.Context, id shard.ID, first int64) (func
 	if id.Topic == stateTopicNum {
 		return e.state.compaction(int(id.Index), first <= oldest), nil
 	}
-	newest, err := e.newestOffsets(ctx, id, first)
+	lag, deletions := t.Config.CompactionTimes()
+	now := e.opts.Now().UnixMilli()
+	young, tombstones := int64(math.MaxInt64), now-deletions
+	if lag > 0 {
+		young = now - lag
+	}
+	newest, err := e.newestOffsets(ctx, id, first, young)
 	if err != nil {
 		return nil, err
 	}
-	tombstones := e.opts.Now().Add(-24 * time.Hour).UnixMilli()
 	return func(r *shard.Record) bool {
-		if r.Key == nil {
+		if r.Key == nil || r.Timestamp > young {
 			return true
 		}
 		if r.Value == nil && first <= oldest && r.Timestamp < tombstones {
@@ -305,8 +311,9 @@ const (
 	compactKeyBytes = 64
 )
 
-// newestOffsets maps each key to its last offset from first to the shard's end.
-func (e *Engine) newestOffsets(ctx context.Context, id shard.ID, first int64) (map[string]int64, error) {
+// newestOffsets maps each key to its last offset from first to the shard's end,
+// of records that are not younger than young: those supersede nothing yet.
+func (e *Engine) newestOffsets(ctx context.Context, id shard.ID, first, young int64) (map[string]int64, error) {
 	newest := make(map[string]int64)
 	bytes := 0
 	b, err := e.Bounds(ctx, id)
@@ -335,6 +342,9 @@ func (e *Engine) newestOffsets(ctx context.Context, id shard.ID, first int64) (m
 				return nil, shard.At(err, "compact", id, batch.BaseOffset())
 			}
 			for i := range recs {
+				if recs[i].Timestamp > young {
+					continue
+				}
 				k := string(recs[i].Key)
 				if _, known := newest[k]; recs[i].Key != nil && (known || bytes < maxCompactBytes) {
 					newest[k] = recs[i].Offset

@@ -213,6 +213,9 @@ func ruleMatches(r *shard.ACL, op shard.Operation, name string) bool {
 	if op != shard.OpSubscribe || r.Resource != ResourceSubject || !strings.ContainsAny(name, "*>") {
 		return nameMatches(r, name)
 	}
+	if prefix, ok := rawPrefix(r.Filter); ok {
+		return prefixMatches(prefix, name, r.Deny)
+	}
 	want, err := shard.ParseSubjectFilter(name)
 	rule, err2 := shard.ParseSubjectFilter(r.Filter)
 	switch {
@@ -243,6 +246,39 @@ func covers(outer, inner []shard.Token) bool {
 		}
 	}
 	return len(outer) == len(inner)
+}
+
+// rawPrefix gives the prefix of a rule "orders-*": all names that begin with
+// "orders-", whatever follows. "*" and "a.*" are filters over tokens.
+func rawPrefix(filter string) (string, bool) {
+	p, ok := strings.CutSuffix(filter, "*")
+	return p, ok && p != "" && p[len(p)-1] != '.'
+}
+
+// prefixMatches holds a subscription to many subjects against a prefix: all of
+// them have it, or, for a rule that denies, some can have it.
+func prefixMatches(prefix, sub string, deny bool) bool {
+	if !deny {
+		return strings.HasPrefix(sub[:strings.IndexAny(sub, "*>")], prefix)
+	}
+	for {
+		p, moreP, last := cut(prefix)
+		token, moreSub, end := cut(sub)
+		switch {
+		case token == ">":
+			return true
+		case last:
+			return token == "*" || strings.HasPrefix(token, p)
+		case end, token != "*" && token != p:
+			return false
+		}
+		prefix, sub = moreP, moreSub
+	}
+}
+
+func cut(name string) (token, rest string, last bool) {
+	token, rest, more := strings.Cut(name, ".")
+	return token, rest, !more
 }
 
 func nameMatches(r *shard.ACL, name string) bool {

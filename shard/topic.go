@@ -1,6 +1,9 @@
 package shard
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 // Durability says what an acknowledgement of an append means.
 type Durability uint8
@@ -74,8 +77,29 @@ type TopicConfig struct {
 	// AppendTime stamps records with the time of their append.
 	AppendTime bool
 	// Extra holds further settings that a gateway accepted and enforces by
-	// itself, by the name its users know.
+	// itself, by the name its users know, and those of CompactionTimes.
 	Extra map[string]string
+}
+
+// Settings in Extra that the engine goes by, in milliseconds.
+const (
+	// MinCompactionLag is how long a record stays, superseded or not, and how old
+	// one has to be to supersede another.
+	MinCompactionLag = "min.compaction.lag.ms"
+	// DeleteRetention is how long a deletion (a record without a value) stays.
+	DeleteRetention = "delete.retention.ms"
+)
+
+// CompactionTimes gives the values of MinCompactionLag and DeleteRetention; without
+// a setting they are 0 and a day.
+func (c *TopicConfig) CompactionTimes() (lag, deletions int64) {
+	of := func(name string, def int64) int64 {
+		if n, err := strconv.ParseInt(c.Extra[name], 10, 64); err == nil && n >= 0 {
+			return n
+		}
+		return def
+	}
+	return of(MinCompactionLag, 0), of(DeleteRetention, 24*3600*1000)
 }
 
 // Filters gives the parsed captures.

@@ -72,7 +72,7 @@ func (c *conn) listOffset(ctx context.Context, q *kmsg.ListOffsetsRequest, t *sh
 		p.Offset, p.Timestamp, err = newestTimestamp(ctx, log, id, b)
 	default:
 		if from.Timestamp < 0 {
-			p.ErrorCode = codeInvalidRequest
+			p.ErrorCode = codeUnsupportedVersion // as Kafka: one that is not known yet
 			return
 		}
 		var found bool

@@ -15,7 +15,8 @@ import (
 func initProducerID(ctx context.Context, c *conn, q *kmsg.InitProducerIDRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
-	if q.TransactionalID != nil {
+	// As in Kafka, id and epoch are given both or not at all.
+	if q.TransactionalID != nil || q.Version >= 3 && (q.ProducerID < 0) != (q.ProducerEpoch < 0) {
 		resp.ErrorCode = codeInvalidRequest
 		return resp
 	}

@@ -41,6 +41,8 @@ func describeConfigs(_ context.Context, c *conn, q *kmsg.DescribeConfigsRequest)
 func (c *conn) topicConfigs(name string, q *kmsg.DescribeConfigsRequest) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
 	t, code := c.srv.lookup(name, topicID{}, false)
 	switch {
+	case !legalName(name):
+		return nil, &coded{codeInvalidTopic, "the topic's name is not legal"}
 	case code != codeNone:
 		return nil, &coded{code, "unknown topic"}
 	case !c.mayDescribe(t.Name):

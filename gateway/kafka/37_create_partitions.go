@@ -9,7 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// CreatePartitions (37): v0-3. Assignments are not looked at.
+// CreatePartitions (37): v0-3. Of assignments only the number is looked at.
 func createPartitions(ctx context.Context, c *conn, q *kmsg.CreatePartitionsRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.CreatePartitionsResponse)
 	for i := range q.Topics {
@@ -33,6 +33,9 @@ func (c *conn) addPartitions(ctx context.Context, from *kmsg.CreatePartitionsReq
 	grow := func(t *shard.Topic) error {
 		if from.Count <= int32(t.Shards) || from.Count > MaxPartitions {
 			return &coded{codeInvalidPartitions, fmt.Sprintf("the topic currently has %d partition(s); %d is not an increase up to %d", t.Shards, from.Count, MaxPartitions)}
+		}
+		if a := from.Assignment; len(a) > 0 && len(a) != int(from.Count)-int(t.Shards) {
+			return &coded{codeInvalidReplicaAssignment, fmt.Sprintf("%d assignments for %d new partitions", len(a), int(from.Count)-int(t.Shards))}
 		}
 		t.Shards = uint32(from.Count)
 		return nil

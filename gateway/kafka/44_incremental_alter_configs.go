@@ -32,6 +32,9 @@ func incrementalAlterConfigs(ctx context.Context, c *conn, q *kmsg.IncrementalAl
 
 func (s *Server) alterOne(t *shard.Topic, x *kmsg.IncrementalAlterConfigsRequestResourceConfig) error {
 	st, err := s.setting(x.Name)
+	if err != nil && x.Op == kmsg.IncrementalAlterConfigOpDelete {
+		return nil // as Kafka: MirrorMaker deletes whatever its source has at the default
+	}
 	if err != nil {
 		return err
 	}

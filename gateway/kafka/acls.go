@@ -11,8 +11,8 @@ import (
 // Access rules. A Kafka binding becomes a shard.ACL and back:
 //
 //	resource   TOPIC: subject (by the topic's own name), GROUP: group, CLUSTER: cluster
-//	pattern    LITERAL: the name, "*" for all; PREFIXED on groups: "prefix*", on
-//	           topics: "prefix.>", for prefixes that end in a dot
+//	pattern    LITERAL: the name, "*" for all; PREFIXED: "prefix*", but "prefix.>"
+//	           for topics whose prefix ends in a dot
 //	operation  READ: subscribe, WRITE and IDEMPOTENT_WRITE: publish, CREATE, DELETE,
 //	           ALTER and ALTER_CONFIGS: alter, DESCRIBE and DESCRIBE_CONFIGS:
 //	           describe, CLUSTER_ACTION: admin, ALL
@@ -90,10 +90,12 @@ func (b *aclBinding) filter(r *shard.ACL) error {
 		switch {
 		case b.name == "*" && !prefixed:
 			r.Filter = "*"
-		case prefixed && strings.HasSuffix(b.name, ".") && legalName(b.name):
+		case prefixed && !legalPrefix(b.name):
+			return badACL("the prefix is not one of topics' own names")
+		case prefixed && strings.HasSuffix(b.name, "."):
 			r.Filter = b.name + ">"
 		case prefixed:
-			return badACL("a prefix of topics must end in a dot here: access is by levels of the subject")
+			r.Filter = b.name + "*"
 		case !ok || name == "":
 			return badACL("the topic's name is not legal")
 		default:
@@ -115,6 +117,10 @@ func (b *aclBinding) filter(r *shard.ACL) error {
 	return nil
 }
 
+// legalPrefix tells whether topics' own names can begin so; those that are shown
+// by another name are not found by a prefix of that.
+func legalPrefix(p string) bool { return legalName(p) && !hasNamePrefix(p) }
+
 // bindingOf gives a rule in Kafka's terms.
 func bindingOf(r *shard.ACL) (aclBinding, bool) {
 	b := aclBinding{principal: "User:" + r.Principal, host: r.Host, permit: aclAllow, pattern: aclLiteral, name: r.Filter}
@@ -135,6 +141,8 @@ func bindingOf(r *shard.ACL) (aclBinding, bool) {
 		b.resource = aclTopic
 		if p, ok := strings.CutSuffix(r.Filter, ".>"); ok {
 			b.pattern, b.name = aclPrefixed, p+"."
+		} else if p, ok := strings.CutSuffix(r.Filter, "*"); ok && legalPrefix(p) && !strings.HasSuffix(p, ".") {
+			b.pattern, b.name = aclPrefixed, p
 		} else if r.Filter == ">" {
 			b.name = "*"
 		} else if r.Filter != "*" {

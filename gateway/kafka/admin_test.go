@@ -47,9 +47,9 @@ func TestCreateTopics(t *testing.T) {
 	}{
 		{"t", 1, nil, codeTopicAlreadyExists}, {"a/b", 1, nil, codeInvalidTopic}, {"", 1, nil, codeInvalidTopic}, {"_INBOX.x", 1, nil, codeInvalidTopic},
 		{"n0", 0, nil, codeInvalidPartitions}, {"n1", -2, nil, codeInvalidPartitions}, {"n2", MaxPartitions + 1, nil, codeInvalidPartitions},
-		{"c0", 1, []string{"no.such", "1"}, codeInvalidConfig}, {"c1", 1, []string{"retention.ms", "0"}, codeInvalidConfig}, {"c2", 1, []string{"retention.ms", "x"}, codeInvalidConfig},
-		{"c3", 1, []string{"cleanup.policy", "burn"}, codeInvalidConfig}, {"c4", 1, []string{"compression.type", "zstd"}, codeInvalidConfig},
-		{"c5", 1, []string{"min.compaction.lag.ms", "1"}, codeInvalidConfig}, {"c6", 1, []string{"robustmq.captures", "a..b"}, codeInvalidConfig}, {"c7", 1, []string{"max.message.bytes", "99999999999"}, codeInvalidConfig},
+		{"c0", 1, []string{"no.such", "1"}, codeInvalidConfig}, {"c2", 1, []string{"retention.ms", "x"}, codeInvalidConfig},
+		{"c3", 1, []string{"cleanup.policy", "burn"}, codeInvalidConfig}, {"c4", 1, []string{"compression.type", "zip"}, codeInvalidConfig},
+		{"c5", 1, []string{"max.compaction.lag.ms", "1"}, codeInvalidConfig}, {"c6", 1, []string{"robustmq.captures", "a..b"}, codeInvalidConfig}, {"c7", 1, []string{"max.message.bytes", "99999999999"}, codeInvalidConfig},
 		{"ok1", -1, nil, 0}, {"ok2", 1, []string{"robustmq.captures", "x.>,y"}, 0}, {"robustmq-x.a-2fb", 1, nil, 0},
 	} {
 		if r := w.create(x.name, x.n, x.configs...); r.ErrorCode != x.code {
@@ -279,8 +279,9 @@ func (w *wire) configs(topic string) map[string]string {
 func TestRefusedConfigurationsSayWhatIsTaken(t *testing.T) {
 	s := newStand(t)
 	for _, x := range [][3]string{
-		{"compression.type", "zstd", "only producer"},
-		{"unclean.leader.election.enable", "true", "only false"},
+		{"compression.type", "zip", "producer, uncompressed"},
+		{"max.compaction.lag.ms", "1", "no time by which"},
+		{"compression.gzip.level", "10", "-1 to 9"},
 		{"min.insync.replicas", "0", "1 to 32767"},
 		{"min.cleanable.dirty.ratio", "2", "0 to 1"},
 		{"preallocate", "yes", "true or false"},
@@ -322,7 +323,7 @@ func TestConfigurations(t *testing.T) {
 		{[]change{{"retention.ms", set, ptr("9")}, {"min.insync.replicas", set, ptr("2")}}, 0, map[string]string{"retention.ms": "9", "min.insync.replicas": "2"}},
 		{[]change{{"retention.bytes", set, ptr("10")}, {"nonsense", set, ptr("2")}}, codeInvalidConfig, map[string]string{"retention.ms": "9", "min.insync.replicas": "2"}},
 		{[]change{{"retention.ms", del, nil}, {"min.insync.replicas", del, nil}}, 0, map[string]string{}},
-		{[]change{{"cleanup.policy", add, ptr("compact")}}, 0, map[string]string{"cleanup.policy": "compact,delete"}},
+		{[]change{{"cleanup.policy", add, ptr("compact")}}, 0, map[string]string{"cleanup.policy": "delete,compact"}},
 		{[]change{{"cleanup.policy", sub, ptr("delete")}}, 0, map[string]string{"cleanup.policy": "compact"}},
 		{[]change{{"retention.ms", add, ptr("1")}}, codeInvalidConfig, map[string]string{"cleanup.policy": "compact"}},
 		{[]change{{"robustmq.captures", add, ptr("t,u.*")}, {"cleanup.policy", del, nil}}, 0, map[string]string{"robustmq.captures": "t,u.*"}},

@@ -103,6 +103,7 @@ func newTable() *apiTable {
 		row(36, 0, 2, "y", serveSASLAuthenticate).beforeLogin(),
 		row(37, 0, 3, "[s i [(i)]] i b", on(createPartitions)),
 		row(42, 0, 3, "(s)", on(deleteGroups)),
+		row(43, 0, 2, "b1+ [s (i)] i", on(electLeaders)),
 		row(44, 0, 1, "[b s [s b s]] b", on(incrementalAlterConfigs)),
 		row(46, 0, 0, "i [s (i)]", on(listPartitionReassignments)),
 		row(47, 0, 0, "s [s [i]]", on(offsetDelete)),

@@ -49,7 +49,7 @@ func (c *conn) checkBatch(raw []byte, t *shard.Topic, version int16) (*shard.Bat
 	if r := checkAttributes(b, version); r != nil {
 		return nil, r
 	}
-	return b, c.checkRecordsOf(b, t)
+	return c.checkRecordsOf(b, t)
 }
 
 func checkAttributes(b *shard.Batch, version int16) *refusal {
@@ -69,20 +69,41 @@ func checkAttributes(b *shard.Batch, version int16) *refusal {
 	return nil
 }
 
-func (c *conn) checkRecordsOf(b *shard.Batch, t *shard.Topic) *refusal {
+// checkRecordsOf gives the batch to append: b, or what recode makes of it.
+func (c *conn) checkRecordsOf(b *shard.Batch, t *shard.Topic) (*shard.Batch, *refusal) {
 	body := b.Raw()[shard.BatchHeaderBytes:]
-	if b.Codec() != shard.CodecNone {
+	codec := storedCodec(t, b.Codec())
+	if b.Codec() != shard.CodecNone || codec != shard.CodecNone {
 		inflating <- struct{}{}
 		defer func() { <-inflating }()
-		if c.srv.broker.Live.Interest(t.Name) {
-			return checkDecoded(b, t) // subscribers share what is decoded here
+	}
+	if b.Codec() != shard.CodecNone {
+		if codec == b.Codec() && c.srv.broker.Live.Interest(t.Name) {
+			return b, checkDecoded(b, t) // subscribers share what is decoded here
 		}
 		var err error
 		if body, err = shard.Decompress(b.Codec(), body, shard.MaxDecompressedBytes); err != nil {
-			return inflateRefusal(err)
+			return nil, inflateRefusal(err)
 		}
 	}
-	return checkRecords(body, b.Count(), t.Config.Compact)
+	r := checkRecords(body, b.Count(), t.Config.Compact)
+	if r != nil || codec == b.Codec() {
+		return b, r
+	}
+	return c.recode(b, t, codec, body)
+}
+
+// recode compresses a batch as the topic's compression.type wants it. As in
+// Kafka, max.message.bytes holds for the outcome, too.
+func (c *conn) recode(b *shard.Batch, t *shard.Topic, codec shard.Codec, records []byte) (*shard.Batch, *refusal) {
+	out, err := b.Recode(codec, records)
+	switch {
+	case shard.KindOf(err) == shard.KindTooLarge, err == nil && out.Size() > c.srv.maxMessageBytes(t):
+		return nil, &refusal{codeMessageTooLarge, "the batch is larger than the topic's max.message.bytes with the topic's compression.type"}
+	case err != nil:
+		return nil, &refusal{errorCode(err), err.Error()}
+	}
+	return out, nil
 }
 
 func inflateRefusal(err error) *refusal {

@@ -53,6 +53,9 @@ func (s *Server) settings() []setting {
 			func(t *shard.Topic) *int64 { return &t.Config.RetentionBytes }),
 		s.maxMessageSetting(),
 		timestampType(),
+		compressionType(),
+		compactionTime(shard.MinCompactionLag, "0", "how long a record of a compacted topic stays, superseded or not, in milliseconds"),
+		compactionTime(shard.DeleteRetention, "86400000", "how long a deletion of a compacted topic stays, in milliseconds"),
 		durabilitySetting(),
 		capturesSetting(),
 		retentionHard(),
@@ -62,22 +65,44 @@ func (s *Server) settings() []setting {
 func int64Setting(name, def, doc string, high int64, at func(t *shard.Topic) *int64) setting {
 	return setting{
 		name: name, kind: kmsg.ConfigTypeLong, doc: doc, def: def,
-		get: func(t *shard.Topic) (string, bool) { v := *at(t); return strconv.FormatInt(v, 10), v != 0 },
-		set: func(t *shard.Topic, v string) (err error) {
-			*at(t), err = number(name, v, 1, high, true)
+		get: func(t *shard.Topic) (string, bool) {
+			v := *at(t)
+			if v == 1 && t.Config.Extra[name] == "0" {
+				return "0", true
+			}
+			return strconv.FormatInt(v, 10), v != 0
+		},
+		set: func(t *shard.Topic, v string) error {
+			n, err := number(name, v, 0, high, true)
+			delete(t.Config.Extra, name)
+			if n == 0 && err == nil { // 0 is the cluster's default in a topic: 1 keeps as little
+				keep(t, name, "0")
+				n = 1
+			}
+			*at(t) = n
 			return err
 		},
-		reset: func(t *shard.Topic) { *at(t) = 0 },
+		reset: func(t *shard.Topic) { *at(t) = 0; delete(t.Config.Extra, name) },
 	}
 }
 
+// keep notes a setting as it was given.
+func keep(t *shard.Topic, name, v string) {
+	if t.Config.Extra == nil {
+		t.Config.Extra = make(map[string]string)
+	}
+	t.Config.Extra[name] = v
+}
+
 func cleanupPolicy() setting {
-	const name = "cleanup.policy"
+	const name, deleteCompact = "cleanup.policy", "delete,compact" // shown in the order in which they were given
 	return setting{
 		name: name, kind: kmsg.ConfigTypeList, doc: "delete: by retention; compact: keep the newest record of each key", def: "delete",
 		get: func(t *shard.Topic) (string, bool) {
 			c := &t.Config
 			switch {
+			case c.Compact && c.Delete && c.Extra[name] == deleteCompact:
+				return deleteCompact, true
 			case c.Compact && c.Delete:
 				return "compact,delete", true
 			case c.Compact:
@@ -87,6 +112,10 @@ func cleanupPolicy() setting {
 		},
 		set: func(t *shard.Topic, v string) error {
 			t.Config.Compact, t.Config.Delete = false, false
+			delete(t.Config.Extra, name)
+			if v == deleteCompact {
+				keep(t, name, v)
+			}
 			for p := range strings.SplitSeq(v, ",") {
 				switch strings.TrimSpace(p) {
 				case "compact":
@@ -99,7 +128,10 @@ func cleanupPolicy() setting {
 			}
 			return nil
 		},
-		reset: func(t *shard.Topic) { t.Config.Compact, t.Config.Delete = false, false },
+		reset: func(t *shard.Topic) {
+			t.Config.Compact, t.Config.Delete = false, false
+			delete(t.Config.Extra, name)
+		},
 	}
 }
 
@@ -128,16 +160,17 @@ func timestampType() setting {
 			if t.Config.AppendTime {
 				return "LogAppendTime", true
 			}
-			return "CreateTime", false
+			return "CreateTime", t.Config.Extra[name] != ""
 		},
 		set: func(t *shard.Topic, v string) error {
 			if v != "CreateTime" && v != "LogAppendTime" {
 				return invalidConfig(name, v, "CreateTime or LogAppendTime")
 			}
 			t.Config.AppendTime = v == "LogAppendTime"
+			keep(t, name, v) // the default, too, is shown as set
 			return nil
 		},
-		reset: func(t *shard.Topic) { t.Config.AppendTime = false },
+		reset: func(t *shard.Topic) { t.Config.AppendTime = false; delete(t.Config.Extra, name) },
 	}
 }
 
@@ -200,65 +233,6 @@ func retentionHard() setting {
 			return nil
 		},
 		reset: func(t *shard.Topic) { t.Config.RetentionHard = false },
-	}
-}
-
-// otherSettings speak of files and replicas, which there are none of here: what
-// they ask for holds, or concerns nothing a client can see. They are taken, kept
-// and shown, so that tools find what they set. kafka.md lists them.
-func otherSettings() []setting {
-	size := func(name, def string) setting {
-		return extra(name, def, kmsg.ConfigTypeLong, isNumber, "a number from 0 on")
-	}
-	return []setting{
-		extra("compression.type", "producer", kmsg.ConfigTypeString, func(v string) bool { return v == "producer" }, "only producer: batches are kept as they are sent"),
-		extra("min.insync.replicas", "1", kmsg.ConfigTypeInt, isPositive, "a number from 1 to 32767"),
-		extra("unclean.leader.election.enable", "false", kmsg.ConfigTypeBoolean, func(v string) bool { return v == "false" }, "only false: there are no replicas to choose from"),
-		extra("preallocate", "false", kmsg.ConfigTypeBoolean, isBool, "true or false"),
-		extra("min.cleanable.dirty.ratio", "0.5", kmsg.ConfigTypeDouble, isRatio, "a number from 0 to 1"),
-		size("segment.bytes", "1073741824"),
-		size("segment.ms", "604800000"),
-		size("segment.jitter.ms", "0"),
-		size("segment.index.bytes", "10485760"),
-		size("index.interval.bytes", "4096"),
-		size("flush.messages", "9223372036854775807"),
-		size("flush.ms", "9223372036854775807"),
-		size("file.delete.delay.ms", "60000"),
-	}
-}
-
-func isNumber(v string) bool {
-	n, err := strconv.ParseInt(v, 10, 64)
-	return err == nil && n >= 0
-}
-
-func isPositive(v string) bool {
-	n, err := strconv.ParseInt(v, 10, 16)
-	return err == nil && n >= 1
-}
-
-func isBool(v string) bool { return v == "true" || v == "false" }
-
-func isRatio(v string) bool {
-	f, err := strconv.ParseFloat(v, 64)
-	return err == nil && f >= 0 && f <= 1
-}
-
-func extra(name, def string, kind kmsg.ConfigType, ok func(string) bool, want string) setting {
-	return setting{
-		name: name, kind: kind, doc: "has no meaning here; kept as it was set", def: def,
-		get: func(t *shard.Topic) (string, bool) { v, ok := t.Config.Extra[name]; return v, ok },
-		set: func(t *shard.Topic, v string) error {
-			if !ok(v) {
-				return invalidConfig(name, v, want)
-			}
-			if t.Config.Extra == nil {
-				t.Config.Extra = make(map[string]string)
-			}
-			t.Config.Extra[name] = v
-			return nil
-		},
-		reset: func(t *shard.Topic) { delete(t.Config.Extra, name) },
 	}
 }
 

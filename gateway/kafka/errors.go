@@ -61,6 +61,7 @@ const (
 	codeMemberIDRequired           int16 = 79
 	codeGroupMaxSizeReached        int16 = 81
 	codeFencedInstanceID           int16 = 82
+	codeElectionNotNeeded          int16 = 84
 	codeGroupSubscribedToTopic     int16 = 86
 	codeInvalidRecord              int16 = 87
 	codeResourceNotFound           int16 = 91

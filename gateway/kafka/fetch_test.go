@@ -280,7 +280,7 @@ func TestListOffsets(t *testing.T) {
 	if p := ask[*kmsg.ListOffsetsResponse](w, listReq("t", offsetMaxTimestamp), 7).Topics[0].Partitions[0]; p.Offset != -1 {
 		t.Errorf("an empty partition's newest timestamp is at %d", p.Offset)
 	}
-	if p := ask[*kmsg.ListOffsetsResponse](w, listReq("t", -9), 7).Topics[0].Partitions[0]; p.ErrorCode != codeInvalidRequest {
+	if p := ask[*kmsg.ListOffsetsResponse](w, listReq("t", -9), 7).Topics[0].Partitions[0]; p.ErrorCode != codeUnsupportedVersion {
 		t.Errorf("timestamp -9 gets %d", p.ErrorCode)
 	}
 	if p := ask[*kmsg.ListOffsetsResponse](w, listReq("none", -1), 7).Topics[0].Partitions[0]; p.ErrorCode != codeUnknownTopicOrPartition {

@@ -213,7 +213,9 @@ func TestAccessRulesAreMadeAndSeen(t *testing.T) {
 		{aclTopic, "orders", aclLiteral, kafkaOpRead, 0, shard.ACL{Resource: "subject", Filter: "orders", Operation: shard.OpSubscribe}},
 		{aclTopic, "*", aclLiteral, kafkaOpWrite, 0, shard.ACL{Resource: "subject", Filter: "*", Operation: shard.OpPublish}},
 		{aclTopic, "a.", aclPrefixed, kafkaOpDescribe, 0, shard.ACL{Resource: "subject", Filter: "a.>", Operation: shard.OpDescribe}},
-		{aclTopic, "a", aclPrefixed, kafkaOpDescribe, codeInvalidRequest, shard.ACL{}},
+		{aclTopic, "b-", aclPrefixed, kafkaOpRead, 0, shard.ACL{Resource: "subject", Filter: "b-*", Operation: shard.OpSubscribe}},
+		{aclTopic, "*", aclPrefixed, kafkaOpRead, codeInvalidRequest, shard.ACL{}},
+		{aclTopic, "robustmq-x.a", aclPrefixed, kafkaOpRead, codeInvalidRequest, shard.ACL{}},
 		{aclTopic, "a/b", aclLiteral, kafkaOpRead, codeInvalidRequest, shard.ACL{}},
 		{aclGroup, "g", aclPrefixed, kafkaOpRead, 0, shard.ACL{Resource: "group", Filter: "g*", Operation: shard.OpSubscribe}},
 		{aclCluster, "kafka-cluster", aclLiteral, kafkaOpIdempotentWrite, 0, shard.ACL{Resource: "cluster", Filter: "cluster", Operation: shard.OpPublish}},
@@ -240,18 +242,24 @@ func TestAccessRulesAreMadeAndSeen(t *testing.T) {
 		slices.Sort(out)
 		return out
 	}
-	if got := see(aclAny, nil, aclAny); !slices.Equal(got, []string{"*", "a.", "g", "kafka-cluster", "orders"}) {
+	if got := see(aclAny, nil, aclAny); !slices.Equal(got, []string{"*", "a.", "b-", "g", "kafka-cluster", "orders"}) {
 		t.Errorf("all: %v", got)
 	}
 	if got := see(aclTopic, ptr("a.b"), aclMatch); !slices.Equal(got, []string{"*", "a."}) {
 		t.Errorf("what applies to a.b: %v", got)
+	}
+	if got := see(aclTopic, ptr("b-"), aclPrefixed); !slices.Equal(got, []string{"b-"}) {
+		t.Errorf("the prefix b-: %v", got)
+	}
+	if got := see(aclTopic, ptr("b-1.x"), aclMatch); !slices.Equal(got, []string{"*", "b-"}) {
+		t.Errorf("what applies to b-1.x: %v", got)
 	}
 	if got := see(aclTopic, ptr("orders"), aclLiteral); !slices.Equal(got, []string{"orders"}) {
 		t.Errorf("of orders: %v", got)
 	}
 	q := kmsg.NewPtrDeleteACLsRequest()
 	q.Filters = []kmsg.DeleteACLsRequestFilter{{ResourceType: aclTopic, ResourcePatternType: aclAny, Operation: aclAny, PermissionType: aclAny}}
-	if r := ask[*kmsg.DeleteACLsResponse](w, q, 3); len(r.Results[0].MatchingACLs) != 3 || len(s.mem.Broker().ACLs.Rules()) != 2 {
+	if r := ask[*kmsg.DeleteACLsResponse](w, q, 3); len(r.Results[0].MatchingACLs) != 4 || len(s.mem.Broker().ACLs.Rules()) != 2 {
 		t.Errorf("deleted: %+v", r.Results)
 	}
 }
