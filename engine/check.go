@@ -227,7 +227,9 @@ func (c *checker) objects(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := owner.Err(); err != nil {
+	if err := owner.Err(); errors.Is(err, ErrObjectsGone) {
+		c.find("store", tier.MarkerPrefix, "%s", err)
+	} else if err != nil {
 		c.find("store", tier.KeyPrefix, "%s", err)
 	}
 	for after := ""; ; {
