@@ -210,15 +210,21 @@ func orphansCommand() *cobra.Command {
 // printOrphans prints each orphan, and what was done, or would be.
 func printOrphans(w io.Writer, all []engine.Orphan, remove bool, err error) {
 	var size, keptSize int64
-	kept := 0
+	kept, only := 0, 0
 	for _, o := range all {
 		note := ""
 		if o.Kept {
 			kept, keptSize, note = kept+1, keptSize+o.Size, "\tkept"
+			if o.Only {
+				only, note = only+1, "\tkept: records that the catalog does not have"
+			}
 		} else {
 			size += o.Size
 		}
 		fmt.Fprintf(w, "%s\t%d bytes\t%s old%s\n", o.Key, o.Size, o.Age.Round(time.Second), note)
+	}
+	if only > 0 {
+		fmt.Fprintf(w, "%s with records that the catalog does not have, and that may be their only copy: was etcd restored from an older snapshot?\n", counted(only, "object"))
 	}
 	if err != nil {
 		return
@@ -229,7 +235,7 @@ func printOrphans(w io.Writer, all []engine.Orphan, remove bool, err error) {
 	}
 	fmt.Fprintf(w, "%d objects, %d bytes %s\n", len(all)-kept, size, done)
 	if kept > 0 {
-		fmt.Fprintf(w, "%d objects, %d bytes kept: they were there before this cluster marked the store as its own, or it has not\n", kept, keptSize)
+		fmt.Fprintf(w, "%d objects, %d bytes kept: they hold records that the catalog does not have, were there before this cluster marked the store as its own, or it has not\n", kept, keptSize)
 	}
 }
 
