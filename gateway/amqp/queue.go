@@ -233,7 +233,7 @@ func (ch *channel) deleteQueue(m *frame.QueueDelete) (int64, error) {
 		if m.IfUnused && consumers > 0 {
 			return refuse(codePreconditionFailed, "queue '%s' in vhost '%s' in use", q.name, vh.name)
 		}
-		if st := q.group.Stats(); m.IfEmpty && st.Ready+st.Unacked > 0 {
+		if m.IfEmpty && q.group.Stats().Ready > 0 { // as RabbitMQ: what is unacknowledged goes with the queue
 			return refuse(codePreconditionFailed, "queue '%s' in vhost '%s' is not empty", q.name, vh.name)
 		}
 		return nil
