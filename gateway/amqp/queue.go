@@ -38,6 +38,9 @@ func (ch *channel) queueMethod(m frame.Method) error {
 		if err := ch.c.may(shard.OpSubscribe, gateway.ResourceSubject, ch.c.vh.subjectOfQueue(q.name), "queue '"+q.name+"'"); err != nil {
 			return err
 		}
+		if q.limits.Load().kind == "stream" { // of which nothing is taken away
+			return refuse(codeNotImplemented, "queue.purge not supported by stream queues queue '%s' in vhost '%s'", q.name, ch.c.vh.name)
+		}
 		n, err := q.group.Purge(ch.c.ctx)
 		if err != nil || m.NoWait {
 			return err
