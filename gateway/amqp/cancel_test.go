@@ -1,7 +1,10 @@
 package amqp
 
 import (
+	"errors"
+	"io"
 	"testing"
+	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 )
@@ -30,5 +33,26 @@ func TestCancelThenClose(t *testing.T) {
 			}
 			call[*frame.QueueDeleteOk](other, 1, &frame.QueueDelete{Queue: name})
 		}
+	}
+}
+
+// TestClientClosesTheStream: after close-ok it is the client that ends the stream; who reads its end
+// together with close-ok may take it for an abort.
+func TestClientClosesTheStream(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.send(0, &frame.ConnectionClose{})
+	begun := time.Now()
+	expect[*frame.ConnectionCloseOk](c, 0)
+	if err := c.nc.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.nc.Read(make([]byte, 1)); errors.Is(err, io.EOF) && time.Since(begun) < byeTimeout/2 {
+		t.Error("the server ended the stream")
+	}
+	if err := errors.Join(c.nc.(interface{ CloseWrite() error }).CloseWrite(), c.nc.SetReadDeadline(time.Now().Add(patience))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.nc.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Errorf("the stream goes on: %v", err)
 	}
 }
