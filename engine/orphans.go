@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/tier/store"
@@ -84,10 +85,7 @@ func (e *Engine) onlyHere(ctx context.Context, key string, size int64) (bool, er
 	case err != nil:
 		return false, fmt.Errorf("look into orphan %s: %w", key, err)
 	}
-	newest := shard.TopicNum(0)
-	for t := range e.cat.Topics().All() {
-		newest = max(newest, t.Num)
-	}
+	newest := newestTopic(e.cat)
 	for i := range ix.Extents {
 		x := &ix.Extents[i]
 		t, ok := e.cat.Topics().ByNum(x.Shard.Topic)
@@ -103,6 +101,14 @@ func (e *Engine) onlyHere(ctx context.Context, key string, size int64) (bool, er
 		}
 	}
 	return false, nil
+}
+
+// newestTopic is the highest number of a topic that is there.
+func newestTopic(cat *catalog.Catalog) (n shard.TopicNum) {
+	for t := range cat.Topics().All() {
+		n = max(n, t.Num)
+	}
+	return n
 }
 
 // findOrphans gives the orphans and the number of all objects. since is when the

@@ -68,11 +68,21 @@ func TestOrphansOfALaterCatalog(t *testing.T) {
 	later.segmentOf(other, 6_000, "", []byte("x"))
 
 	kept := map[string]string{
-		orphanOf(t, later, replaced, restored.store):                    "its offset is a later record's",
-		orphanOf(t, later, beyond, restored.store):                      "its offset is past the end",
+		orphanOf(t, later, replaced, restored.store):                   "its offset is a later record's",
+		orphanOf(t, later, beyond, restored.store):                     "its offset is past the end",
 		orphanOf(t, later, newestKey(t, later, other), restored.store): "its topic is newer than all",
 	}
 	failed := orphanOf(t, restored, newestKey(t, restored, id), restored.store)
+	rep, err := Check(ctx, restored.cat, restored.store, CheckOptions{WALDir: t.TempDir(), Quick: true})
+	told := 0
+	for _, f := range rep.Findings {
+		if _, ok := kept[f.Where]; f.Unnamed && ok {
+			told++
+		}
+	}
+	if err != nil || told != 2 || len(rep.Findings) != told { // offsets that were given again are somewhere
+		t.Errorf("findings %v, %v", rep.Findings, err)
+	}
 	found, err := restored.Orphans(ctx, true)
 	if err != nil || len(found) != len(kept)+1 {
 		t.Fatalf("orphans %v, %v", found, err)

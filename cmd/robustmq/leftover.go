@@ -135,6 +135,8 @@ func advice(f engine.Finding) string {
 		return "catalog: bring etcd back from a backup; what cannot be read is missing from the gateway's view, all else is served"
 	case f.Part == "store" && f.Where == tier.KeyPrefix:
 		return "store: " + foreignHint
+	case f.Part == "store" && f.Unnamed:
+		return "store: etcd was restored from an older snapshot, it seems: bring the newest one back before the gateway runs; orphans --delete keeps these objects"
 	case f.Part == "store" && f.Where == tier.MarkerPrefix:
 		return "store: " + goneHint
 	case f.Part == "store":
