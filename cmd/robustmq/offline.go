@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -176,7 +177,11 @@ func printReport(w io.Writer, r engine.CheckReport, asJSON bool) error {
 	fmt.Fprintf(w, "catalog: %d topics, %d shards with records, %d segments\n", r.Topics, r.Shards, r.Segments)
 	fmt.Fprintf(w, "store: %d objects, %d bytes, %d batches, %d records\n", r.Objects, r.ObjectBytes, r.Batches, r.Records)
 	if r.Unnamed > 0 {
-		fmt.Fprintf(w, "store: %s, %d bytes, that the catalog does not name: no harm, but for those above; robustmq orphans lists those that are older than an hour\n", counted(r.Unnamed, "object"), r.UnnamedBytes)
+		harm := "no harm"
+		if slices.ContainsFunc(r.Findings, func(f engine.Finding) bool { return f.Unnamed }) {
+			harm = "the findings tell which have records"
+		}
+		fmt.Fprintf(w, "store: %s, %d bytes, that the catalog does not name: %s; robustmq orphans lists those that are older than an hour\n", counted(r.Unnamed, "object"), r.UnnamedBytes, harm)
 	}
 	fmt.Fprintf(w, "wal: %d entries, %d bytes\n", r.WALEntries, r.WALBytes)
 	if r.TornBytes > 0 {
