@@ -41,6 +41,7 @@ type Finding struct {
 	Topic       string // its name, "" when it does not exist any more
 	From, To    int64  // To is OpenEnd where the end is not known
 	Problem     string
+	Unnamed     bool // Where is an object that the catalog does not name
 	harmless    bool
 }
 
@@ -94,7 +95,9 @@ func Check(ctx context.Context, cat *catalog.Catalog, st store.Store, o CheckOpt
 		err = c.objects(ctx)
 	}
 	if err == nil && o.WALDir != "" {
-		err = c.wal()
+		if err = c.wal(); err == nil {
+			err = c.elsewhere(ctx)
+		}
 	}
 	slices.SortStableFunc(c.rep.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Where, b.Where), cmp.Compare(a.From, b.From))
@@ -108,7 +111,10 @@ type checker struct {
 	o    CheckOptions
 	mu   sync.Mutex
 	rep  CheckReport
-	ends map[shard.ID]int64 // offset after the last one that the catalog names
+	ends map[shard.ID]int64 // offset after the last one that the catalog names, and the log after that
+
+	unnamed []store.Info // the first ones
+	gaps    []Finding    // offsets that neither the log nor a named segment holds
 }
 
 func (c *checker) find(part, where, format string, args ...any) {
@@ -227,7 +233,9 @@ func (c *checker) objects(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := owner.Err(); err != nil {
+	if err := owner.Err(); errors.Is(err, ErrObjectsGone) {
+		c.find("store", tier.MarkerPrefix, "%s", err)
+	} else if err != nil {
 		c.find("store", tier.KeyPrefix, "%s", err)
 	}
 	for after := ""; ; {
@@ -241,6 +249,9 @@ func (c *checker) objects(ctx context.Context) error {
 		for _, o := range page {
 			if after = o.Key; byKey[o.Key] == nil {
 				c.rep.Unnamed, c.rep.UnnamedBytes = c.rep.Unnamed+1, c.rep.UnnamedBytes+o.Size
+				if len(c.unnamed) < maxUnnamed {
+					c.unnamed = append(c.unnamed, o)
+				}
 			}
 		}
 	}
@@ -314,7 +325,6 @@ func (c *checker) affected(key string, segs []catalog.Segment, problem string) {
 // wal verifies the log, and that with the catalog it leaves no hole.
 func (c *checker) wal() error {
 	src := wal.Source{Dir: c.o.WALDir, FS: c.o.FS}
-	var gaps []Finding
 	rec, err := wal.Dump(src, func(pos wal.Pos, e wal.Entry) error {
 		b, err := shard.ParseBatch(e.Data)
 		if err != nil {
@@ -331,7 +341,7 @@ func (c *checker) wal() error {
 			c.findAt("wal", pos.String(), e.Shard, base, next-1, "offsets are written twice")
 		case known && base > next && !c.compacted(e.Shard):
 			id := e.Shard
-			gaps = append(gaps, Finding{Part: "wal", Where: pos.String(), Shard: &id, From: next, To: base - 1})
+			c.gaps = append(c.gaps, Finding{Part: "wal", Where: pos.String(), Shard: &id, From: next, To: base - 1})
 		}
 		c.ends[e.Shard] = last + 1
 		return nil
@@ -347,7 +357,7 @@ func (c *checker) wal() error {
 	if err != nil {
 		return err
 	}
-	for _, g := range gaps {
+	for _, g := range c.gaps {
 		if !slices.ContainsFunc(named, func(n Finding) bool { return *n.Shard == *g.Shard && n.From <= g.From && g.To <= n.To }) {
 			c.findAt("wal", g.Where, *g.Shard, g.From, g.To, "neither the log nor a segment holds the offsets before this entry's")
 		}

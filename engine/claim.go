@@ -25,12 +25,17 @@ import (
 //   - A marker is put only into a store without segments, or of whose segments
 //     the catalog names one (a deployment from before there were markers), or
 //     when Options.AcceptForeign says so.
+//   - A store without any segment and without our marker is not used by a catalog
+//     that names segments: they are elsewhere, or gone. AcceptForeign uses it.
 //   - Orphans are deleted only from a store with our marker and no other's, and
 //     only those that were put after the marker, by the store's clock.
 
 // ErrForeignStore: the store holds segments, and nothing says that they are of
 // this catalog.
 var ErrForeignStore = &shard.Error{Kind: shard.KindInvalid, Msg: "the object store holds segments that are not of this catalog"}
+
+// ErrObjectsGone: the store holds no segment at all, and the catalog names some.
+var ErrObjectsGone = &shard.Error{Kind: shard.KindInvalid, Msg: "the object store is empty, and the catalog names objects in it"}
 
 // errNotForDeletion: nothing may be deleted from a store but what the catalog
 // has named.
@@ -53,14 +58,19 @@ type Ownership struct {
 	// are; Named tells whether the catalog names any of them.
 	Example string
 	Named   bool
+	// Gone is an object that the catalog names where the store holds no segment.
+	Gone string
 }
 
 // Ours tells whether our marker is there.
 func (o *Ownership) Ours() bool { return !o.Since.IsZero() }
 
-// Err gives ErrForeignStore with what was found, nil for a store that is empty
-// or this cluster's.
+// Err gives ErrForeignStore or ErrObjectsGone with what was found, nil for a
+// store that is this cluster's or may become so.
 func (o *Ownership) Err() error {
+	if !o.Ours() && o.Gone != "" {
+		return fmt.Errorf("%w, as %s", ErrObjectsGone, o.Gone)
+	}
 	if o.Ours() || o.Example == "" || o.Named {
 		return nil
 	}
@@ -83,6 +93,7 @@ func LookAtStore(ctx context.Context, cat *catalog.Catalog, st store.Store) (Own
 		return o, fmt.Errorf("look for segments: %w", err)
 	}
 	if len(page) == 0 {
+		o.Gone = namesOne(cat)
 		return o, nil
 	}
 	// Another gateway of this cluster may have been first since.
@@ -94,6 +105,16 @@ func LookAtStore(ctx context.Context, cat *catalog.Catalog, st store.Store) (Own
 		o.Named, err = namesAny(ctx, cat, st, page)
 	}
 	return o, err
+}
+
+// namesOne gives an object of a segment of the catalog; "" when it has none.
+func namesOne(cat *catalog.Catalog) string {
+	if cat != nil {
+		for s := range cat.Segments() {
+			return s.Key
+		}
+	}
+	return ""
 }
 
 // markers reads the store's markers.
@@ -211,7 +232,7 @@ func (e *Engine) claimFirst(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, firstClaimTime)
 	defer cancel()
 	err := e.claim(ctx)
-	if err == nil || errors.Is(err, ErrForeignStore) {
+	if err == nil || errors.Is(err, ErrForeignStore) || errors.Is(err, ErrObjectsGone) {
 		return err
 	}
 	e.log.Warn("the object store is not marked as this cluster's yet; nothing is put into it until then", "error", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -206,6 +207,32 @@ func TestKnownCatalogOnAnothersStore(t *testing.T) {
 	if !told {
 		t.Errorf("findings %v", rep.Findings)
 	}
+}
+
+// TestKnownCatalogOnEmptyStore: a catalog in use is refused on a store without
+// segments, which is a wrong one or has lost them; nothing is put there.
+func TestKnownCatalogOnEmptyStore(t *testing.T) {
+	eachStore(t, func(t *testing.T, st store.Store) {
+		r := used(t, mem.New(nil))
+		for range 2 {
+			if err := openOn(t, r, st, nil); !errors.Is(err, ErrObjectsGone) {
+				t.Fatalf("open: %v", err)
+			}
+		}
+		rep, err := Check(context.Background(), r.cat, st, CheckOptions{Quick: true})
+		if err != nil || !slices.ContainsFunc(rep.Findings, func(f Finding) bool { return f.Where == tier.MarkerPrefix }) {
+			t.Errorf("findings %v, %v", rep.Findings, err)
+		}
+		if got := keys(t, st, ""); len(got) != 0 {
+			t.Fatalf("the store holds %v", got)
+		}
+		if err := openOn(t, r, st, func(o *Options) { o.AcceptForeign = true }); err != nil {
+			t.Fatalf("open where it is accepted: %v", err)
+		}
+		if err := openOn(t, r, st, nil); err != nil {
+			t.Fatalf("open after that: %v", err)
+		}
+	})
 }
 
 // TestNamedBeyondFirstPage: among very many objects those that the catalog names

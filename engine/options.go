@@ -57,7 +57,8 @@ type Options struct {
 	AcceptDamage bool
 
 	// AcceptForeign uses a store that holds segments of another catalog, beside
-	// them; else it is refused. They are neither read nor deleted.
+	// them; else it is refused. They are neither read nor deleted. It uses one that
+	// has lost all segments of this catalog, too.
 	AcceptForeign bool
 
 	Node   shard.Node

@@ -2,13 +2,16 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
+	"github.com/robustmq/robustmq-go/tier/store"
 )
 
 // Orphan is an object that the catalog does not name.
@@ -16,8 +19,10 @@ type Orphan struct {
 	Key  string
 	Size int64
 	Age  time.Duration
-	// Kept ones are never deleted: they may be another catalog's.
+	// Kept ones are never deleted: they may be another catalog's, or are Only.
 	Kept bool
+	// Only tells that they hold records that the catalog knows nothing of.
+	Only bool
 }
 
 // orphanAge is how old an unnamed object must be: longer than any upload.
@@ -29,8 +34,8 @@ const maxOrphanShare = 0.2
 
 // Orphans lists objects that the catalog does not name, that no other living
 // gateway put and that are older than an hour. With remove it deletes those that
-// were put after the cluster's marker, unless they are more than a fifth of all
-// objects; nothing where the store has no such marker, or another cluster's too.
+// were put after the cluster's marker and hold nothing that the catalog does not
+// have elsewhere, unless they are more than a fifth of all objects; nothing where the store has no such marker, or another cluster's too.
 func (e *Engine) Orphans(ctx context.Context, remove bool) ([]Orphan, error) {
 	return e.orphans(ctx, remove, false)
 }
@@ -63,6 +68,49 @@ func (e *Engine) orphans(ctx context.Context, remove, alone bool) ([]Orphan, err
 	return all, nil
 }
 
+// onlyHere tells whether an orphan holds records that the catalog has nowhere
+// else. What a failed commit leaves behind is flushed again from the log, under
+// the same offsets; but when etcd was restored from an older snapshot, what was
+// written since is in orphans alone: offsets past the catalog's, topics past
+// its newest, or offsets that were given to later records.
+func (e *Engine) onlyHere(ctx context.Context, key string, size int64) (bool, error) {
+	ix, err := tier.ReadIndex(ctx, e.store, key, size)
+	var version *tier.VersionError
+	var damaged *tier.CorruptError
+	switch {
+	case errors.As(err, &version):
+		return true, nil
+	case errors.As(err, &damaged), errors.Is(err, store.ErrNotFound):
+		return false, nil // nobody can read it
+	case err != nil:
+		return false, fmt.Errorf("look into orphan %s: %w", key, err)
+	}
+	newest := newestTopic(e.cat)
+	for i := range ix.Extents {
+		x := &ix.Extents[i]
+		t, ok := e.cat.Topics().ByNum(x.Shard.Topic)
+		if !ok {
+			if x.Shard.Topic > newest {
+				return true, nil
+			}
+			continue // deleted
+		}
+		_, has, ok := e.cat.FindExtent(x.Shard, x.Last)
+		if !ok || !t.Config.Compact && has.Base <= x.Last && has.MinTime > x.MaxTime {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// newestTopic is the highest number of a topic that is there.
+func newestTopic(cat *catalog.Catalog) (n shard.TopicNum) {
+	for t := range cat.Topics().All() {
+		n = max(n, t.Num)
+	}
+	return n
+}
+
 // findOrphans gives the orphans and the number of all objects. since is when the
 // store got our marker; zero: it has none.
 func (e *Engine) findOrphans(ctx context.Context, alone bool, since time.Time) (out []Orphan, total int, err error) {
@@ -89,9 +137,15 @@ func (e *Engine) findOrphans(ctx context.Context, alone bool, since time.Time) (
 			if err != nil || named[o.Key] || alive[n.Epoch] { // a living gateway may yet commit it
 				continue
 			}
-			if age := e.opts.Now().Sub(n.Time()); age > orphanAge {
-				out = append(out, Orphan{Key: o.Key, Size: o.Size, Age: age, Kept: since.IsZero() || !o.Modified.After(since)})
+			age := e.opts.Now().Sub(n.Time())
+			if age <= orphanAge {
+				continue
 			}
+			only, err := e.onlyHere(ctx, o.Key, o.Size)
+			if err != nil {
+				return nil, 0, err
+			}
+			out = append(out, Orphan{Key: o.Key, Size: o.Size, Age: age, Kept: only || since.IsZero() || !o.Modified.After(since), Only: only})
 		}
 		if len(page) == 0 {
 			return out, total, nil

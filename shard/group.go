@@ -105,20 +105,28 @@ type HeaderCond struct {
 }
 
 // Match tells whether a record meets the condition. Of no conditions, all are met
-// and none is.
+// and none is. Of headers with one name any may be the one asked for: an AMQP
+// message's property has the name that a header of its table may have too.
 func (m *HeaderMatch) Match(r *Record) bool {
 	if m == nil {
 		return true
 	}
 	for i := range m.Conds {
 		c := &m.Conds[i]
-		v, ok := r.Header(c.Name)
-		ok = ok && (c.Value == nil || string(v) == string(c.Value))
-		if ok == m.Any {
+		if ok := c.met(r.Headers); ok == m.Any {
 			return ok
 		}
 	}
 	return !m.Any
+}
+
+func (c *HeaderCond) met(hs []Header) bool {
+	for i := range hs {
+		if hs[i].Name == c.Name && (c.Value == nil || string(hs[i].Value) == string(c.Value)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Receiver is a connection's side of a consumer.

@@ -200,7 +200,7 @@ func TestRecordExpiry(t *testing.T) {
 }
 
 func TestHeaderMatch(t *testing.T) {
-	r := &Record{Headers: []Header{{Name: "a", Value: []byte("1")}, {Name: "b", Value: nil}}}
+	r := &Record{Headers: []Header{{Name: "a", Value: []byte("1")}, {Name: "b", Value: nil}, {Name: "a", Value: []byte("3")}}}
 	cond := func(name, value string) HeaderCond { return HeaderCond{Name: name, Value: []byte(value)} }
 	for _, c := range []struct {
 		m    *HeaderMatch
@@ -209,6 +209,7 @@ func TestHeaderMatch(t *testing.T) {
 		{nil, true}, {&HeaderMatch{}, true}, {&HeaderMatch{Any: true}, false},
 		{&HeaderMatch{Conds: []HeaderCond{cond("a", "1"), {Name: "b"}}}, true},
 		{&HeaderMatch{Conds: []HeaderCond{cond("a", "1"), {Name: "c"}}}, false},
+		{&HeaderMatch{Conds: []HeaderCond{cond("a", "3"), cond("a", "1")}}, true},
 		{&HeaderMatch{Any: true, Conds: []HeaderCond{cond("a", "2"), {Name: "b"}}}, true},
 		{&HeaderMatch{Any: true, Conds: []HeaderCond{cond("a", "2"), {Name: "c"}}}, false},
 	} {

@@ -309,6 +309,7 @@ func unhappy(t *testing.T, b *broker) {
 		{[]string{"ROBUSTMQ_PASSWORD=robustmq"}, []string{"user", "delete", "admin"}, "last superuser"},
 		{[]string{"ROBUSTMQ_PASSWORD=robustmq"}, []string{"connection", "close", "424242"}, "no connection"},
 		{[]string{"ROBUSTMQ_PASSWORD=robustmq"}, []string{"topic", "list", "-o", "xml"}, "xml"},
+		{nil, []string{"group", "list", "--protocol", "zork"}, "there are mqtt, kafka, nats, amqp"},
 		{nil, []string{"topic", "list", "--server", "ftp://x"}, "ftp"},
 		{nil, []string{"topic", "list", "--server", "http://127.0.0.1:1"}, "is the gateway running"},
 		{nil, []string{"verify", "--data-dir", b.dir}, "another process uses it"},
@@ -324,6 +325,9 @@ func unhappy(t *testing.T, b *broker) {
 		if code != 1 || !strings.Contains(errs, x.want) {
 			t.Errorf("%v %v: exit code %d, %q does not say %q (%s)", x.env, x.args, code, errs, x.want, out)
 		}
+	}
+	if _, _, errs := b.cli("user", "create", "admin", "--generate"); !strings.Contains(errs, "exists") || strings.Contains(errs, "password:") {
+		t.Errorf("a password that was not set is told: %s", errs)
 	}
 }
 

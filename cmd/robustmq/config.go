@@ -109,7 +109,7 @@ type StoreConfig struct {
 	SecretKey string `mapstructure:"secret_key" secret:"true" doc:"s3, minio"`
 	PathStyle bool   `mapstructure:"path_style" doc:"s3: the bucket in the path, not in the host name; always so with an endpoint"`
 	// AcceptForeign is for once: the store is this cluster's from then on.
-	AcceptForeign bool `mapstructure:"accept_foreign" doc:"begin a new catalog beside segments of another one, which are neither read nor deleted; else serve refuses"`
+	AcceptForeign bool `mapstructure:"accept_foreign" doc:"begin a new catalog beside segments of another one, which are neither read nor deleted, or serve on over a store that has lost all segments; else serve refuses"`
 
 	Tries          int           `mapstructure:"tries" doc:"of a request that failed for a time, in all"`
 	RetryBase      time.Duration `mapstructure:"retry_base" doc:"longest first pause between tries; doubled each time"`

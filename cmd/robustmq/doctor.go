@@ -393,7 +393,13 @@ func (d *doctor) owner(ctx context.Context, cat *catalog.Catalog) {
 	const check = "store owner"
 	sc := d.cfg.storeConfig()
 	sc.ReadOnly = true
-	if _, err := os.Stat(sc.Dir); sc.Kind == "mem" || sc.Kind == "dir" && (d.busy || errors.Is(err, os.ErrNotExist)) {
+	if sc.Kind == "mem" || sc.Kind == "dir" && d.busy {
+		return
+	}
+	if _, err := os.Stat(sc.Dir); sc.Kind == "dir" && errors.Is(err, os.ErrNotExist) {
+		if cat != nil && len(slices.Collect(cat.Segments())) > 0 {
+			d.say(check, bad, goneHint, "%s does not exist, and the catalog names objects in it", sc.Dir)
+		}
 		return
 	}
 	st := &storage{}
@@ -409,7 +415,9 @@ func (d *doctor) owner(ctx context.Context, cat *catalog.Catalog) {
 	case err != nil:
 		d.say(check, bad, "a new cluster does not start until this is known, a known one flushes nothing", "%s", oneLine(err))
 	case foreign != nil && d.cfg.Store.AcceptForeign:
-		d.say(check, warn, "store.accept_foreign is set: serve begins anew beside them", "%s", foreign)
+		d.say(check, warn, "store.accept_foreign is set: serve begins anew, whatever is there", "%s", foreign)
+	case errors.Is(foreign, engine.ErrObjectsGone):
+		d.say(check, bad, goneHint, "%s", foreign)
 	case foreign != nil:
 		d.say(check, bad, foreignHint, "%s", foreign)
 	case len(o.Others) > 0:

@@ -66,10 +66,14 @@ func (c *Config) recordsWithout(what string, objects bool) error {
 
 const foreignHint = "check etcd.endpoints, etcd.prefix and what store.* names; bring etcd back from a backup; or, to begin anew beside these segments, start once with store.accept_foreign=true: they are then neither read nor deleted"
 
-// foreignStore says of engine.ErrForeignStore what there is to do about it; known
+const goneHint = "check what store.* and etcd.* name; bring the bucket back from a backup or a replica; or, to serve on without these objects' records, start once with store.accept_foreign=true"
+
+// foreignStore says of engine.ErrForeignStore and engine.ErrObjectsGone what there is to do about it; known
 // tells that the catalog has been in use.
 func (c *Config) foreignStore(err error, known bool) error {
 	switch {
+	case errors.Is(err, engine.ErrObjectsGone):
+		return fmt.Errorf("%w; it is %s: %s", err, c.storeText(), goneHint)
 	case !errors.Is(err, engine.ErrForeignStore):
 		return err
 	case known:
@@ -131,6 +135,10 @@ func advice(f engine.Finding) string {
 		return "catalog: bring etcd back from a backup; what cannot be read is missing from the gateway's view, all else is served"
 	case f.Part == "store" && f.Where == tier.KeyPrefix:
 		return "store: " + foreignHint
+	case f.Part == "store" && f.Unnamed:
+		return "store: etcd was restored from an older snapshot, it seems: bring the newest one back before the gateway runs; orphans --delete keeps these objects"
+	case f.Part == "store" && f.Where == tier.MarkerPrefix:
+		return "store: " + goneHint
 	case f.Part == "store":
 		return "store: bring the object back under the same key, from the bucket's versions, a replica or a backup; until then reads of these offsets fail, and all else is served"
 	case f.Nothing():

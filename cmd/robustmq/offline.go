@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -176,7 +177,11 @@ func printReport(w io.Writer, r engine.CheckReport, asJSON bool) error {
 	fmt.Fprintf(w, "catalog: %d topics, %d shards with records, %d segments\n", r.Topics, r.Shards, r.Segments)
 	fmt.Fprintf(w, "store: %d objects, %d bytes, %d batches, %d records\n", r.Objects, r.ObjectBytes, r.Batches, r.Records)
 	if r.Unnamed > 0 {
-		fmt.Fprintf(w, "store: %s, %d bytes, that the catalog does not name: no harm; robustmq orphans lists those that are older than an hour\n", counted(r.Unnamed, "object"), r.UnnamedBytes)
+		harm := "no harm"
+		if slices.ContainsFunc(r.Findings, func(f engine.Finding) bool { return f.Unnamed }) {
+			harm = "the findings tell which have records"
+		}
+		fmt.Fprintf(w, "store: %s, %d bytes, that the catalog does not name: %s; robustmq orphans lists those that are older than an hour\n", counted(r.Unnamed, "object"), r.UnnamedBytes, harm)
 	}
 	fmt.Fprintf(w, "wal: %d entries, %d bytes\n", r.WALEntries, r.WALBytes)
 	if r.TornBytes > 0 {
@@ -210,15 +215,21 @@ func orphansCommand() *cobra.Command {
 // printOrphans prints each orphan, and what was done, or would be.
 func printOrphans(w io.Writer, all []engine.Orphan, remove bool, err error) {
 	var size, keptSize int64
-	kept := 0
+	kept, only := 0, 0
 	for _, o := range all {
 		note := ""
 		if o.Kept {
 			kept, keptSize, note = kept+1, keptSize+o.Size, "\tkept"
+			if o.Only {
+				only, note = only+1, "\tkept: records that the catalog does not have"
+			}
 		} else {
 			size += o.Size
 		}
 		fmt.Fprintf(w, "%s\t%d bytes\t%s old%s\n", o.Key, o.Size, o.Age.Round(time.Second), note)
+	}
+	if only > 0 {
+		fmt.Fprintf(w, "%s with records that the catalog does not have, and that may be their only copy: was etcd restored from an older snapshot?\n", counted(only, "object"))
 	}
 	if err != nil {
 		return
@@ -229,7 +240,7 @@ func printOrphans(w io.Writer, all []engine.Orphan, remove bool, err error) {
 	}
 	fmt.Fprintf(w, "%d objects, %d bytes %s\n", len(all)-kept, size, done)
 	if kept > 0 {
-		fmt.Fprintf(w, "%d objects, %d bytes kept: they were there before this cluster marked the store as its own, or it has not\n", kept, keptSize)
+		fmt.Fprintf(w, "%d objects, %d bytes kept: they hold records that the catalog does not have, were there before this cluster marked the store as its own, or it has not\n", kept, keptSize)
 	}
 }
 

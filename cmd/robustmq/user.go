@@ -37,6 +37,7 @@ func userCommand() *cobra.Command {
 		if err := c.call(cmd.Context(), http.MethodPost, apiPath("users"), in, &u); err != nil {
 			return err
 		}
+		tellGenerated(cmd, in.Password)
 		return showUsers(c, u, u)
 	})
 	passwordFlags(create)
@@ -65,7 +66,11 @@ func userCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.call(cmd.Context(), http.MethodPut, apiPath("users", args[0], "password"), admin.Password{Password: p}, nil)
+		if err := c.call(cmd.Context(), http.MethodPut, apiPath("users", args[0], "password"), admin.Password{Password: p}, nil); err != nil {
+			return err
+		}
+		tellGenerated(cmd, p)
+		return nil
 	})
 	passwordFlags(set)
 	del := verb("delete NAME", "Delete an account", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
@@ -96,9 +101,7 @@ func passwordFlags(cmd *cobra.Command) {
 // newPassword makes or reads the password to be set.
 func newPassword(cmd *cobra.Command, optional bool) (string, error) {
 	if g, _ := cmd.Flags().GetBool("generate"); g {
-		p := rand.Text()
-		fmt.Fprintln(cmd.ErrOrStderr(), "password:", p)
-		return p, nil
+		return rand.Text(), nil
 	}
 	if optional && !cmd.Flags().Changed("new-password-file") {
 		return "", nil
@@ -119,6 +122,13 @@ func newPassword(cmd *cobra.Command, optional bool) (string, error) {
 		return "", errors.Join(errors.New("no new password given: write it to standard input, or use --generate"), err)
 	}
 	return line, nil
+}
+
+// tellGenerated prints a password that was made, once it is the account's.
+func tellGenerated(cmd *cobra.Command, password string) {
+	if g, _ := cmd.Flags().GetBool("generate"); g {
+		fmt.Fprintln(cmd.ErrOrStderr(), "password:", password)
+	}
 }
 
 func showUsers(c *client, v any, us ...admin.User) error {

@@ -42,6 +42,11 @@ func (s *Server) connections() []*gateway.Conn {
 
 func (s *Server) listConnections(r *request) (any, error) {
 	q := r.URL.Query()
+	if q.Has("protocol") {
+		if err := s.knows(q.Get("protocol")); err != nil {
+			return nil, err
+		}
+	}
 	all := slices.DeleteFunc(s.connections(), func(c *gateway.Conn) bool {
 		i := c.Info()
 		differs := func(name, have string) bool { return q.Has(name) && q.Get(name) != have }

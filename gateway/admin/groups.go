@@ -91,6 +91,19 @@ func (s *Server) positions(ctx context.Context, protocol string, info *gateway.G
 	return g
 }
 
+// knows refuses the name of a protocol that there is not: a list of nothing would
+// look like an answer.
+func (s *Server) knows(protocol string) error {
+	names := make([]string, len(s.env.Protocols))
+	for i, p := range s.env.Protocols {
+		names[i] = p.Name
+	}
+	if slices.Contains(names, protocol) {
+		return nil
+	}
+	return shard.Errorf(shard.KindInvalid, "unknown protocol %q: there are %s", protocol, strings.Join(names, ", "))
+}
+
 func (s *Server) listGroups(r *request) (any, error) {
 	all, err := s.groups(r.Context())
 	if err != nil {
@@ -99,6 +112,9 @@ func (s *Server) listGroups(r *request) (any, error) {
 	q := r.URL.Query()
 	all = withPrefix(all, q.Get("prefix"), func(g Group) string { return g.Name })
 	if p := q.Get("protocol"); p != "" {
+		if err := s.knows(p); err != nil {
+			return nil, err
+		}
 		all = slices.DeleteFunc(all, func(g Group) bool { return g.Protocol != p })
 	}
 	return paginate(r, all, func(g Group) string { return g.Name }, func(g Group) Group {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,9 +109,48 @@ func New(env Env) (*Server, error) {
 		r := &s.routes[i]
 		mux.HandleFunc(r.method+" "+r.path, func(w http.ResponseWriter, req *http.Request) { s.call(w, req, r) })
 	}
-	s.handler = secured(http.NewCrossOriginProtection().Handler(mux))
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, shard.Errorf(shard.KindDenied, "a browser made this request for another site"))
+	}))
+	s.handler = secured(protection.Handler(s.inJSON(mux)))
 	return s, nil
 }
+
+// inJSON answers what is not there below /api as the rest of the API answers.
+func (s *Server) inJSON(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, pattern := mux.Handler(r)
+		if pattern != "" || r.URL.Path != "/api" && !strings.HasPrefix(r.URL.Path, "/api/") {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		h.ServeHTTP(&unrouted{w, r}, r)
+	})
+}
+
+// unrouted is the writer of what no route matches: it writes the refusal of the
+// multiplexer, whose header says which methods there are, as JSON.
+type unrouted struct {
+	http.ResponseWriter
+	r *http.Request
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (u *unrouted) WriteHeader(status int) {
+	if status < http.StatusBadRequest { // a path to be cleaned
+		u.ResponseWriter.WriteHeader(status)
+		return
+	}
+	p := problemBody{Kind: shard.KindNotFound.String(), Message: "no such path; " + base + "/openapi.json has them all"}
+	if status == http.StatusMethodNotAllowed {
+		p = problemBody{Kind: shard.KindInvalid.String(), Message: "method " + u.r.Method + " is not allowed here: " + u.Header().Get("Allow") + " are"}
+	}
+	writeJSON(u.ResponseWriter, status, problem{p})
+}
+
+// Write implements http.ResponseWriter: the text is not sent.
+func (u *unrouted) Write(p []byte) (int, error) { return len(p), nil }
 
 // secured sets the headers that hold for every answer, and bounds every body.
 func secured(h http.Handler) http.Handler {

@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -158,6 +159,10 @@ func (ch *channel) cancel(m *frame.BasicCancel) error {
 	if k := ch.consumers[m.ConsumerTag]; k != nil {
 		delete(ch.consumers, m.ConsumerTag)
 		k.cancel()
+		ch.cancelled = slices.DeleteFunc(ch.cancelled, func(k *consumer) bool { return k.waiting.Load() <= 0 })
+		if !k.noAck && k.waiting.Load() > 0 {
+			ch.cancelled = append(ch.cancelled, k)
+		}
 		ch.c.readers--
 		ch.c.vh.consumerGone(ch.c, k.q)
 	} else if ch.c.reply != nil {

@@ -394,6 +394,12 @@ func TestStreamQueue(t *testing.T) {
 	c.deliver(1, "2")
 	c.deliver(1, "3")
 	call[*frame.BasicCancelOk](c, 1, &frame.BasicCancel{ConsumerTag: "offset"})
+	call[*frame.BasicConsumeOk](c, 1, from("ago", frame.String("10Y")))
+	c.deliver(1, "0")
+	for i := range 3 {
+		c.deliver(1, fmt.Sprint(i+1))
+	}
+	call[*frame.BasicCancelOk](c, 1, &frame.BasicCancel{ConsumerTag: "ago"})
 	call[*frame.BasicConsumeOk](c, 1, from("next", frame.String("next")))
 	c.put(1, "", "s", "4")
 	c.deliver(1, "4")
@@ -406,8 +412,15 @@ func TestStreamQueue(t *testing.T) {
 	c.bind("s", "amq.fanout", "") // while "next" consumes
 	c.put(1, "amq.fanout", "", "6")
 	c.deliver(1, "6")
-	c.send(1, from("odd", frame.String("last")))
-	c.channelClosed(1, 406)
+	for _, odd := range []string{"last", "", "s", "5", "-5s", "5w", "99999999999Y", "2000000000Y"} {
+		c.channel(2)
+		call[*frame.BasicQosOk](c, 2, &frame.BasicQos{PrefetchCount: 10})
+		c.send(2, from("odd", frame.String(odd)))
+		c.channelClosed(2, 406)
+	}
+	c.channel(2)
+	c.send(2, &frame.QueuePurge{Queue: "s"})
+	c.connectionClosed(540)
 }
 
 // One message is one record, whatever is bound.

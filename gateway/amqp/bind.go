@@ -238,7 +238,7 @@ func (vh *vhost) effective(q *queue) (map[string]shard.Binding, error) {
 	for i := range routes {
 		f := vh.subjects(&routes[i])
 		for _, m := range conjunction(routes[i].headers) {
-			id := f.String() + "\x00" + headersID(m)
+			id := bindingID(f, m)
 			b := shard.Binding{ID: id, Filter: f, Headers: m}
 			if old, ok := out[id]; routes[i].exchange.name != "amq.topic" && (!ok || old.Data != nil) {
 				b.Data = []byte(dataExchange)
@@ -259,8 +259,16 @@ func (vh *vhost) bindGroup(ctx context.Context, q *queue) error {
 	if err != nil {
 		return err
 	}
+	q.bound = -1
 	if err := align(ctx, q.group.Bindings(), want); err != nil {
 		return err
+	}
+	q.bound = len(want)
+	for _, b := range want {
+		if b.Data == nil { // its ID may be another's too
+			q.bound = -1
+			break
+		}
 	}
 	vh.mu.RLock()
 	streams := slices.Collect(maps.Keys(q.streams))
@@ -272,30 +280,6 @@ func (vh *vhost) bindGroup(ctx context.Context, q *queue) error {
 		}
 		if err != nil && shard.KindOf(err) != shard.KindNotFound { // its consumer went
 			return err
-		}
-	}
-	return nil
-}
-
-// align adds and removes what bindings differ from those that are wanted, but for
-// the default exchange's.
-func align(ctx context.Context, bs shard.GroupBindings, want map[string]shard.Binding) error {
-	have := make(map[string]bool)
-	for _, b := range bs.List() {
-		have[b.ID] = true
-	}
-	for id, b := range want {
-		if !have[id] {
-			if err := bs.Add(ctx, b); err != nil {
-				return err
-			}
-		}
-	}
-	for id := range have {
-		if _, ok := want[id]; !ok && id != bindingDefault {
-			if err := bs.Remove(ctx, id); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

@@ -28,8 +28,15 @@ func (vh *vhost) addBinding(c *conn, x *exchange, b *binding) error {
 		return nil // bound already (AMQP 1.7.2.3: duplicates are ignored)
 	}
 	vh.link(b)
+	q := vh.mu.queues[b.dest]
 	vh.mu.Unlock()
-	err := vh.rebind(c.ctx, b)
+	done, err := false, error(nil)
+	if b.toQueue && q != nil {
+		done, err = vh.extend(c.ctx, q, b)
+	}
+	if !done && err == nil {
+		err = vh.rebind(c.ctx, b)
+	}
 	if err == nil && b.durable {
 		err = vh.remember(c.ctx, keyBinding+b.id, storedBinding{b.source, b.dest, b.toQueue, b.key, frame.AppendTable(nil, b.args)})
 	}
@@ -41,6 +48,66 @@ func (vh *vhost) addBinding(c *conn, x *exchange, b *binding) error {
 			vh.s.log.Warn("binding not undone", "binding", b.id, "error", undo)
 		}
 		return err
+	}
+	return nil
+}
+
+// extend adds to the bindings of a queue's group what one more binding of the queue
+// brings: of thousands, the others need no look. ok is false where it takes bindGroup
+// to tell. The queue is locked, or all of the topology.
+func (vh *vhost) extend(ctx context.Context, q *queue, b *binding) (ok bool, err error) {
+	w := walker{vh: vh, seen: make(map[string]bool)}
+	vh.mu.RLock()
+	w.step(b, anyKey, nil)
+	vh.mu.RUnlock()
+	if w.over || q.bound < 0 || q.bound+len(w.out) > maxEffective {
+		return false, nil
+	}
+	for i := range w.out {
+		r := &w.out[i]
+		if r.exchange.name == "amq.topic" || len(r.headers) > 1 {
+			return false, nil
+		}
+	}
+	for i := range w.out {
+		r := &w.out[i]
+		nb := shard.Binding{Filter: vh.subjects(r), Headers: conjunction(r.headers)[0], Data: []byte(dataExchange)}
+		nb.ID = bindingID(nb.Filter, nb.Headers)
+		if err := q.group.Bindings().Add(ctx, nb); err != nil {
+			return false, err
+		}
+		q.bound++
+	}
+	vh.mu.RLock()
+	defer vh.mu.RUnlock()
+	return len(q.streams) == 0, nil
+}
+
+// bindingID tells the bindings of a group apart.
+func bindingID(f shard.Filter, m *shard.HeaderMatch) string {
+	return f.String() + "\x00" + headersID(m)
+}
+
+// align adds and removes what bindings differ from those that are wanted, but for
+// the default exchange's.
+func align(ctx context.Context, bs shard.GroupBindings, want map[string]shard.Binding) error {
+	have := make(map[string]*shard.Binding)
+	for _, b := range bs.List() {
+		have[b.ID] = b
+	}
+	for id, b := range want {
+		if h := have[id]; h == nil || string(h.Data) != string(b.Data) {
+			if err := bs.Add(ctx, b); err != nil {
+				return err
+			}
+		}
+	}
+	for id := range have {
+		if _, ok := want[id]; !ok && id != bindingDefault {
+			if err := bs.Remove(ctx, id); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ type channel struct {
 	window    *shard.Window
 	consumers map[string]*consumer
 	getters   map[getterKey]*consumer
+	cancelled []*consumer // with deliveries that are not settled
 	tagSeq    int
 
 	// mu guards what deliveries and completions share with the reader. No
@@ -129,8 +130,11 @@ func (ch *channel) release() {
 	for _, k := range ch.getters {
 		k.detach()
 	}
+	for _, k := range ch.cancelled {
+		k.sc.Close()
+	}
 	ch.c.readers -= len(ch.consumers) + len(ch.getters)
-	ch.consumers, ch.getters = nil, nil
+	ch.consumers, ch.getters, ch.cancelled = nil, nil, nil
 	if ch.c.reply != nil {
 		ch.c.reply.drop(ch)
 	}

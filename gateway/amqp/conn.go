@@ -34,6 +34,14 @@ const loginFrameMax = 16 << 10
 // closeTimeout bounds the wait for close-ok.
 const closeTimeout = 5 * time.Second
 
+// errBye ends the read loop when the client has been told close-ok. It is the client
+// that closes the connection then, as with RabbitMQ: lapin takes an end of the
+// stream that comes with close-ok for an abort.
+var errBye = errors.New("closed by the client")
+
+// byeTimeout bounds the wait for that.
+const byeTimeout = 2 * time.Second
+
 // errDone ends the read loop in good order.
 var errDone = errors.New("connection is over")
 
@@ -121,7 +129,7 @@ func (c *conn) serve() {
 	})
 	err := c.read()
 	switch {
-	case errors.Is(err, errDone), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), c.ctx.Err() != nil:
+	case errors.Is(err, errDone), errors.Is(err, errBye), errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), c.ctx.Err() != nil:
 	default:
 		c.log.Debug("connection ended", "error", err)
 	}
@@ -130,6 +138,9 @@ func (c *conn) serve() {
 		ctx, cancel := context.WithTimeout(c.ctx, closeTimeout)
 		c.out.drained(ctx)
 		cancel()
+	}
+	if errors.Is(err, errBye) && c.nc.SetReadDeadline(time.Now().Add(byeTimeout)) == nil {
+		_, _ = io.Copy(io.Discard, c.nc)
 	}
 	_ = c.nc.Close()
 	wg.Wait()
@@ -273,7 +284,7 @@ func (c *conn) connectionFrame(f frame.Frame, m frame.Method, id frame.MethodID)
 		return c.fail(0, refuse(codeCommandInvalid, "unexpected frame of type %d on channel %d", f.Type, f.Channel), id)
 	}
 	err := c.connectionMethod(m)
-	if err == nil || errors.Is(err, errDone) {
+	if err == nil || errors.Is(err, errDone) || errors.Is(err, errBye) {
 		return err
 	}
 	return c.fail(0, faultOf(err), id)

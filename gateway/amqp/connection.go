@@ -89,7 +89,7 @@ func (c *conn) connectionMethod(m frame.Method) error {
 		c.closeChannels()
 		c.dropExclusive() // whose names are free when the answer comes, as in RabbitMQ
 		c.out.method(0, &frame.ConnectionCloseOk{})
-		return errDone
+		return errBye
 	case *frame.ConnectionCloseOk:
 		return errDone // the answer to the close that Drain sent
 	}

@@ -117,10 +117,15 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 		done(nil)
 		return nil
 	}
-	if u.l.deadKey != nil {
+	if u.l.deadKey != nil { // instead of all keys that it was published with
 		key = *u.l.deadKey
+		p.Headers = slices.DeleteFunc(p.Headers, func(f frame.Field) bool { return f.Name == "CC" })
 	}
 	r := shard.Record{Timestamp: time.Now().UnixMilli(), Key: d.Record.Key, Value: d.Record.Value, Headers: appendHeaders(nil, &p)}
+	if reason != shard.DeadRejected && vh.onlyRound(u.l.deadExchange, key, &p, &r) {
+		done(nil)
+		return nil
+	}
 	to, err := vh.deadTarget(ctx, u.l.deadExchange, key, &r)
 	if f := (*fault)(nil); err != nil && !errors.As(err, &f) {
 		return err
@@ -174,7 +179,7 @@ func died(p *frame.Properties, queue, exchange, key string, reason shard.DeadRea
 		{Name: "queue", Value: frame.String(queue)},
 		{Name: "time", Value: frame.Value{Kind: frame.KindTimestamp, Num: uint64(now.Unix())}},
 		{Name: "exchange", Value: frame.String(exchange)},
-		{Name: "routing-keys", Value: frame.Value{Kind: frame.KindArray, List: frame.Table{{Value: frame.String(key)}}}},
+		{Name: "routing-keys", Value: frame.Value{Kind: frame.KindArray, List: keysOf(key, p)}},
 	}
 	if p.Flags&frame.HasExpiration != 0 {
 		entry = append(entry, frame.Field{Name: "original-expiration", Value: frame.String(p.Expiration)})
@@ -201,6 +206,36 @@ func died(p *frame.Properties, queue, exchange, key string, reason shard.DeadRea
 	}
 	p.Flags = p.Flags&^frame.HasExpiration | frame.HasHeaders
 	return true
+}
+
+// keysOf lists the routing keys that a message was published with, but BCC's.
+func keysOf(key string, p *frame.Properties) frame.Table {
+	keys := frame.Table{{Value: frame.String(key)}}
+	if cc, _ := p.Headers.Get("CC"); cc.Kind == frame.KindArray {
+		keys = append(keys, cc.List...)
+	}
+	return keys
+}
+
+// onlyRound tells whether a dead letter would reach no queue but those in which it
+// died before, and was rejected nowhere since: RabbitMQ drops it.
+func (vh *vhost) onlyRound(name, key string, p *frame.Properties, r *shard.Record) bool {
+	queues := make(map[string]bool)
+	vh.mu.RLock()
+	vh.reached(vh.mu.exchanges[name], key, r, map[*exchange]bool{}, queues)
+	vh.mu.RUnlock()
+	deaths, _ := p.Headers.Get("x-death")
+	for _, e := range deaths.List {
+		reason, _ := e.Value.List.Get("reason")
+		if reason.Str == string(shard.DeadRejected) || len(queues) == 0 {
+			return false
+		}
+		queue, _ := e.Value.List.Get("queue")
+		if delete(queues, queue.Str); len(queues) == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // deadTarget finds where a dead letter goes.

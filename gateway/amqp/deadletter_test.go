@@ -112,6 +112,48 @@ func TestDeadLettersGoRound(t *testing.T) {
 	}
 }
 
+// TestDeadLettersComeToNothing: what would only go round is dropped when it dies, and
+// takes nothing else out of a queue that is too long.
+func TestDeadLettersComeToNothing(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.declare(1, frame.QueueDeclare{Queue: "self", Arguments: deadArgs("", "self", frame.Field{Name: "x-max-length", Value: frame.Int(1)})})
+	for _, body := range []string{"1", "2", "3"} {
+		c.put(1, "", "self", body)
+	}
+	c.declare(1, frame.QueueDeclare{Queue: "there", Arguments: deadArgs("", "back", frame.Field{Name: "x-max-length", Value: frame.Int(1)})})
+	c.declare(1, frame.QueueDeclare{Queue: "back", Arguments: deadArgs("amq.fanout", "", frame.Field{Name: "x-message-ttl", Value: frame.Int(1)})})
+	c.bind("there", "amq.fanout", "")
+	c.put(1, "", "there", "old")
+	c.put(1, "", "there", "new")
+	for end := time.Now().Add(patience); c.declare(1, frame.QueueDeclare{Queue: "back", Passive: true}).MessageCount > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("what expires stays")
+		}
+	}
+	for queue, body := range map[string]string{"self": "3", "there": "new"} {
+		e := c.wantGet(1, queue, body)
+		if _, died := e.props.Headers.Get("x-death"); died {
+			t.Errorf("%s: %q went round", queue, e.body)
+		}
+	}
+}
+
+// TestDeadLettersOfSelectedKeys: x-death names all keys that a message was published with; a
+// routing key of the queue's own is instead of them.
+func TestDeadLettersOfSelectedKeys(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.declare(1, frame.QueueDeclare{Queue: "work", Arguments: deadArgs("", "dead")})
+	c.declare(1, frame.QueueDeclare{Queue: "dead"})
+	c.publishTo("", "work", "x", false, keys("CC", "nobody"), keys("BCC", "no one"))
+	expect[*frame.BasicAck](c, 1)
+	e, _ := c.get(1, "work", false)
+	c.send(1, &frame.BasicReject{DeliveryTag: e.method.(*frame.BasicGetOk).DeliveryTag})
+	e = wantDead(t, c, "dead", "x", map[string]string{"routing-keys": `["work","nobody"]`})
+	if _, cc := e.props.Headers.Get("CC"); cc {
+		t.Errorf("the dead letter has CC: %v", e.props.Headers)
+	}
+}
+
 // TestMaxLength: the oldest messages leave a queue that is too long.
 func TestMaxLength(t *testing.T) {
 	c := open(t, startServer(t, testOptions{}))

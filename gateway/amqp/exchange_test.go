@@ -153,6 +153,12 @@ func TestHeadersExchange(t *testing.T) {
 		for _, q := range []string{"all", "any", "there", "nothing"} {
 			c.declare(1, frame.QueueDeclare{Queue: q})
 		}
+		c.declare(1, frame.QueueDeclare{Queue: "named"})
+		c.bind("named", name, "", match("all", frame.Field{Name: "priority", Value: frame.String("high")})...)
+		c.write(publishFrames(nil, 1, name, "k", frame.Properties{Flags: frame.HasHeaders | frame.HasPriority,
+			Headers: frame.Table{{Name: "priority", Value: frame.String("high")}}}, []byte("beside a property"), true))
+		expect[*frame.BasicAck](c, 1)
+		c.wantDrain("named", "beside a property")
 		c.bind("nothing", name, "", match("any")...)
 		c.bind("all", name, "", match("all", a1, b2)...)
 		c.bind("any", name, "", match("any", a1, b2)...)

@@ -38,6 +38,9 @@ func (ch *channel) queueMethod(m frame.Method) error {
 		if err := ch.c.may(shard.OpSubscribe, gateway.ResourceSubject, ch.c.vh.subjectOfQueue(q.name), "queue '"+q.name+"'"); err != nil {
 			return err
 		}
+		if q.limits.Load().kind == "stream" { // of which nothing is taken away
+			return refuse(codeNotImplemented, "queue.purge not supported by stream queues queue '%s' in vhost '%s'", q.name, ch.c.vh.name)
+		}
 		n, err := q.group.Purge(ch.c.ctx)
 		if err != nil || m.NoWait {
 			return err
@@ -233,7 +236,7 @@ func (ch *channel) deleteQueue(m *frame.QueueDelete) (int64, error) {
 		if m.IfUnused && consumers > 0 {
 			return refuse(codePreconditionFailed, "queue '%s' in vhost '%s' in use", q.name, vh.name)
 		}
-		if st := q.group.Stats(); m.IfEmpty && st.Ready+st.Unacked > 0 {
+		if m.IfEmpty && q.group.Stats().Ready > 0 { // as RabbitMQ: what is unacknowledged goes with the queue
 			return refuse(codePreconditionFailed, "queue '%s' in vhost '%s' is not empty", q.name, vh.name)
 		}
 		return nil

@@ -158,9 +158,11 @@ func TestPurgeAndDelete(t *testing.T) {
 	if ok := call[*frame.QueuePurgeOk](c, 1, &frame.QueuePurge{Queue: "q"}); ok.MessageCount != 4 {
 		t.Errorf("purged %d", ok.MessageCount)
 	}
+	c.put(1, "", "q", "ready")
 	c.channel(2)
-	c.send(2, &frame.QueueDelete{Queue: "q", IfEmpty: true}) // one is not settled
+	c.send(2, &frame.QueueDelete{Queue: "q", IfEmpty: true})
 	c.channelClosed(2, 406)
+	c.wantDrain("q", "ready")
 	c.send(1, &frame.BasicAck{DeliveryTag: e.method.(*frame.BasicGetOk).DeliveryTag})
 	c.consume(1, "q", "x", false)
 	c.channel(2)
@@ -168,6 +170,11 @@ func TestPurgeAndDelete(t *testing.T) {
 	c.channelClosed(2, 406)
 	call[*frame.BasicCancelOk](c, 1, &frame.BasicCancel{ConsumerTag: "x"})
 	call[*frame.QueueDeleteOk](c, 1, &frame.QueueDelete{Queue: "q", IfUnused: true, IfEmpty: true})
+	c.declare(1, frame.QueueDeclare{Queue: "q"})
+	c.put(1, "", "q", "unsettled")
+	e, _ = c.get(1, "q", false)
+	call[*frame.QueueDeleteOk](c, 1, &frame.QueueDelete{Queue: "q", IfEmpty: true}) // what is not settled goes along
+	c.send(1, &frame.BasicAck{DeliveryTag: e.method.(*frame.BasicGetOk).DeliveryTag})
 	c.declare(1, frame.QueueDeclare{Queue: "r"})
 	c.put(1, "", "r", "x")
 	if ok := call[*frame.QueueDeleteOk](c, 1, &frame.QueueDelete{Queue: "r"}); ok.MessageCount != 1 {

@@ -3,6 +3,7 @@ package amqp
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -36,9 +37,9 @@ func (s *streamStart) headers(d *shard.Delivery) frame.Table {
 	return frame.Table{{Name: "x-stream-offset", Value: frame.Int(d.Record.Offset)}}
 }
 
-// streamStartOf reads x-stream-offset: "first", "next" (the default), an offset
-// or a timestamp.
-func streamStartOf(args frame.Table) (*streamStart, error) {
+// streamStartOf reads x-stream-offset: "first", "next" (the default), an offset, a
+// timestamp or an interval before now.
+func streamStartOf(args frame.Table, now time.Time) (*streamStart, error) {
 	s := &streamStart{start: shard.StartNew}
 	v, ok := args.Get("x-stream-offset")
 	if !ok || v.Kind == frame.KindString && v.Str == "next" {
@@ -53,10 +54,30 @@ func streamStartOf(args frame.Table) (*streamStart, error) {
 	case isInt && n >= 0:
 		s.offset = n
 	default:
-		text, _ := v.Text()
-		return nil, refuse(codePreconditionFailed, "x-stream-offset %.64s is none of first, next, an offset, a timestamp", text)
+		ago, ok := interval(v)
+		if !ok {
+			text, _ := v.Text()
+			return nil, refuse(codePreconditionFailed, "x-stream-offset %.64s is none of first, next, an offset, a timestamp, an interval", text)
+		}
+		s.time = now.Add(-ago).UnixMilli()
 	}
 	return s, nil
+}
+
+// interval reads a number and a unit, as in 7D.
+func interval(v frame.Value) (time.Duration, bool) {
+	if v.Kind != frame.KindString || v.Str == "" {
+		return 0, false
+	}
+	const day = 24 * time.Hour
+	units := map[byte]time.Duration{'Y': 365 * day, 'M': 30 * day, 'D': day, 'h': time.Hour, 'm': time.Minute, 's': time.Second}
+	last := len(v.Str) - 1
+	unit := units[v.Str[last]]
+	n, err := strconv.ParseUint(v.Str[:last], 10, 31)
+	if err != nil || unit == 0 || n > uint64(1<<62/unit) {
+		return 0, false
+	}
+	return time.Duration(n) * unit, true
 }
 
 // openStream gives the consumer a group of its own with the queue's bindings.
@@ -68,7 +89,7 @@ func (ch *channel) openStream(k *consumer, m *frame.BasicConsume) error {
 	if ch.prefetch == 0 {
 		return refuse(codePreconditionFailed, "consumer prefetch count is not set for stream queue '%s' in vhost '%s'", k.q.name, c.vh.name)
 	}
-	from, err := streamStartOf(m.Arguments)
+	from, err := streamStartOf(m.Arguments, time.Now())
 	if err != nil {
 		return err
 	}

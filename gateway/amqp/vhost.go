@@ -69,6 +69,10 @@ type queue struct {
 	streams   map[string]struct{} // groups of a stream's consumers
 	consumers int
 	deleted   bool
+
+	// bound is how many bindings the group has by exchanges, -1 where some are by
+	// amq.topic: of who holds the queue's lock, or that of the topology.
+	bound int
 }
 
 // binding is one binding of a queue or exchange to an exchange.
