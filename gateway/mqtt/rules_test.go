@@ -174,3 +174,33 @@ func TestManyFiltersAreFewWrites(t *testing.T) {
 	few("UNSUBSCRIBE")
 	b.awaitSubscriptions(1)
 }
+
+// TestManyFiltersAreNotCompared: subscriptions of one kind are not compared with
+// each other, or the time to make them grows with the square of their number.
+func TestManyFiltersAreNotCompared(t *testing.T) {
+	filter := func(name string, qos uint8) *sub {
+		sb, err := newSub(name, qos, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sb
+	}
+	ss := &session{subs: make(map[string]*sub)}
+	var fresh []*sub
+	for i := range 50_000 {
+		fresh = append(fresh, filter(fmt.Sprintf("t/%d", i), 1))
+	}
+	ss.noteMixed(fresh)
+	if ss.mixed {
+		t.Fatal("subscriptions of one kind are mixed")
+	}
+	for _, sb := range fresh[:100] {
+		ss.subs[sb.filter] = sb
+	}
+	if ss.noteMixed([]*sub{filter("other/+", 0)}); ss.mixed {
+		t.Fatal("subscriptions that do not overlap are mixed")
+	}
+	if ss.noteMixed([]*sub{filter("t/+", 0)}); !ss.mixed {
+		t.Fatal("subscriptions that overlap are not mixed")
+	}
+}

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -255,9 +256,7 @@ func (c *client) resumeSession() error {
 			grouped = true
 		}
 	}
-	for _, sb := range ss.subs {
-		ss.noteMixed(sb)
-	}
+	ss.noteMixed(slices.Collect(maps.Values(ss.subs)))
 	if !grouped && len(ss.out.restored) == 0 {
 		return nil
 	}

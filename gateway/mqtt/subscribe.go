@@ -120,8 +120,10 @@ func (c *client) subscribeAll(ctx context.Context, p *packet.Subscribe, ack *pac
 			binds = append(binds, c.binding(sb))
 		}
 	}
+	c.session.noteMixed(subs)
 	notBound := c.bind(ctx, binds)
 	var ops []shard.StateOp
+	replaced := false
 	for i, sb := range subs {
 		if sb == nil {
 			continue
@@ -135,11 +137,15 @@ func (c *client) subscribeAll(ctx context.Context, p *packet.Subscribe, ack *pac
 			continue
 		}
 		f := &p.Filters[i]
+		replaced = replaced || !isNew
 		ack.Codes[i] = packet.Code(sb.opts.QoS)
 		ops = append(ops, put(keySub+sb.filter, keptSub{Options: f.Options(), ID: id}))
 		if sb.share == "" && (f.RetainHandling == 0 || f.RetainHandling == 1 && isNew) { // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
 			fresh = append(fresh, sb)
 		}
+	}
+	if replaced { // what it replaced may have been what made it mixed
+		c.session.unmix()
 	}
 	if c.durable && len(ops) > 0 {
 		err = c.applyWait(ctx, ops)
@@ -223,7 +229,6 @@ func (c *client) subscribe(ctx context.Context, sb *sub) (isNew bool, err error)
 	}
 	ss.subs[sb.filter] = sb
 	ss.mu.Unlock()
-	ss.noteMixed(sb)
 	return old == nil, err
 }
 
@@ -277,26 +282,41 @@ func (c *client) endLive(sb *sub) {
 	c.session.mu.Unlock()
 }
 
-// maxMixedChecks bounds the filters that a new one is compared with: a client may
-// have very many.
-const maxMixedChecks = 4096
+// maxMixedChecks bounds the pairs of filters that are compared for one SUBSCRIBE:
+// a client may have very many.
+const maxMixedChecks = 1 << 16
 
-// noteMixed notes whether a new subscription makes the session mixed. Past the
-// bound it says so without need, which costs time and nothing else.
-func (ss *session) noteMixed(sb *sub) {
+// noteMixed notes whether new subscriptions make the session mixed, before they
+// begin. Past the bound it says so without need, which costs time and nothing else.
+func (ss *session) noteMixed(fresh []*sub) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if ss.mixed || sb.share != "" {
-		return
+	var all, added [2][]*sub // live and grouped ones
+	sort := func(to *[2][]*sub, sb *sub) {
+		switch {
+		case sb == nil || sb.share != "":
+		case sb.grouped():
+			to[1] = append(to[1], sb)
+		default:
+			to[0] = append(to[0], sb)
+		}
+	}
+	for _, sb := range ss.subs {
+		sort(&all, sb)
+	}
+	for _, sb := range fresh {
+		sort(&all, sb)
+		sort(&added, sb)
 	}
 	checks := 0
-	for _, o := range ss.subs {
-		if o.share != "" || o.grouped() == sb.grouped() {
-			continue
-		}
-		if checks++; checks > maxMixedChecks || o.match.Overlaps(sb.match) {
-			ss.mixed = true
-			return
+	for kind := range added {
+		for _, sb := range added[kind] {
+			for _, o := range all[1-kind] {
+				if checks++; ss.mixed || checks > maxMixedChecks || o.match.Overlaps(sb.match) {
+					ss.mixed = true
+					return
+				}
+			}
 		}
 	}
 }
