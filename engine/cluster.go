@@ -99,6 +99,9 @@ type acls struct{ cat *catalog.Catalog }
 // Rules implements shard.ACLs.
 func (a acls) Rules() []shard.ACL { return a.cat.ACLs() }
 
+// Changed implements shard.ACLs.
+func (a acls) Changed() <-chan struct{} { return a.cat.ACLsChanged() }
+
 // Put implements shard.ACLs.
 func (a acls) Put(ctx context.Context, rules ...shard.ACL) error {
 	return catalogError(a.cat.PutACLs(ctx, rules...))

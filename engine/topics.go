@@ -56,13 +56,8 @@ func (t *topics) List() []*shard.Topic {
 
 // Overlapping calls fn for each topic that can hold what the filter matches.
 func (t *topics) Overlapping(f shard.Filter, fn func(*shard.Topic)) {
-	for x := range t.set().All() {
-		if x.Internal {
-			continue
-		}
-		if x.Name == catchAllTopic || slices.ContainsFunc(x.Filters(), f.Overlaps) {
-			fn(x)
-		}
+	for x := range t.set().Overlapping(f) {
+		fn(x)
 	}
 }
 

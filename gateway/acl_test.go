@@ -8,10 +8,50 @@ import (
 
 type rules struct {
 	shard.ACLs
-	list []shard.ACL
+	list    []shard.ACL
+	changed chan struct{}
+	read    int
 }
 
-func (r rules) Rules() []shard.ACL { return r.list }
+func (r *rules) Rules() []shard.ACL {
+	r.read++
+	return r.list
+}
+
+func (r *rules) Changed() <-chan struct{} { return r.changed }
+
+// TestRulesAreReadOnce: a deployment has rules for each of thousands of devices,
+// and every publish asks. What they say is read when they change.
+func TestRulesAreReadOnce(t *testing.T) {
+	r := &rules{changed: make(chan struct{}), list: []shard.ACL{
+		{Principal: "u", Resource: ResourceSubject, Filter: "a", Operation: shard.OpPublish},
+		{Principal: "*", Resource: ResourceSubject, Filter: "b", Operation: shard.OpPublish},
+		{Principal: "v", Resource: ResourceSubject, Filter: "c", Operation: shard.OpPublish},
+	}}
+	a := NewAuth(nil, r, AuthConfig{})
+	ask := func(subject string, want bool) {
+		t.Helper()
+		if got := a.Allowed(Principal{Name: "u"}, nil, shard.OpPublish, ResourceSubject, subject); got != want {
+			t.Errorf("publish to %q: %v", subject, got)
+		}
+	}
+	for range 10 {
+		ask("a", true)
+		ask("b", true)
+		ask("c", false)
+	}
+	if r.read != 1 {
+		t.Errorf("the rules were read %d times", r.read)
+	}
+	r.list = []shard.ACL{{Principal: "*", Resource: ResourceSubject, Filter: "a", Operation: shard.OpPublish, Deny: true}}
+	close(r.changed)
+	r.changed = make(chan struct{})
+	ask("a", false)
+	r.list = nil
+	close(r.changed)
+	r.changed = make(chan struct{})
+	ask("a", true)
+}
 
 // TestSubscriptionWithinRules: a wildcard of the client's must not reach beyond
 // the wildcard of the rule that allows it.
@@ -64,7 +104,7 @@ func TestSubscriptionWithinRules(t *testing.T) {
 		{[]shard.ACL{allow(">"), deny("a.ord*")}, "b.>", true},
 		{[]shard.ACL{allow(">"), deny("a.ord*")}, "*", true},
 	} {
-		a := NewAuth(nil, rules{list: c.rules}, AuthConfig{})
+		a := NewAuth(nil, &rules{list: c.rules}, AuthConfig{})
 		if got := a.Allowed(Principal{Name: "u"}, nil, shard.OpSubscribe, ResourceSubject, c.sub); got != c.want {
 			t.Errorf("rules %v, subscribe %q: %v", c.rules, c.sub, got)
 		}

@@ -62,9 +62,11 @@ type GroupBindings interface {
 	// Add binds; messages appended from then on (or from b.Start) that match
 	// are the group's. An ID in use is replaced without a gap. When it returns
 	// no later message can be missed, over restarts too for durable groups.
-	Add(ctx context.Context, b Binding) error
-	// Remove unbinds: what matched until now stays with the group.
-	Remove(ctx context.Context, id string) error
+	// Several are waited for once; of them, those before one that fails stay.
+	Add(ctx context.Context, bs ...Binding) error
+	// Remove unbinds: what matched until now stays with the group. It is no error
+	// where there is no such binding.
+	Remove(ctx context.Context, ids ...string) error
 	// List gives the bindings in order of ID.
 	List() []*Binding
 }

@@ -33,6 +33,9 @@ type Live interface {
 	// Interest tells whether any filter in SpaceSubject or SpaceMQTT matches
 	// the subject now.
 	Interest(subject string) bool
+	// InterestIn is Interest in what from publishes: filters that leave it out
+	// (LiveOptions.NotFrom) do not count.
+	InterestIn(subject string, from Origin) bool
 }
 
 // SubID is a subscriber's own number for one of its filters.

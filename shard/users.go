@@ -43,6 +43,8 @@ type Credential struct {
 // ACLs are the access rules of all protocols. Rules reads the local snapshot.
 type ACLs interface {
 	Rules() []ACL
+	// Changed gives a channel that is closed at the next change of any rule.
+	Changed() <-chan struct{}
 	Put(ctx context.Context, rules ...ACL) error
 	Delete(ctx context.Context, rules ...ACL) error
 }

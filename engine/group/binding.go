@@ -33,8 +33,10 @@ type binding struct {
 }
 
 func newBinding(g *group, serial uint64, pub *shard.Binding) *binding {
-	return &binding{g: g, serial: serial, filter: pub.Filter, pub: pub,
-		plain: pub.Headers == nil && pub.NotFrom == "", starts: make(map[shard.ID]int64)}
+	return &binding{
+		g: g, serial: serial, filter: pub.Filter, pub: pub,
+		plain: pub.Headers == nil && pub.NotFrom == "", starts: make(map[shard.ID]int64),
+	}
 }
 
 // covers tells whether an offset lies between the binding's start and end.
@@ -164,26 +166,45 @@ func (bs *bindings) List() []*shard.Binding {
 }
 
 // Add implements shard.GroupBindings.
-func (bs *bindings) Add(ctx context.Context, x shard.Binding) error {
+func (bs *bindings) Add(ctx context.Context, xs ...shard.Binding) error {
 	g := (*group)(bs)
-	if err := checkBinding(&x); err != nil {
-		return err
+	for i := range xs {
+		if err := checkBinding(&xs[i]); err != nil {
+			return err
+		}
 	}
-	pub := cloneBinding(&x)
 	g.changing.Lock()
 	defer g.changing.Unlock()
+	var wait uint64
+	g.hold(true)
+	for i := range xs {
+		w, err := g.bind(ctx, &xs[i])
+		if err != nil {
+			g.hold(false)
+			return err
+		}
+		wait = max(wait, w)
+	}
+	g.hold(false)
+	return g.written(ctx, wait)
+}
+
+// bind adds one binding, and tells which write makes it durable. g.changing is
+// held.
+func (g *group) bind(ctx context.Context, x *shard.Binding) (wait uint64, err error) {
+	pub := cloneBinding(x)
 	g.mu.Lock()
 	if g.over {
 		g.mu.Unlock()
-		return shard.ErrGroupNotFound
+		return 0, shard.ErrGroupNotFound
 	}
 	old := g.bound[x.ID]
 	if old != nil && sameMeaning(old.pub, pub) {
 		old.pub, old.dirty = pub, true
 		g.rev++
-		wait := g.markLocked()
+		wait = g.markLocked()
 		g.mu.Unlock()
-		return g.written(ctx, wait)
+		return wait, nil
 	}
 	g.serial++
 	n := newBinding(g, g.serial, pub)
@@ -196,13 +217,10 @@ func (bs *bindings) Add(ctx context.Context, x shard.Binding) error {
 	g.rev++
 	g.mu.Unlock()
 	g.m.index.Add(n.filter, n)
-	err := g.cut(ctx, n, old)
-	wait := g.settle(n, old, err)
+	err = g.cut(ctx, n, old)
+	wait = g.settle(n, old, err)
 	g.kick()
-	if err != nil {
-		return err
-	}
-	return g.written(ctx, wait)
+	return wait, err
 }
 
 // settle ends a change of bindings: n takes the place of old, either may be nil.
@@ -240,31 +258,43 @@ func (g *group) settle(n, old *binding, err error) (wait uint64) {
 }
 
 // Remove implements shard.GroupBindings.
-func (bs *bindings) Remove(ctx context.Context, id string) error {
+func (bs *bindings) Remove(ctx context.Context, ids ...string) error {
 	g := (*group)(bs)
 	g.changing.Lock()
 	defer g.changing.Unlock()
+	var wait uint64
+	g.hold(true)
+	for _, id := range ids {
+		w, err := g.unbind(ctx, id)
+		if err != nil {
+			g.hold(false)
+			return err
+		}
+		wait = max(wait, w)
+	}
+	g.hold(false)
+	return g.written(ctx, wait)
+}
+
+func (g *group) unbind(ctx context.Context, id string) (wait uint64, err error) {
 	g.mu.Lock()
 	old := g.bound[id]
 	if g.over || old == nil {
 		over := g.over
 		g.mu.Unlock()
 		if over {
-			return shard.ErrGroupNotFound
+			return 0, shard.ErrGroupNotFound
 		}
-		return nil
+		return 0, nil
 	}
 	old.removing, old.ends = true, make(map[shard.ID]int64)
 	g.pending++
 	g.rev++
 	g.mu.Unlock()
-	err := g.cut(ctx, nil, old)
-	wait := g.settle(nil, old, err)
+	err = g.cut(ctx, nil, old)
+	wait = g.settle(nil, old, err)
 	g.kick()
-	if err != nil {
-		return err
-	}
-	return g.written(ctx, wait)
+	return wait, err
 }
 
 // cut says for each shard that holds anything where n begins and old ends.

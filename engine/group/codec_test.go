@@ -15,9 +15,11 @@ import (
 func sampleBindings() []*binding {
 	plain := newBinding(nil, 1, &shard.Binding{ID: "b", Filter: shard.LiteralFilter("a.b")})
 	plain.starts[shard.ID{Topic: 3, Index: 1}] = 9
-	rich := newBinding(nil, 2, &shard.Binding{ID: "", Filter: shard.Filter{Space: shard.SpaceMQTT, Tokens: []shard.Token{{Kind: shard.TokenOne}, {Text: "*"}}},
+	rich := newBinding(nil, 2, &shard.Binding{
+		ID: "", Filter: shard.Filter{Space: shard.SpaceMQTT, Tokens: []shard.Token{{Kind: shard.TokenOne}, {Text: "*"}}},
 		Start: shard.StartEarliest, NotFrom: "me", Data: []byte("d"),
-		Headers: &shard.HeaderMatch{Any: true, Conds: []shard.HeaderCond{{Name: "x"}, {Name: "y", Value: []byte{}}, {Name: "z", Value: []byte("1")}}}})
+		Headers: &shard.HeaderMatch{Any: true, Conds: []shard.HeaderCond{{Name: "x"}, {Name: "y", Value: []byte{}}, {Name: "z", Value: []byte("1")}}},
+	})
 	rich.removed = true
 	rich.ends = map[shard.ID]int64{{Topic: 1}: 5, {Topic: 1, Index: 2}: 0}
 	return []*binding{plain, rich}

@@ -264,8 +264,10 @@ func (g *group) readRecord(c *cursor, r *shard.Record, share int64, now time.Tim
 		c.matched++
 		c.behindBy(r.Offset, -1)
 		if g.limits.Dead != nil || !r.Expired(now) {
-			g.enqueue(c, &entry{msg: shard.Message{Topic: c.top, Shard: c.id.Index, Subject: subject, Record: r},
-				bindings: pub, offset: r.Offset}, share)
+			g.enqueue(c, &entry{
+				msg:      shard.Message{Topic: c.top, Shard: c.id.Index, Subject: subject, Record: r},
+				bindings: pub, offset: r.Offset,
+			}, share)
 		}
 	}
 	c.next = r.Offset + 1

@@ -16,6 +16,7 @@ type writes struct {
 	// marked rises with each change that is to be written, done follows it.
 	marked, wrote uint64
 	writing       bool
+	keptBack      bool // several bindings change
 	waiters       []waiter
 }
 
@@ -100,15 +101,49 @@ func (g *group) written(ctx context.Context, upTo uint64) error {
 	}
 }
 
+// hold keeps writes back while several bindings change, so that they are one.
+func (g *group) hold(on bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.keptBack = on; !on && g.wrote < g.marked {
+		g.kick()
+	}
+}
+
+// maxBindingWrite bounds the bindings in one write, in bytes: each may name a
+// place in very many shards. The others follow with the next one.
+const maxBindingWrite = 4 << 20
+
+// dirtyBindings gives bindings to write, and whether those are all.
+func (g *group) dirtyBindings() (bs []*binding, ops []shard.StateOp, all bool) {
+	size := 0
+	for _, b := range g.all {
+		if !b.dirty || b.adding {
+			continue
+		}
+		if size > maxBindingWrite {
+			return bs, ops, false
+		}
+		op := shard.StateOp{Key: bindingKey(b.serial), Value: encodeBinding(b)}
+		size += len(op.Value) + len(g.name)
+		b.dirty = false
+		bs, ops = append(bs, b), append(ops, op)
+	}
+	return bs, ops, true
+}
+
 // write begins a write if there is something and none is under way. The group
 // is locked.
 func (g *group) write(now time.Time) {
-	if g.writing || g.wrote == g.marked || g.over || !g.writeAt.IsZero() && now.Before(g.writeAt) {
+	if g.writing || g.keptBack || g.wrote == g.marked || g.over || !g.writeAt.IsZero() && now.Before(g.writeAt) {
 		return
 	}
 	g.prune()
-	upTo := g.marked
-	var ops []shard.StateOp
+	upTo, asked := g.marked, g.marked
+	bs, ops, all := g.dirtyBindings()
+	if !all {
+		upTo = g.wrote
+	}
 	put := func(key string, value []byte) { ops = append(ops, shard.StateOp{Key: key, Value: value}) }
 	config, cursors, drops := g.configDirty, g.dirtyCursors, g.dropKeys
 	for _, key := range drops {
@@ -116,14 +151,6 @@ func (g *group) write(now time.Time) {
 	}
 	if config {
 		put("g", encodeConfig(&g.cfg, g.idleSince))
-	}
-	var bs []*binding
-	for _, b := range g.all {
-		if b.dirty && !b.adding {
-			b.dirty = false
-			bs = append(bs, b)
-			put(bindingKey(b.serial), encodeBinding(b))
-		}
 	}
 	for _, c := range cursors {
 		c.dirty = false
@@ -149,10 +176,11 @@ func (g *group) write(now time.Time) {
 			}
 			g.writeAt = g.m.opts.Now().Add(writeRetry)
 			g.wakeAtLocked(g.writeAt)
+			g.answer(asked, err)
 		} else {
 			g.wrote = upTo
+			g.answer(upTo, nil)
 		}
-		g.answer(upTo, err)
 		g.cond.Broadcast()
 		if g.wrote < g.marked {
 			g.kick()

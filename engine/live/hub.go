@@ -3,6 +3,7 @@ package live
 import (
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -283,4 +284,29 @@ func (h *Hub) Relay(ms []shard.Message) int {
 // Interest implements shard.Live.
 func (h *Hub) Interest(subject string) bool {
 	return h.index.size.Load() > 0 && h.index.match(names{subject: subject}) != nil
+}
+
+// InterestIn implements shard.Live.
+func (h *Hub) InterestIn(subject string, from shard.Origin) bool {
+	if h.index.size.Load() == 0 {
+		return false
+	}
+	m := h.index.match(names{subject: subject})
+	return m != nil && (m.early.wants(from) || m.durable.wants(from))
+}
+
+// wants tells whether a filter takes what origin publishes.
+func (p *plan) wants(origin shard.Origin) bool {
+	wants := func(f *filter) bool { return f.opts.NotFrom == 0 || f.opts.NotFrom != origin }
+	for i := range p.direct {
+		if slices.ContainsFunc(p.direct[i].filters, wants) {
+			return true
+		}
+	}
+	for _, members := range p.queues {
+		if slices.ContainsFunc(members, wants) {
+			return true
+		}
+	}
+	return false
 }

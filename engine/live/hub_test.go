@@ -246,6 +246,14 @@ func TestRelayAndInterest(t *testing.T) {
 			t.Errorf("interest in %s: %v", subject, !want)
 		}
 	}
+	_ = s.Add(3, mustFilter(t, "mine"), shard.LiveOptions{NotFrom: 7})
+	if h.InterestIn("mine", 7) || !h.InterestIn("mine", 8) || h.InterestIn("other", 8) {
+		t.Error("what a filter leaves out is told wrongly")
+	}
+	_ = s.Add(4, mustFilter(t, "mine"), shard.LiveOptions{Queue: "q"})
+	if !h.InterestIn("mine", 7) {
+		t.Error("a member of a queue is not counted")
+	}
 }
 
 func TestNoDeliveryAfterRemove(t *testing.T) {

@@ -29,6 +29,7 @@ type ackSlot struct {
 	waits uint8 // completions to come
 	code  packet.Code
 	why   string // of a failure
+	noted bool   // the state of the session has a note of it
 }
 
 // incoming is a QoS 2 message that was received and not yet released.
@@ -38,6 +39,8 @@ type incoming struct {
 	// resumed: it was loaded with the session, and whether its append succeeded
 	// is not known.
 	resumed bool
+	// restored: there is a note of it, of an earlier connection.
+	restored bool
 	// dedupe names the message in its record and to the log, so that a second
 	// append can be told from the first.
 	dedupe string
@@ -49,11 +52,12 @@ type incoming struct {
 	at    int64 // milliseconds since the epoch
 }
 
-// reserve makes a slot that waits for so many completions.
-func (f *ackFIFO) reserve(id uint16, qos, waits uint8) uint64 {
+// reserve makes a slot that waits for so many completions. noted says that the
+// state of the session has, or will have, a note of the message.
+func (f *ackFIFO) reserve(id uint16, qos, waits uint8, noted bool) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.q = append(f.q, ackSlot{id: id, qos: qos, waits: waits})
+	f.q = append(f.q, ackSlot{id: id, qos: qos, waits: waits, noted: noted})
 	return f.base + uint64(len(f.q)) - 1
 }
 
@@ -70,6 +74,20 @@ func (f *ackFIFO) wait(limit int) error {
 // completedSlots notes one completion of each slot and n bytes, and answers what
 // the head of the queue has ready.
 func (c *client) completedSlots(slots []uint64, n int, err error) {
+	for _, s := range c.noteCompleted(slots, n, err) {
+		c.apply([]shard.StateOp{{Key: idKey(keyIn, s.id)}}, func(error) { c.completedSlots([]uint64{s.n}, 0, nil) })
+	}
+}
+
+// refusedSlot is one whose note has to go before the client is told.
+type refusedSlot struct {
+	n  uint64
+	id uint16
+}
+
+// noteCompleted gives the slots whose message was refused, and whose note has to
+// go before the client is told, for it may use the packet identifier then.
+func (c *client) noteCompleted(slots []uint64, n int, err error) (refused []refusedSlot) {
 	f := &c.acks
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -81,8 +99,13 @@ func (c *client) completedSlots(slots []uint64, n int, err error) {
 		if err != nil && slot.code == packet.Success {
 			slot.code, slot.why = codeFor(packet.PUBACK, err), err.Error()
 		}
+		if slot.waits == 0 && slot.noted && slot.code.Failed() && c.v >= packet.V5 {
+			slot.waits, slot.noted = 1, false
+			refused = append(refused, refusedSlot{s, slot.id})
+		}
 	}
 	c.answerHead()
+	return refused
 }
 
 // answerHead sends the acknowledgements that are due. acks.mu is held, so that

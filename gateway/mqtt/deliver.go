@@ -179,7 +179,7 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 	it = outItem{msg: d.Message, from: r, tag: d.Tag}
 	if len(c.session.out.restored) > 0 && r.shared == nil {
 		if e := c.session.out.restored[d.Tag]; e != nil {
-			return c.prepareAgain(it, e)
+			return c.prepareAgain(it, e, len(c.subsOf(r, d)) > 0)
 		}
 	}
 	mark, ours := d.Record.Header(shard.HeaderMQTT)
@@ -193,7 +193,7 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 	it.ids = subscriptionIDs(nil, subs) // [MQTT-3.3.4-4]
 	it.retain = isRetained(mark) && retainAsPublished(subs)
 	it.topic, ok = deliveredTopic(&it.msg, ours, subs)
-	if !ok || d.Record.Expired(c.now()) { // [MQTT-3.3.2-5]
+	if !ok || len(subs) == 0 || d.Record.Expired(c.now()) { // [MQTT-3.3.2-5]
 		it.skip, it.qos = true, 0
 		return it, nil, true
 	}
@@ -207,10 +207,10 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 }
 
 // prepareAgain sends a message that an earlier connection left unfinished, under
-// its packet identifier [MQTT-4.4.0-1].
-func (c *client) prepareAgain(it outItem, e *sent) (outItem, *sent, bool) {
+// its packet identifier [MQTT-4.4.0-1], where it is allowed still.
+func (c *client) prepareAgain(it outItem, e *sent, allowed bool) (outItem, *sent, bool) {
 	delete(c.session.out.restored, it.tag)
-	if e.done { // the client was through with it before the group gave it again
+	if e.done || !e.rel && !allowed { // the client was through with it before the group gave it again
 		it.id, it.skip = e.id, true
 		return it, nil, true
 	}
@@ -236,7 +236,9 @@ func (c *client) subsOf(r *receiver, d *shard.Delivery) []*sub {
 	for _, b := range d.Bindings {
 		sb := c.session.subs[b.ID]
 		if sb == nil || !sb.grouped() {
-			sb = subOfBinding(b)
+			if sb = c.outlivedSub(b); sb == nil {
+				continue
+			}
 		}
 		subs = append(subs, sb)
 	}

@@ -24,8 +24,10 @@ type keptIn struct {
 // before its append, and once after it. The first note is on its way before the
 // append is, so it is as durable when the append is.
 func (c *client) keepIncoming(id uint16, in *incoming, received bool, done func(error)) {
-	k := keptIn{Dedupe: in.dedupe, Received: received, At: in.at,
-		Where: [3]int64{int64(in.shard.Topic), int64(in.shard.Index), in.from}}
+	k := keptIn{
+		Dedupe: in.dedupe, Received: received, At: in.at,
+		Where: [3]int64{int64(in.shard.Topic), int64(in.shard.Index), in.from},
+	}
 	c.apply([]shard.StateOp{put(idKey(keyIn, id), k)}, done)
 }
 
@@ -54,7 +56,7 @@ func (f *ackFIFO) restore(id uint16, data []byte) error {
 		f.incoming = make(map[uint16]*incoming)
 	}
 	f.incoming[id] = &incoming{
-		answered: k.Received, resumed: !k.Received, dedupe: k.Dedupe, at: k.At, from: k.Where[2],
+		answered: k.Received, resumed: !k.Received, restored: true, dedupe: k.Dedupe, at: k.At, from: k.Where[2],
 		shard: shard.ID{Topic: shard.TopicNum(k.Where[0]), Index: uint32(k.Where[1])},
 	}
 	f.unfinished++
@@ -123,7 +125,7 @@ func (c *client) lookUp(in *incoming) (*shard.Record, error) {
 
 // answerKnown answers a message that is in its shard already.
 func (c *client) answerKnown(p *packet.Publish, in *incoming) error {
-	slot := c.acks.reserve(p.ID, p.QoS, 1)
+	slot := c.acks.reserve(p.ID, p.QoS, 1, false)
 	c.keepIncoming(p.ID, in, true, func(err error) { c.completedSlots([]uint64{slot}, 0, err) })
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
@@ -71,6 +72,8 @@ type pubBatch struct {
 	slots   []uint64
 	size    int
 	durable bool
+	retain  []toRetain
+	refused atomic.Pointer[error] // why the append failed
 	// in and incoming belong to a QoS 2 message that has the batch to itself.
 	in       *incoming
 	incoming uint16
@@ -97,10 +100,10 @@ func (c *client) handlePublish(h packet.Header, body []byte) error {
 	}
 	t, err := c.publish.target(text(p.Topic))
 	if err != nil {
-		return c.failPublish(&p, err)
+		return c.failPublish(&p, in, err)
 	}
 	if t.topic == nil {
-		return c.relay(&p, t)
+		return c.relay(&p, t, in)
 	}
 	return c.publish.add(&p, t, in)
 }
@@ -177,13 +180,13 @@ func (c *client) admitPublish(p *packet.Publish) (dup bool, in *incoming, err er
 }
 
 // failPublish answers a PUBLISH that cannot be accepted.
-func (c *client) failPublish(p *packet.Publish, err error) error {
+func (c *client) failPublish(p *packet.Publish, in *incoming, err error) error {
 	if p.QoS == 0 {
 		c.srv.env.Stats.Dropped.Add(1)
 		return nil
 	}
 	c.publish.flush()
-	slot := c.acks.reserve(p.ID, p.QoS, 1)
+	slot := c.acks.reserve(p.ID, p.QoS, 1, in != nil && in.restored)
 	c.completedSlots([]uint64{slot}, 0, err)
 	return nil
 }
@@ -217,7 +220,7 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 	}
 	if in != nil && in.dedupe != "" {
 		if known, err := c.locate(in, t, p.Payload, b.now); err != nil {
-			return c.failPublish(p, err)
+			return c.failPublish(p, in, err)
 		} else if known { // [MQTT-4.3.3-10]
 			return c.answerKnown(p, in)
 		}
@@ -233,7 +236,7 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 		limit = min(limit, m)
 	}
 	if r.Size() > limit {
-		return c.failPublish(p, shard.Errorf(shard.KindTooLarge, "message of %d bytes is over %d", r.Size(), limit))
+		return c.failPublish(p, in, shard.Errorf(shard.KindTooLarge, "message of %d bytes is over %d", r.Size(), limit))
 	}
 	waits := uint8(1)
 	if p.Retain {
@@ -245,16 +248,16 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 	}
 	var slot uint64
 	if p.QoS > 0 {
-		slot = c.acks.reserve(p.ID, p.QoS, waits)
+		slot = c.acks.reserve(p.ID, p.QoS, waits, alone)
 	}
 	if alone {
 		c.keepIncoming(p.ID, in, false, func(err error) { c.completedSlots([]uint64{slot}, 0, err) })
 	}
-	if p.Retain {
-		c.retain(string(p.Topic), &r, p.QoS, slot)
-	}
 	pb := b.batch(t, &r, alone)
 	pb.b.Add(&r)
+	if p.Retain {
+		pb.retain = append(pb.retain, toRetain{op: keepOf(string(p.Topic), &r), qos: p.QoS, slot: slot})
+	}
 	if p.QoS > 0 {
 		pb.durable = true
 		pb.slots = append(pb.slots, slot)
@@ -321,12 +324,26 @@ func (b *publisher) send(pb *pubBatch) {
 	c.acks.bytes += pb.size
 	c.acks.mu.Unlock()
 	c.srv.broker.Log.Append(c.ctx, pb.id, batch, opts, pb)
+	if len(pb.retain) == 0 {
+		return
+	}
+	// A refusal is known by now. Who waited longer would keep retained messages in
+	// another order than the log's, for QoS 0 does not wait for the disk.
+	var refused error
+	if err := pb.refused.Load(); err != nil {
+		refused = *err
+	}
+	for i := range pb.retain {
+		c.retain(&pb.retain[i], refused)
+	}
 }
 
 // Appended is the outcome of a batch.
 func (pb *pubBatch) Appended(r shard.AppendResult) {
 	c := pb.c
 	if r.Err != nil {
+		err := r.Err
+		pb.refused.Store(&err)
 		c.srv.env.Log.Debug("append failed", "topic", pb.topic.Name, "error", r.Err)
 		if len(pb.slots) == 0 {
 			c.srv.env.Stats.Dropped.Add(1)
@@ -339,15 +356,15 @@ func (pb *pubBatch) Appended(r shard.AppendResult) {
 }
 
 // relay hands a message that is never stored to live subscribers.
-func (c *client) relay(p *packet.Publish, t *target) error {
+func (c *client) relay(p *packet.Publish, t *target, in *incoming) error {
 	r := t.record(p, nil, "", "", time.Now())
 	kept, _, err := frozen(&r)
 	if err != nil {
-		return c.failPublish(p, err)
+		return c.failPublish(p, in, err)
 	}
 	c.srv.broker.Live.Relay([]shard.Message{{Subject: t.subject, Record: kept, Origin: c.nc.Origin}})
 	if p.QoS > 0 {
-		slot := c.acks.reserve(p.ID, p.QoS, 1)
+		slot := c.acks.reserve(p.ID, p.QoS, 1, false)
 		c.completedSlots([]uint64{slot}, 0, nil)
 	}
 	return nil
@@ -368,11 +385,8 @@ func (s *Server) publishDetached(ctx context.Context, p *packet.Publish) error {
 		}
 		return err
 	}
-	if p.Retain {
-		if err := s.retained.setWait(ctx, topic, &r); err != nil {
-			return err
-		}
+	if _, err = shard.AppendWait(ctx, s.broker.Log, t.shard(), shard.BatchOf(r), shard.AppendOptions{}); err != nil || !p.Retain {
+		return err
 	}
-	_, err = shard.AppendWait(ctx, s.broker.Log, t.shard(), shard.BatchOf(r), shard.AppendOptions{})
-	return err
+	return s.retained.setWait(ctx, topic, &r)
 }

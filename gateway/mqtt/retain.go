@@ -58,14 +58,19 @@ func (s *retainStore) load(ctx context.Context) error {
 	return nil
 }
 
-// set keeps r as the message of a topic, or forgets it when its payload is empty
-// [MQTT-3.3.1-6] [MQTT-3.3.1-7]; done is told the outcome.
-func (s *retainStore) set(ctx context.Context, topic string, r *shard.Record, done func(error)) {
+// keepOf makes the change that keeps r as the message of a topic, or forgets it
+// when its payload is empty [MQTT-3.3.1-6] [MQTT-3.3.1-7].
+func keepOf(topic string, r *shard.Record) shard.StateOp {
 	op := shard.StateOp{Key: topic}
 	if len(r.Value) > 0 {
 		op.Value = shard.BatchOf(*r).Raw()
 	}
-	keep := op.Value != nil
+	return op
+}
+
+// set makes the change of keepOf; done is told the outcome.
+func (s *retainStore) set(ctx context.Context, op shard.StateOp, done func(error)) {
+	topic, keep := op.Key, op.Value != nil
 	s.state.Apply(ctx, retainOwner(topic), []shard.StateOp{op}, func(err error) {
 		if err == nil {
 			s.note(topic, keep)
@@ -76,7 +81,7 @@ func (s *retainStore) set(ctx context.Context, topic string, r *shard.Record, do
 
 func (s *retainStore) setWait(ctx context.Context, topic string, r *shard.Record) error {
 	ch := make(chan error, 1)
-	s.set(ctx, topic, r, func(err error) { ch <- err })
+	s.set(ctx, keepOf(topic, r), func(err error) { ch <- err })
 	select {
 	case err := <-ch:
 		return err
@@ -213,15 +218,30 @@ func join(name, level string, top bool) string {
 	return name + "/" + level
 }
 
-// retain keeps the message of a PUBLISH; slot waits for it at QoS 1 and 2.
-func (c *client) retain(topic string, r *shard.Record, qos uint8, slot uint64) {
-	c.applying.Add(1)
-	c.srv.retained.set(c.ctx, topic, r, func(err error) {
-		if qos > 0 {
-			c.completedSlots([]uint64{slot}, 0, err)
+// toRetain is a retained message whose append has yet to begin.
+type toRetain struct {
+	op   shard.StateOp
+	qos  uint8
+	slot uint64
+}
+
+// retain keeps the message of a PUBLISH, unless its append was refused; its slot
+// waits for it at QoS 1 and 2.
+func (c *client) retain(m *toRetain, refused error) {
+	done := func(err error) {
+		if m.qos > 0 {
+			c.completedSlots([]uint64{m.slot}, 0, err)
 		} else if err != nil {
-			c.srv.env.Log.Warn("keep retained message", "topic", topic, "error", err)
+			c.srv.env.Log.Warn("keep retained message", "topic", m.op.Key, "error", err)
 		}
+	}
+	if refused != nil {
+		done(refused)
+		return
+	}
+	c.applying.Add(1)
+	c.srv.retained.set(c.ctx, m.op, func(err error) {
+		done(err)
 		c.applying.Done()
 	})
 }

@@ -65,6 +65,7 @@ func New(env gateway.Env) (gateway.Server, error) {
 		s.cancel()
 		return nil, err
 	}
+	go s.watchRules()
 	s.startSys()
 	return s, nil
 }

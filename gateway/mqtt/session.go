@@ -3,6 +3,8 @@ package mqtt
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +33,11 @@ type session struct {
 	// carries its name. The reading goroutine's.
 	noLocal bool
 
+	// changing is held while subs changes; who holds it or mu may read it.
+	changing sync.Mutex
+	// active: from the resumption to the end of deliveries. Guarded by changing.
+	active bool
+
 	mu      sync.Mutex
 	subs    map[string]*sub
 	live    shard.Subscription // made with the first QoS 0 subscription
@@ -39,9 +46,11 @@ type session struct {
 	// mixed: a QoS 0 subscription may overlap one at QoS 1 or 2, so a message may
 	// come both ways and has to go out once.
 	mixed bool
-	group *receiver // of the session's own group
-	out   sending
-	local localQueue
+	// outlived are verdicts of outlivedSub by filter, until rules change.
+	outlived map[string]bool
+	group    *receiver // of the session's own group
+	out      sending
+	local    localQueue
 }
 
 // sub is one subscription.
@@ -106,6 +115,20 @@ func (c *client) apply(ops []shard.StateOp, done func(error)) {
 	})
 }
 
+// maxOps bounds the changes in one write: each holds the client identifier.
+const maxOps = 4096
+
+// applyWait changes the session's state, in one write where there are not very
+// many changes.
+func (c *client) applyWait(ctx context.Context, ops []shard.StateOp) error {
+	for part := range slices.Chunk(ops, maxOps) {
+		if err := shard.ApplyWait(ctx, c.srv.broker.State, c.sessionOwner, part...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // loadSession finds the session of the client identifier and tells whether there
 // is one to go on with [MQTT-3.1.2-4] [MQTT-3.1.2-5].
 func (c *client) loadSession(ctx context.Context, clean bool) (present bool, err error) {
@@ -166,10 +189,12 @@ func (c *client) loadKey(key string, data []byte) error {
 		if err != nil {
 			return err
 		}
+		c.session.mu.Lock()
 		if c.session.subs == nil {
 			c.session.subs = make(map[string]*sub)
 		}
 		c.session.subs[sb.filter] = sb
+		c.session.mu.Unlock()
 	case strings.HasPrefix(key, keyIn):
 		id, ok := parseIDKey(key, keyIn)
 		if !ok {
@@ -204,8 +229,14 @@ func (c *client) resumeSession() error {
 	ctx, cancel := context.WithTimeout(c.ctx, sessionTimeout)
 	defer cancel()
 	ss := &c.session
+	ss.changing.Lock()
+	defer ss.changing.Unlock()
+	ss.active = true
 	if len(ss.subs) == 0 && len(ss.out.byID) == 0 {
 		return nil
+	}
+	if err := c.askAgain(ctx); err != nil {
+		return err
 	}
 	c.resendReleases()
 	grouped := false
@@ -225,9 +256,7 @@ func (c *client) resumeSession() error {
 			grouped = true
 		}
 	}
-	for _, sb := range ss.subs {
-		ss.noteMixed(sb)
-	}
+	ss.noteMixed(slices.Collect(maps.Values(ss.subs)))
 	if !grouped && len(ss.out.restored) == 0 {
 		return nil
 	}
@@ -244,14 +273,13 @@ func (c *client) rebind(ctx context.Context) error {
 	for _, b := range c.session.group.group.Bindings().List() {
 		have[b.ID] = true
 	}
+	var missing []shard.Binding
 	for _, sb := range c.session.subs {
-		if !sb.liveOnly() && sb.share == "" && !have[sb.filter] {
-			if err := c.session.group.group.Bindings().Add(ctx, c.binding(sb)); err != nil {
-				return err
-			}
+		if sb.grouped() && !have[sb.filter] {
+			missing = append(missing, c.binding(sb))
 		}
 	}
-	return nil
+	return c.session.group.group.Bindings().Add(ctx, missing...)
 }
 
 // openGroup makes or finds the session's group and attaches to it.
@@ -297,6 +325,9 @@ func (c *client) letGo(left bool) {
 	c.stopDeliveries(ctx, ended)
 	c.applying.Wait()
 	delay := uint32(0)
+	if c.will != nil && !c.mayWill(c.will.Topic) { // a rule was withdrawn
+		c.will = nil
+	}
 	if c.will != nil {
 		delay = min(c.will.Delay, c.expiry) // [MQTT-3.1.3-9]
 	}
@@ -362,6 +393,9 @@ const settleTimeout = 2 * time.Second
 // stopDeliveries closes what feeds the connection.
 func (c *client) stopDeliveries(ctx context.Context, ended bool) {
 	ss := &c.session
+	ss.changing.Lock()
+	defer ss.changing.Unlock()
+	ss.active = false
 	ss.mu.Lock()
 	live, group := ss.live, ss.group
 	subs := ss.subs

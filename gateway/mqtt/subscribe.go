@@ -67,36 +67,19 @@ func (sb *sub) subject() string {
 // code per topic filter in their order [MQTT-3.8.4-6].
 func (c *client) handleSubscribe(p *packet.Subscribe) error {
 	c.publish.flush()
+	for i := range p.Filters {
+		if f := &p.Filters[i]; f.NoLocal && strings.HasPrefix(f.Filter, sharePrefix) { // [MQTT-3.8.3-4]
+			return protocolError(packet.ProtocolError, "no-local shared subscription")
+		}
+	}
 	ctx, cancel := context.WithTimeout(c.ctx, sessionTimeout)
 	defer cancel()
 	ack := &packet.Suback{ID: p.ID, Codes: make([]packet.Code, len(p.Filters))}
-	id := p.Props.Num(packet.PropSubscriptionID, 0)
-	var ops []shard.StateOp
-	var fresh []*sub
-	for i := range p.Filters {
-		f := &p.Filters[i]
-		if f.NoLocal && strings.HasPrefix(f.Filter, sharePrefix) { // [MQTT-3.8.3-4]
-			return protocolError(packet.ProtocolError, "no-local shared subscription")
-		}
-		sb, isNew, err := c.subscribe(ctx, f, id)
-		if err != nil {
-			ack.Codes[i] = codeFor(packet.SUBACK, err)
-			if len(ack.Props) == 0 {
-				ack.Props = c.reason(nil, err.Error())
-			}
-			c.srv.env.Log.Debug("subscription refused", "client", c.id, "filter", f.Filter, "error", err)
-			continue
-		}
-		ack.Codes[i] = packet.Code(sb.opts.QoS)
-		ops = append(ops, put(keySub+sb.filter, keptSub{Options: f.Options(), ID: id}))
-		if sb.share == "" && (f.RetainHandling == 0 || f.RetainHandling == 1 && isNew) { // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-			fresh = append(fresh, sb)
-		}
-	}
-	if c.durable && len(ops) > 0 {
-		if err := shard.ApplyWait(ctx, c.srv.broker.State, c.sessionOwner, ops...); err != nil {
-			return err
-		}
+	c.session.changing.Lock()
+	fresh, err := c.subscribeAll(ctx, p, ack)
+	c.session.changing.Unlock()
+	if err != nil {
+		return err
 	}
 	if c.v < packet.V5 {
 		for i, code := range ack.Codes {
@@ -112,23 +95,116 @@ func (c *client) handleSubscribe(p *packet.Subscribe) error {
 	return nil
 }
 
-// subscribe starts one subscription, or replaces the one of the same filter
-// without a gap [MQTT-3.8.4-3].
-func (c *client) subscribe(ctx context.Context, f *packet.Subscription, id uint32) (sb *sub, isNew bool, err error) {
-	if sb, err = newSub(f.Filter, f.Options(), id); err != nil {
-		return nil, false, err
+// subscribeAll starts the subscriptions of a SUBSCRIBE, and gives those that are
+// sent retained messages. However many there are, it waits for two writes: that
+// of the bindings and that of the session.
+func (c *client) subscribeAll(ctx context.Context, p *packet.Subscribe, ack *packet.Suback) (fresh []*sub, err error) {
+	refused := func(i int, err error) {
+		ack.Codes[i] = codeFor(packet.SUBACK, err)
+		if len(ack.Props) == 0 {
+			ack.Props = c.reason(nil, err.Error())
+		}
+		c.srv.env.Log.Debug("subscription refused", "client", c.id, "filter", p.Filters[i].Filter, "error", err)
+	}
+	id := p.Props.Num(packet.PropSubscriptionID, 0)
+	subs := make([]*sub, len(p.Filters))
+	var binds []shard.Binding
+	known := make(map[string]bool)
+	for i := range p.Filters {
+		sb, err := c.newAllowed(&p.Filters[i], id, known)
+		if err != nil {
+			refused(i, err)
+			continue
+		}
+		if subs[i] = sb; sb.grouped() {
+			binds = append(binds, c.binding(sb))
+		}
+	}
+	c.session.noteMixed(subs)
+	notBound := c.bind(ctx, binds)
+	var ops []shard.StateOp
+	replaced := false
+	for i, sb := range subs {
+		if sb == nil {
+			continue
+		}
+		isNew, err := false, notBound
+		if err == nil || !sb.grouped() {
+			isNew, err = c.subscribe(ctx, sb)
+		}
+		if err != nil {
+			refused(i, err)
+			continue
+		}
+		f := &p.Filters[i]
+		replaced = replaced || !isNew
+		ack.Codes[i] = packet.Code(sb.opts.QoS)
+		ops = append(ops, put(keySub+sb.filter, keptSub{Options: f.Options(), ID: id}))
+		if sb.share == "" && (f.RetainHandling == 0 || f.RetainHandling == 1 && isNew) { // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
+			fresh = append(fresh, sb)
+		}
+	}
+	if replaced { // what it replaced may have been what made it mixed
+		c.session.unmix()
+	}
+	if c.durable && len(ops) > 0 {
+		err = c.applyWait(ctx, ops)
+	}
+	return fresh, err
+}
+
+// newAllowed reads a subscription and asks whether the client may have it. known
+// are the new filters of the same packet.
+func (c *client) newAllowed(f *packet.Subscription, id uint32, known map[string]bool) (*sub, error) {
+	sb, err := newSub(f.Filter, f.Options(), id)
+	if err != nil {
+		return nil, err
 	}
 	if sb.relayed() {
 		sb.opts.QoS = 0
 	}
 	if !c.allowed(shard.OpSubscribe, sb.subject()) {
-		return nil, false, protocolError(packet.NotAuthorized, "not allowed to subscribe")
+		return nil, protocolError(packet.NotAuthorized, "not allowed to subscribe")
 	}
+	if c.session.subs[sb.filter] == nil && !known[sb.filter] {
+		if len(c.session.subs)+len(known) >= c.srv.env.Limits.MaxSubscriptions {
+			return nil, protocolError(packet.QuotaExceeded, "too many subscriptions")
+		}
+		known[sb.filter] = true
+	}
+	return sb, nil
+}
+
+// bind adds to the bindings of the session's group.
+func (c *client) bind(ctx context.Context, bs []shard.Binding) error {
+	if len(bs) == 0 {
+		return nil
+	}
+	if err := c.openGroup(ctx); err != nil {
+		return err
+	}
+	set := c.session.group.group.Bindings()
+	err := set.Add(ctx, bs...)
+	if err == nil {
+		return nil
+	}
+	var undo []string
+	for _, b := range bs {
+		if old := c.session.subs[b.ID]; old == nil || !old.grouped() {
+			undo = append(undo, b.ID)
+		}
+	}
+	if e := set.Remove(ctx, undo...); e != nil {
+		c.srv.env.Log.Debug("undo MQTT bindings", "client", c.id, "error", e)
+	}
+	return err
+}
+
+// subscribe starts one subscription, or replaces the one of the same filter
+// without a gap [MQTT-3.8.4-3]. That of a grouped one is bound already.
+func (c *client) subscribe(ctx context.Context, sb *sub) (isNew bool, err error) {
 	ss := &c.session
 	old := ss.subs[sb.filter]
-	if old == nil && len(ss.subs) >= c.srv.env.Limits.MaxSubscriptions {
-		return nil, false, protocolError(packet.QuotaExceeded, "too many subscriptions")
-	}
 	ss.noLocal = ss.noLocal || sb.opts.NoLocal
 	if old != nil {
 		sb.live, sb.member = old.live, old.member
@@ -138,13 +214,9 @@ func (c *client) subscribe(ctx context.Context, f *packet.Subscription, id uint3
 		err = c.goLive(sb)
 	case sb.share != "":
 		err = c.srv.joinShare(ctx, c, sb)
-	default:
-		if err = c.openGroup(ctx); err == nil {
-			err = ss.group.group.Bindings().Add(ctx, c.binding(sb))
-		}
 	}
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
 	if old != nil {
 		err = c.stopOther(ctx, old, sb)
@@ -157,8 +229,7 @@ func (c *client) subscribe(ctx context.Context, f *packet.Subscription, id uint3
 	}
 	ss.subs[sb.filter] = sb
 	ss.mu.Unlock()
-	ss.noteMixed(sb)
-	return sb, old == nil, err
+	return old == nil, err
 }
 
 // stopOther ends the way a replaced subscription was fed, where it is not the
@@ -211,26 +282,41 @@ func (c *client) endLive(sb *sub) {
 	c.session.mu.Unlock()
 }
 
-// maxMixedChecks bounds the filters that a new one is compared with: a client may
-// have very many.
-const maxMixedChecks = 4096
+// maxMixedChecks bounds the pairs of filters that are compared for one SUBSCRIBE:
+// a client may have very many.
+const maxMixedChecks = 1 << 16
 
-// noteMixed notes whether a new subscription makes the session mixed. Past the
-// bound it says so without need, which costs time and nothing else.
-func (ss *session) noteMixed(sb *sub) {
+// noteMixed notes whether new subscriptions make the session mixed, before they
+// begin. Past the bound it says so without need, which costs time and nothing else.
+func (ss *session) noteMixed(fresh []*sub) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if ss.mixed || sb.share != "" {
-		return
+	var all, added [2][]*sub // live and grouped ones
+	sort := func(to *[2][]*sub, sb *sub) {
+		switch {
+		case sb == nil || sb.share != "":
+		case sb.grouped():
+			to[1] = append(to[1], sb)
+		default:
+			to[0] = append(to[0], sb)
+		}
+	}
+	for _, sb := range ss.subs {
+		sort(&all, sb)
+	}
+	for _, sb := range fresh {
+		sort(&all, sb)
+		sort(&added, sb)
 	}
 	checks := 0
-	for _, o := range ss.subs {
-		if o.share != "" || o.grouped() == sb.grouped() {
-			continue
-		}
-		if checks++; checks > maxMixedChecks || o.match.Overlaps(sb.match) {
-			ss.mixed = true
-			return
+	for kind := range added {
+		for _, sb := range added[kind] {
+			for _, o := range all[1-kind] {
+				if checks++; ss.mixed || checks > maxMixedChecks || o.match.Overlaps(sb.match) {
+					ss.mixed = true
+					return
+				}
+			}
 		}
 	}
 }
@@ -253,15 +339,37 @@ func (c *client) handleUnsubscribe(p *packet.Unsubscribe) error {
 	ctx, cancel := context.WithTimeout(c.ctx, sessionTimeout)
 	defer cancel()
 	ack := &packet.Unsuback{ID: p.ID, Codes: make([]packet.Code, len(p.Filters))}
-	var ops []shard.StateOp
-	ss := &c.session
+	c.session.changing.Lock()
+	subs := make([]*sub, 0, len(p.Filters))
+	seen := make(map[string]bool, len(p.Filters))
 	for i, f := range p.Filters {
-		sb := ss.subs[f]
-		if sb == nil { // [MQTT-3.10.4-5]
+		sb := c.session.subs[f]
+		if sb == nil || seen[f] { // [MQTT-3.10.4-5]
 			ack.Codes[i] = packet.NoSubscriptionExisted
 			continue
 		}
-		var err error
+		seen[f] = true
+		subs = append(subs, sb)
+	}
+	err := c.endSubs(ctx, subs)
+	c.session.changing.Unlock()
+	if err != nil {
+		return err
+	}
+	c.control(ack)
+	return nil
+}
+
+// endSubs ends subscriptions. session.changing is held. After an error, which is
+// the store's, none of them is known to be over.
+func (c *client) endSubs(ctx context.Context, subs []*sub) error {
+	if len(subs) == 0 {
+		return nil
+	}
+	ss := &c.session
+	var ops []shard.StateOp
+	var bound []string
+	for _, sb := range subs {
 		switch {
 		case sb.liveOnly():
 			c.endLive(sb)
@@ -269,24 +377,24 @@ func (c *client) handleUnsubscribe(p *packet.Unsubscribe) error {
 			c.keepShared(sb.member, false)
 			c.srv.leaveShare(ctx, c, sb, true)
 		default: // what matched until now is still delivered [MQTT-3.10.4-3]
-			err = ss.group.group.Bindings().Remove(ctx, f)
+			bound = append(bound, sb.filter)
 		}
-		if err != nil {
-			ack.Codes[i] = codeFor(packet.UNSUBACK, err)
-			continue
-		}
-		ss.mu.Lock()
-		delete(ss.subs, f)
-		ss.mu.Unlock()
-		c.srv.env.Stats.Subscriptions.Add(-1)
-		ops = append(ops, shard.StateOp{Key: keySub + f})
+		ops = append(ops, shard.StateOp{Key: keySub + sb.filter})
 	}
-	ss.unmix()
-	if c.durable && len(ops) > 0 {
-		if err := shard.ApplyWait(ctx, c.srv.broker.State, c.sessionOwner, ops...); err != nil {
+	if len(bound) > 0 {
+		if err := ss.group.group.Bindings().Remove(ctx, bound...); err != nil {
 			return err
 		}
 	}
-	c.control(ack)
-	return nil
+	ss.mu.Lock()
+	for _, sb := range subs {
+		delete(ss.subs, sb.filter)
+	}
+	ss.mu.Unlock()
+	c.srv.env.Stats.Subscriptions.Add(-int64(len(subs)))
+	ss.unmix()
+	if !c.durable {
+		return nil
+	}
+	return c.applyWait(ctx, ops)
 }

@@ -33,8 +33,7 @@ func (c *client) takeWill(p *packet.Connect) error {
 	case len(w.Payload) > c.srv.cfg.MaxWillBytes:
 		return protocolError(packet.PacketTooLarge, "will is too large")
 	}
-	subject, _ := shard.SubjectOfMQTT(w.Topic)
-	if !c.allowed(shard.OpPublish, subject) {
+	if !c.mayWill(w.Topic) {
 		return protocolError(packet.NotAuthorized, "not allowed to publish to the will topic")
 	}
 	if v, ok := w.Props.Find(packet.PropResponseTopic); ok && !responseTopic(v.Data) {
@@ -43,6 +42,11 @@ func (c *client) takeWill(p *packet.Connect) error {
 	c.will = &will{Topic: w.Topic, QoS: w.QoS, Retain: w.Retain, Payload: w.Payload,
 		Props: w.Props, Delay: w.Props.Num(packet.PropWillDelay, 0)}
 	return nil
+}
+
+func (c *client) mayWill(topic string) bool {
+	subject, _ := shard.SubjectOfMQTT(topic)
+	return c.allowed(shard.OpPublish, subject)
 }
 
 func parseWill(data []byte) (*will, error) {

@@ -33,6 +33,7 @@ func (c *conn) login(ctx context.Context, o connectOptions) error {
 	}
 	o.Pass, o.Token, o.Sig = "", "", ""
 	c.opts, c.principal = o, p
+	c.who.Store(&p)
 	c.headers.Store(o.Headers)
 	shown := o
 	c.shown.Store(&shown)

@@ -33,7 +33,8 @@ type conn struct {
 	pub       publisher
 	live      shard.Subscription
 
-	headers  atomic.Bool // the client understands HMSG
+	who      atomic.Pointer[gateway.Principal] // principal, for others
+	headers  atomic.Bool                       // the client understands HMSG
 	slow     atomic.Bool
 	large    atomic.Bool            // the read buffer is over its least size
 	idle     atomic.Bool            // the read was interrupted to give memory back

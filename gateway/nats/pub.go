@@ -102,7 +102,7 @@ func (p *publisher) publish(ctx context.Context, cmd *command) bool {
 		return true
 	}
 	p.add(ctx, t, r)
-	if request && !c.s.responds(t.subject) {
+	if request && !c.responds(t.subject) {
 		p.flush(ctx)
 		c.sendStatus(t.subject, cmd.reply, statusNoReply)
 	}

@@ -44,8 +44,13 @@ func (r *responders) any(groups shard.Groups, subject string, now time.Time) boo
 	return false
 }
 
-// responds tells whether anybody may answer a request on a subject.
-func (s *Server) responds(subject string) bool {
-	b := &s.env.Broker
-	return b.Live.Interest(subject) || s.responders.any(b.Groups, subject, time.Now())
+// responds tells whether anybody may answer the client's request on a subject;
+// with "echo" false that is not the client itself.
+func (c *conn) responds(subject string) bool {
+	b := &c.s.env.Broker
+	interest := b.Live.Interest(subject)
+	if interest && !c.opts.Echo {
+		interest = b.Live.InterestIn(subject, c.nc.Origin)
+	}
+	return interest || c.s.responders.any(b.Groups, subject, time.Now())
 }

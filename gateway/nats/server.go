@@ -41,8 +41,10 @@ type Config struct {
 }
 
 func defaultConfig(l gateway.Limits) Config {
-	return Config{MaxPayload: min(1<<20, l.MaxMessageBytes), MaxControlLine: defaultControlLine,
-		PingInterval: 2 * time.Minute, PingMax: 2, WriteDeadline: 10 * time.Second, AuthTimeout: 5 * time.Second}
+	return Config{
+		MaxPayload: min(1<<20, l.MaxMessageBytes), MaxControlLine: defaultControlLine,
+		PingInterval: 2 * time.Minute, PingMax: 2, WriteDeadline: 10 * time.Second, AuthTimeout: 5 * time.Second,
+	}
 }
 
 func (c *Config) check(l gateway.Limits) error {
@@ -84,6 +86,9 @@ type Server struct {
 	start   time.Time
 	buffers sync.Pool // of *[]byte, for outboxes
 
+	rules    atomic.Uint64      // rises when access rules change
+	stopping context.CancelFunc // ends watchRules
+
 	inserts, removes, total, stale atomic.Int64
 	http                           [len(endpoints)]atomic.Int64 // requests served
 
@@ -120,6 +125,9 @@ func New(env gateway.Env) (gateway.Server, error) {
 	_, _ = rand.Read(id[:]) // crypto/rand does not fail
 	s.id = "N" + base32.StdEncoding.EncodeToString(id[:])[:55]
 	s.mu.conns = make(map[shard.Origin]*conn)
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stopping = cancel
+	go s.watchRules(ctx)
 	return s, nil
 }
 
@@ -160,6 +168,7 @@ func (s *Server) list() []*conn {
 // Drain implements gateway.Server: lame duck mode tells clients to reconnect
 // elsewhere (INFO with ldm, NATS client protocol).
 func (s *Server) Drain(ctx context.Context) {
+	s.stopping()
 	s.mu.Lock()
 	s.mu.draining = true
 	s.mu.Unlock()

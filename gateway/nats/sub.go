@@ -3,7 +3,6 @@ package nats
 import (
 	"strings"
 
-	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
@@ -46,7 +45,8 @@ func (c *conn) sub(args []byte) error {
 		c.softError(softSubject)
 		return nil
 	}
-	if !c.s.env.Auth.Allowed(c.principal, c.nc.RemoteAddr(), shard.OpSubscribe, gateway.ResourceSubject, s.subject) {
+	rules := c.s.rules.Load()
+	if !c.maySubscribe(&c.principal, s.subject) {
 		c.permission("Subscription to", s.subject, s.queue)
 		return nil
 	}
@@ -65,6 +65,12 @@ func (c *conn) sub(args []byte) error {
 	if err := c.live.Add(s.id, s.filter, opts); err != nil {
 		c.drop(s)
 		c.softError(softSubject)
+		return nil
+	}
+	if c.s.rules.Load() != rules && !c.maySubscribe(&c.principal, s.subject) { // changed before it was put
+		c.drop(s)
+		c.live.Remove(s.id)
+		c.permission("Subscription to", s.subject, s.queue)
 		return nil
 	}
 	c.ok()

@@ -90,7 +90,7 @@ func New(opts Options) *Broker {
 	b.logs.m = make(map[shard.ID]*shardLog)
 	b.state = newState(b)
 	b.users = newUsers(opts.Users)
-	b.acls = &acls{rules: opts.ACLs}
+	b.acls = &acls{rules: opts.ACLs, changed: make(chan struct{})}
 	b.node = newCluster(b, opts.Node)
 	b.start()
 	return b

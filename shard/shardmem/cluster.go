@@ -132,8 +132,9 @@ func (u *users) Delete(ctx context.Context, name string) error {
 
 // acls implements shard.ACLs.
 type acls struct {
-	mu    sync.RWMutex
-	rules []shard.ACL
+	mu      sync.RWMutex
+	rules   []shard.ACL
+	changed chan struct{}
 }
 
 // Rules implements shard.ACLs.
@@ -141,6 +142,20 @@ func (a *acls) Rules() []shard.ACL {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.rules
+}
+
+// Changed implements shard.ACLs.
+func (a *acls) Changed() <-chan struct{} {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.changed
+}
+
+// set replaces the rules; a.mu is held.
+func (a *acls) set(rules []shard.ACL) {
+	a.rules = rules
+	close(a.changed)
+	a.changed = make(chan struct{})
 }
 
 // Put implements shard.ACLs.
@@ -153,7 +168,7 @@ func (a *acls) Put(ctx context.Context, rules ...shard.ACL) error {
 			n = append(n, r)
 		}
 	}
-	a.rules = n
+	a.set(n)
 	return ctx.Err()
 }
 
@@ -167,6 +182,6 @@ func (a *acls) Delete(ctx context.Context, rules ...shard.ACL) error {
 			n = append(n, r)
 		}
 	}
-	a.rules = n
+	a.set(n)
 	return ctx.Err()
 }
