@@ -101,3 +101,26 @@ func TestOrphansOfALaterCatalog(t *testing.T) {
 		t.Errorf("what a failed commit left: %v", err)
 	}
 }
+
+// TestOrphanOfFreedRecords: what retention has freed is not kept for an orphan's sake.
+func TestOrphanOfFreedRecords(t *testing.T) {
+	ctx := context.Background()
+	r := newRigOn(t, quiet(), catalogtest.OpenEmbedded(t), mem.New(nil))
+	id := r.topic("a", shard.TopicConfig{}).Shard(0)
+	r.segmentOf(id, 5_000, "", []byte("0"))
+	key := orphanOf(t, r, newestKey(t, r, id), r.store)
+	r.segmentOf(id, 6_000, "", []byte("1"))
+	if err := r.TrimBefore(ctx, id, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Retain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if first, _, ok := r.cat.Bounds(id); !ok || first != 1 {
+		t.Fatalf("the catalog begins at %d, %v", first, ok)
+	}
+	found, err := r.Orphans(ctx, true)
+	if err != nil || len(found) != 1 || found[0].Key != key || found[0].Kept {
+		t.Fatalf("orphans %+v, %v", found, err)
+	}
+}
