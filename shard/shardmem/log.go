@@ -108,7 +108,7 @@ func (b *Broker) Append(ctx context.Context, id shard.ID, batch *shard.Batch, op
 		done.Appended(refused(err))
 		return
 	}
-	var early *shard.AppendResult // of an append that is promised nothing
+	var early *shard.AppendResult // of an append that is refused, or promised nothing
 	defer func() {
 		if early != nil {
 			done.Appended(*early)
@@ -118,10 +118,13 @@ func (b *Broker) Append(ctx context.Context, id shard.ID, batch *shard.Batch, op
 	defer l.mu.Unlock()
 	p := pending{log: l, topic: t, index: id.Index, origin: opts.Origin, done: done, size: size}
 	p.result, err = b.assign(l, t, id, batch, opts)
-	switch {
-	case err != nil:
-		p.result = refused(shard.At(err, "append batch", id, l.next))
-	case !p.result.Duplicate:
+	if err != nil { // told at once, as the engine does
+		r := refused(shard.At(err, "append batch", id, l.next))
+		early = &r
+		b.budget.Release(size)
+		return
+	}
+	if !p.result.Duplicate {
 		p.batch = batch
 		b.hub.Assigned(t, id.Index, batch, opts.Origin)
 	}
@@ -196,7 +199,9 @@ func (b *Broker) push(p pending) {
 			p.batch = nil
 		}
 		b.budget.Release(p.size)
-		go p.done.Appended(p.result)
+		if p.done != nil {
+			go p.done.Appended(p.result)
+		}
 		return
 	}
 	b.queue.items = append(b.queue.items, p)
