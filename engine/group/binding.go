@@ -173,12 +173,18 @@ func (bs *bindings) Add(ctx context.Context, xs ...shard.Binding) error {
 			return err
 		}
 	}
+	return g.together(ctx, len(xs), func(i int) (uint64, error) { return g.bind(ctx, &xs[i]) })
+}
+
+// together makes n changes of bindings, each of which tells the write that makes it
+// durable, and waits for that of the last.
+func (g *group) together(ctx context.Context, n int, change func(i int) (wait uint64, err error)) error {
 	g.changing.Lock()
 	defer g.changing.Unlock()
 	var wait uint64
 	g.hold(true)
-	for i := range xs {
-		w, err := g.bind(ctx, &xs[i])
+	for i := range n {
+		w, err := change(i)
 		if err != nil {
 			g.hold(false)
 			return err
@@ -260,20 +266,7 @@ func (g *group) settle(n, old *binding, err error) (wait uint64) {
 // Remove implements shard.GroupBindings.
 func (bs *bindings) Remove(ctx context.Context, ids ...string) error {
 	g := (*group)(bs)
-	g.changing.Lock()
-	defer g.changing.Unlock()
-	var wait uint64
-	g.hold(true)
-	for _, id := range ids {
-		w, err := g.unbind(ctx, id)
-		if err != nil {
-			g.hold(false)
-			return err
-		}
-		wait = max(wait, w)
-	}
-	g.hold(false)
-	return g.written(ctx, wait)
+	return g.together(ctx, len(ids), func(i int) (uint64, error) { return g.unbind(ctx, ids[i]) })
 }
 
 func (g *group) unbind(ctx context.Context, id string) (wait uint64, err error) {
