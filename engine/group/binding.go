@@ -30,6 +30,8 @@ type binding struct {
 	// looked at.
 	adding, removing, removed bool
 	dirty                     bool
+	// next took its place: who is to read one of them from the state has to find both.
+	next *binding
 }
 
 func newBinding(g *group, serial uint64, pub *shard.Binding) *binding {
@@ -254,6 +256,7 @@ func (g *group) settle(n, old *binding, err error) (wait uint64) {
 				old.ends[c.id] = c.f.end.Load()
 			}
 		}
+		old.next = n
 		g.m.index.Remove(old.filter, old)
 	}
 	if n != nil {
@@ -393,7 +396,7 @@ func (g *group) prune() {
 	}
 	var kept []*binding
 	for _, b := range g.all {
-		if b.removed && !needed(b) {
+		if b.removed && !needed(b) && (b.next == nil || !b.next.dirty) {
 			if g.durable {
 				g.dropKeys = append(g.dropKeys, bindingKey(b.serial))
 			}

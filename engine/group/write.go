@@ -114,7 +114,9 @@ func (g *group) hold(on bool) {
 // place in very many shards. The others follow with the next one.
 const maxBindingWrite = 4 << 20
 
-// dirtyBindings gives bindings to write, and whether those are all.
+// dirtyBindings gives bindings to write, and whether those are all. One that was
+// replaced goes with what took its place: after a crash between two writes there
+// would be neither, or both.
 func (g *group) dirtyBindings() (bs []*binding, ops []shard.StateOp, all bool) {
 	size := 0
 	for _, b := range g.all {
@@ -124,10 +126,12 @@ func (g *group) dirtyBindings() (bs []*binding, ops []shard.StateOp, all bool) {
 		if size > maxBindingWrite {
 			return bs, ops, false
 		}
-		op := shard.StateOp{Key: bindingKey(b.serial), Value: encodeBinding(b)}
-		size += len(op.Value) + len(g.name)
-		b.dirty = false
-		bs, ops = append(bs, b), append(ops, op)
+		for ; b != nil && b.dirty; b = b.next {
+			op := shard.StateOp{Key: bindingKey(b.serial), Value: encodeBinding(b)}
+			size += len(op.Value) + len(g.name)
+			b.dirty = false
+			bs, ops = append(bs, b), append(ops, op)
+		}
 	}
 	return bs, ops, true
 }
