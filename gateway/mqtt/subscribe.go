@@ -291,6 +291,9 @@ const maxMixedChecks = 1 << 16
 func (ss *session) noteMixed(fresh []*sub) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
+	if ss.mixed {
+		return
+	}
 	var all, added [2][]*sub // live and grouped ones
 	sort := func(to *[2][]*sub, sb *sub) {
 		switch {
@@ -312,7 +315,7 @@ func (ss *session) noteMixed(fresh []*sub) {
 	for kind := range added {
 		for _, sb := range added[kind] {
 			for _, o := range all[1-kind] {
-				if checks++; ss.mixed || checks > maxMixedChecks || o.match.Overlaps(sb.match) {
+				if checks++; checks > maxMixedChecks || o.match.Overlaps(sb.match) {
 					ss.mixed = true
 					return
 				}
