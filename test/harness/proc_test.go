@@ -105,6 +105,9 @@ func TestFreePortsDiffer(t *testing.T) {
 				t.Fatalf("port %d was given out twice", *port)
 			}
 			seen[*port] = true
+			if f, err := claim(*port); f != nil || err != nil {
+				t.Fatalf("port %d can be claimed by another: %v", *port, err)
+			}
 		}
 	}
 }

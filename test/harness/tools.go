@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -80,28 +81,57 @@ const (
 )
 
 // FreePort returns a TCP port of 127.0.0.1 that nothing listens on and that this process has not
-// returned before. Another process may still take it first.
+// returned before, nor another one that still runs: test packages run side by side, and a broker that
+// is down for a moment wants its port again.
 func FreePort() (int, error) {
 	ports.Lock()
 	defer ports.Unlock()
 	if ports.rnd == nil {
 		ports.rnd = rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(os.Getpid())))
-		ports.used = map[int]bool{}
+		ports.ours = map[int]*os.File{}
 	}
 	for range 1000 {
 		port := lowestPort + ports.rnd.IntN(highestPort-lowestPort)
-		if !ports.used[port] && PortFree(port) {
-			ports.used[port] = true
+		if ports.ours[port] != nil || !PortFree(port) {
+			continue
+		}
+		f, err := claim(port)
+		if err != nil {
+			return 0, fmt.Errorf("find free port: %w", err)
+		}
+		if f != nil {
+			ports.ours[port] = f
 			return port, nil
 		}
 	}
 	return 0, errors.New("find free port: none of 1000 ports tried was free")
 }
 
+// claim keeps other test processes off a port until the file is closed or this process ends;
+// nil: another one has it.
+func claim(port int) (*os.File, error) {
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("robustmq-test-ports-%d", os.Getuid()))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, strconv.Itoa(port)), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, f.Close()
+	}
+	return nil, errors.Join(fmt.Errorf("claim port %d: %w", port, err), f.Close())
+}
+
 var ports struct {
 	sync.Mutex
 	rnd  *rand.Rand
-	used map[int]bool
+	ours map[int]*os.File // see claim
 }
 
 // PortFree tells whether 127.0.0.1:port can be listened on now.
