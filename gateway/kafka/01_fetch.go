@@ -142,6 +142,9 @@ func (f *fetch) resolve(p *fetchPart) {
 	if code == codeNone && !f.c.mayRead(t) {
 		code = codeTopicAuthorizationFailed
 	}
+	if code == codeUnknownTopicID && p.topic != nil { // the session has seen it
+		code = f.c.srv.goneCode(p.topic)
+	}
 	if code != codeNone {
 		f.fail(p, code)
 		return
@@ -152,6 +155,14 @@ func (f *fetch) resolve(p *fetchPart) {
 		return
 	}
 	p.topic, p.id = t, id
+}
+
+// goneCode is Kafka's answer within a fetch session for a topic that it knew.
+func (s *Server) goneCode(t *shard.Topic) int16 {
+	if _, anew := s.broker.Topics.ByName(t.Name); anew {
+		return codeInconsistentTopicID
+	}
+	return codeUnknownTopicOrPartition
 }
 
 // add takes batches while they fit, and tells how many bytes they are. shown is
