@@ -15,6 +15,7 @@ import (
 
 	"github.com/robustmq/robustmq-go/engine"
 	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/internal/ratelog"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
@@ -326,9 +327,9 @@ func (c *Config) logger() (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: level}
 	switch c.Log.Format {
 	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, opts)), nil
+		return slog.New(ratelog.New(slog.NewJSONHandler(os.Stderr, opts))), nil
 	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, opts)), nil
+		return slog.New(ratelog.New(slog.NewTextHandler(os.Stderr, opts))), nil
 	}
 	return nil, fmt.Errorf("log.format %q is neither text nor json", c.Log.Format)
 }
