@@ -195,8 +195,8 @@ func (s *Session) committed(add []Segment, remove []ULID) bool {
 
 // equal tells whether an entry is this very segment.
 func (e *entry) equal(seg *Segment) bool {
-	h := segmentHead{Segment: e.seg, count: e.count, rows: e.rows}
-	if e.seg.Key != seg.Key || e.seg.Level != seg.Level || e.seg.Size != seg.Size || e.count != len(seg.Extents) {
+	h := e.head()
+	if e.seg.Key != seg.Key || e.seg.Level != seg.Level || e.seg.Size != seg.Size || e.count != len(seg.Extents) || !slices.EqualFunc(e.seg.Sections, seg.Sections, Section.equal) {
 		return false
 	}
 	same, i := true, 0
@@ -302,7 +302,7 @@ func (c *Catalog) Segment(id ULID) (Segment, bool) {
 	if !ok {
 		return Segment{}, false
 	}
-	h := segmentHead{Segment: e.seg, count: e.count, rows: e.rows}
+	h := e.head()
 	seg, err := h.segment()
 	return seg, err == nil
 }

@@ -49,6 +49,7 @@ type ref struct {
 // entry is one segment; seg.Extents is nil.
 type entry struct {
 	seg   Segment
+	form  rowForm
 	rows  []byte
 	count int
 	parts int
@@ -163,7 +164,7 @@ func (x *index) enter(entries []*entry, edges []edge) {
 }
 
 func (x *index) removals(dst []edge, e *entry, n uint32) []edge {
-	h := segmentHead{Segment: e.seg, count: e.count, rows: e.rows}
+	h := e.head()
 	// The rows were read without error when they arrived.
 	_ = h.walk(func(ext *Extent, at int) {
 		dst = append(dst, edge{id: ext.Shard, ref: ref{base: ext.Base, seg: n, at: uint32(at)}, remove: true})
@@ -249,7 +250,7 @@ func (x *index) find(id shard.ID, offset int64) (*Segment, Extent, bool) {
 		return nil, Extent{}, false
 	}
 	e := x.entryOf(list[i].seg)
-	return &e.seg, extentAt(e.rows, list[i].at, id, e.seg.Created), true
+	return &e.seg, e.extentAt(list[i].at, id), true
 }
 
 // overlap gives a segment, none of those passed over, that holds an offset of
@@ -287,7 +288,7 @@ func (x *index) list(id shard.ID) []SegmentExtent {
 	out := make([]SegmentExtent, 0, len(list))
 	for _, r := range list {
 		e := x.entryOf(r.seg)
-		out = append(out, SegmentExtent{&e.seg, extentAt(e.rows, r.at, id, e.seg.Created)})
+		out = append(out, SegmentExtent{&e.seg, e.extentAt(r.at, id)})
 	}
 	return out
 }

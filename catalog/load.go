@@ -72,13 +72,13 @@ func (a *arrivals) read() error {
 		return fmt.Errorf("%w: segment %s has %d parts of %d", ErrCorrupt, a.id, len(a.values)-1, h.parts)
 	}
 	n := uint32(len(a.entries))
-	err = h.walk(func(x *Extent, at int) {
+	err = h.loosen(func(x *Extent, at int) {
 		a.edges = append(a.edges, edge{id: x.Shard, ref: ref{base: x.Base, seg: n, at: uint32(at)}})
 	})
 	if err != nil {
 		return err
 	}
-	a.entries = append(a.entries, &entry{seg: h.Segment, rows: h.rows, count: h.count, parts: h.parts})
+	a.entries = append(a.entries, &entry{seg: h.Segment, form: h.form, rows: h.rows, count: h.count, parts: h.parts})
 	return nil
 }
 

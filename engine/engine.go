@@ -46,6 +46,7 @@ type Engine struct {
 	feed    feed
 	claimed claimed
 
+	opened int64 // milliseconds
 	epochs [Slots]int32
 	kept   kept
 	// serving is set once the WAL has been replayed.

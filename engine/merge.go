@@ -187,7 +187,7 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 			return err
 		}
 		for _, src := range srcs {
-			if err := e.mergeExtent(ctx, &out, src.seg.Key, sweeps[src.seg].Batches(ctx, tierExtent(src.ext)), src.ext.Shard, keep); err != nil {
+			if err := e.mergeExtent(ctx, &out, src.seg.Key, sweeps[src.seg].Batches(ctx, tierExtent(src.ext)), &src.ext, keep); err != nil {
 				if shard.KindOf(err) == shard.KindCorrupt {
 					err = &badSegment{src.seg.ULID, err}
 				}
@@ -220,7 +220,8 @@ const (
 // mergeExtent copies an extent of a segment to the output, compacted where keep is
 // not nil. The shard's last batch stays whole whatever keep says: where it ends is
 // how the shard's next offset is known after a restart.
-func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, key string, batches iter.Seq2[[]byte, error], id shard.ID, keep func(*shard.Record) bool) error {
+func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, key string, batches iter.Seq2[[]byte, error], x *catalog.Extent, keep func(*shard.Record) bool) error {
+	id := x.Shard
 	_, end, _ := e.cat.Bounds(id)
 	after := int64(0)
 	for raw, err := range batches {
@@ -240,7 +241,7 @@ func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, key string, 
 		if b == nil {
 			continue
 		}
-		if err := out.add(ctx, id, b.Raw()); err != nil {
+		if err := out.add(ctx, id, b.Raw(), arrivalOf(x)); err != nil {
 			return err
 		}
 	}

@@ -29,13 +29,14 @@ type mergeOutput struct {
 	spool   vfs.File // nil: none is being made
 	sum     hash.Hash32
 	b       *tier.Builder
+	arrived arrivals
 	done    []catalog.Segment
 }
 
 // spoolName is the file's name, as long as it has one.
 const spoolName = "merge.tmp"
 
-func (m *mergeOutput) add(ctx context.Context, id shard.ID, batch []byte) error {
+func (m *mergeOutput) add(ctx context.Context, id shard.ID, batch []byte, at arrival) error {
 	if m.spool != nil && int64(m.b.Size()+len(batch)) > m.e.opts.SegmentBytes {
 		if err := m.emit(ctx); err != nil {
 			return err
@@ -46,7 +47,11 @@ func (m *mergeOutput) add(ctx context.Context, id shard.ID, batch []byte) error 
 			return fmt.Errorf("begin merged segment: %w", err)
 		}
 	}
-	return m.b.Add(id, batch)
+	if err := m.b.Add(id, batch); err != nil {
+		return err
+	}
+	m.arrived.note(id, at)
+	return nil
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -62,6 +67,7 @@ func (m *mergeOutput) begin() error {
 		return err
 	}
 	_ = m.e.opts.FS.Remove(name) // where an open file keeps its name the next merge removes it
+	m.arrived = make(arrivals)
 	m.spool, m.sum = f, crc32.New(castagnoli)
 	m.b = tier.NewBuilderTo(io.MultiWriter(io.NewOffsetWriter(f, 0), m.sum))
 	return nil
@@ -72,7 +78,7 @@ func (m *mergeOutput) emit(ctx context.Context) error {
 	if m.spool == nil {
 		return nil
 	}
-	seg, _, err := m.e.finish(m.b, m.level, m.created)
+	seg, _, err := m.e.finish(m.b, m.level, m.created, m.arrived)
 	if err != nil {
 		return err
 	}
