@@ -312,8 +312,9 @@ const (
 	compactKeyBytes = 64
 )
 
-// newestOffsets maps each key to its last offset from first to the shard's end,
-// of records that are not younger than young: those supersede nothing yet.
+// newestOffsets maps each key to its last offset from first to where segments end,
+// of records that are not younger than young: those supersede nothing yet. Nor does
+// a record that only the log has: with the log's disk both would be gone.
 func (e *Engine) newestOffsets(ctx context.Context, id shard.ID, first, young int64) (map[string]int64, error) {
 	newest := make(map[string]int64)
 	bytes := 0
@@ -321,8 +322,10 @@ func (e *Engine) newestOffsets(ctx context.Context, id shard.ID, first, young in
 	if err != nil {
 		return nil, err
 	}
-	for from := max(first, b.Start); from < b.End; {
-		r, err := e.Read(ctx, id, from, shard.ReadOptions{MaxBytes: 4 << 20})
+	_, last, _ := e.cat.Bounds(id)
+	end := min(b.End, last+1)
+	for from := max(first, b.Start); from < end; {
+		r, err := e.Read(ctx, id, from, shard.ReadOptions{MaxBytes: 4 << 20, Until: end})
 		if err != nil && shard.KindOf(err) == shard.KindCorrupt && r.Resume > from {
 			from = r.Resume // it supersedes nothing that can be read
 			continue
