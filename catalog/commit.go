@@ -293,6 +293,16 @@ func (c *Catalog) FindExtent(id shard.ID, offset int64) (*Segment, Extent, bool)
 // Extents gives all extents of a shard, in order.
 func (c *Catalog) Extents(id shard.ID) []SegmentExtent { return c.segments.list(id) }
 
+// WalkExtents calls fn for the extents of a shard, in order, while it gives true. fn
+// must not call the catalog.
+func (c *Catalog) WalkExtents(id shard.ID, fn func(*Segment, *Extent) bool) {
+	c.segments.walk(id, fn)
+}
+
+// EachShard calls fn for each shard that has extents, in no order. fn must not ask the
+// catalog for segments.
+func (c *Catalog) EachShard(fn func(shard.ID, ShardExtents)) { c.segments.eachShard(fn) }
+
 // Bounds gives the first and the last committed offset of a shard.
 func (c *Catalog) Bounds(id shard.ID) (base, last int64, ok bool) { return c.segments.bounds(id) }
 

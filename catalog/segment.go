@@ -63,6 +63,10 @@ func (x Section) equal(y Section) bool { return x.Kind == y.Kind && bytes.Equal(
 // required: who does not know it does not know what the snapshot took the place of.
 const SectionSnapshot uint64 = 1
 
+// SectionClass says what kind of records a segment holds, by which merges go: one
+// byte, which is the engine's.
+const SectionClass uint64 = 2
+
 // knownSections are the kinds, of those that are required, which this version reads.
 var knownSections = map[uint64]bool{SectionSnapshot: true}
 

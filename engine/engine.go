@@ -62,6 +62,12 @@ type Engine struct {
 
 	// unmergeable holds the ULIDs of segments that a merge could not read.
 	unmergeable sync.Map
+	ledger      ledger
+	fresh       atomic.Pointer[unmerged] // as of the last look
+	merging     sync.Mutex               // held by a merge; guards what follows
+	mergeTurn   int
+	campaign    *campaign
+	inMerge     sync.Map // ULIDs of what is being merged
 
 	hooks hooks
 }
