@@ -138,7 +138,7 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 	}
 	e.recordProducer(s, b, opts)
 	s.next = last + 1
-	s.tail = append(s.tail, tailEntry{base: r.Base, last: last, maxTime: b.MaxTimestamp(), size: int(size), batch: b})
+	s.tail = append(s.tail, tailEntry{base: r.Base, last: last, maxTime: b.MaxTimestamp(), arrived: e.opts.Now().UnixMilli(), size: int(size), batch: b})
 	e.tails.push(s, last, size)
 	if topic.Num != stateTopicNum {
 		e.live.Assigned(topic, id.Index, b, opts.Origin)

@@ -46,6 +46,7 @@ type Engine struct {
 	feed    feed
 	claimed claimed
 
+	opened int64 // milliseconds
 	epochs [Slots]int32
 	kept   kept
 	// serving is set once the WAL has been replayed.
@@ -61,6 +62,12 @@ type Engine struct {
 
 	// unmergeable holds the ULIDs of segments that a merge could not read.
 	unmergeable sync.Map
+	ledger      ledger
+	fresh       atomic.Pointer[unmerged] // as of the last look
+	merging     sync.Mutex               // held by a merge; guards what follows
+	mergeTurn   int
+	campaign    *campaign
+	inMerge     sync.Map // ULIDs of what is being merged
 
 	hooks hooks
 }

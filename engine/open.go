@@ -28,6 +28,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 		budget: semaphore.NewWeighted(opts.AppendBytes), objects: semaphore.NewWeighted(opts.AppendBytes),
 		lost: make(chan struct{}), cold: newColdReads()}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.opened = opts.Now().UnixMilli()
 	e.tails.limit, e.tails.now = opts.TailBytes, opts.Now
 	for i := range e.shards {
 		e.shards[i].m = make(map[shard.ID]*shardLog)

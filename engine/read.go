@@ -52,6 +52,7 @@ type piece struct {
 	batch      *shard.Batch
 	pos        wal.Pos
 	base, last int64
+	arrived    int64
 }
 
 // errMoved: what a read had found was flushed, trimmed or merged meanwhile, and
@@ -167,7 +168,7 @@ func (s *shardLog) collect(from, limit int64, budget int) []piece {
 		if t.base >= limit || len(out) > 0 && n+t.size > budget {
 			break
 		}
-		out = append(out, piece{t.batch, t.pos, t.base, t.last})
+		out = append(out, piece{batch: t.batch, pos: t.pos, base: t.base, last: t.last})
 		n += t.size
 	}
 	return out
