@@ -120,10 +120,10 @@ func (k *consumer) misled(d *shard.Delivery) bool {
 // which is the subject space itself. Those of earlier versions have none.
 const dataExchange = "exchange"
 
-// unwanted tells whether a message has expired, came by a wrong way, or lies before
-// the start of a stream consumer.
+// unwanted tells whether a message has expired, came by a wrong way, only goes round,
+// or lies before the start of a stream consumer.
 func (k *consumer) unwanted(d *shard.Delivery, now time.Time) bool {
-	if k.misled(d) {
+	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) {
 		return true
 	}
 	if l := k.q.limits.Load(); l.deadLetters && l.kind != "stream" {

@@ -113,16 +113,21 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 	defer cancel()
 	exchange, key := vh.addressee(d)
 	p := properties(d.Record)
-	if !died(&p, u.queue, exchange, key, reason, time.Now()) {
+	automatic := reason != shard.DeadRejected
+	if automatic && vh.wentRound(u.queue, d.Record) {
 		done(nil)
 		return nil
 	}
+	died(&p, u.queue, exchange, key, reason, time.Now())
 	if u.l.deadKey != nil { // instead of all keys that it was published with
 		key = *u.l.deadKey
 		p.Headers = slices.DeleteFunc(p.Headers, func(f frame.Field) bool { return f.Name == "CC" })
 	}
 	r := shard.Record{Timestamp: time.Now().UnixMilli(), Key: d.Record.Key, Value: d.Record.Value, Headers: appendHeaders(nil, &p)}
-	if reason != shard.DeadRejected && vh.onlyRound(u.l.deadExchange, key, &p, &r) {
+	if automatic {
+		r.Headers = append(r.Headers, vh.markOf(u.queue, d.Record))
+	}
+	if automatic && vh.onlyRound(u.l.deadExchange, key, &r) {
 		done(nil)
 		return nil
 	}
@@ -148,94 +153,6 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 			done(res.Err)
 		}))
 	return nil
-}
-
-// died notes a death in a message's properties, as RabbitMQ does: x-death has an
-// entry per queue and reason, the newest first. It gives false for a message
-// that died in this queue before and was rejected nowhere since: it would go
-// round for ever.
-func died(p *frame.Properties, queue, exchange, key string, reason shard.DeadReason, now time.Time) bool {
-	deaths, _ := p.Headers.Get("x-death")
-	old := deaths.List
-	if deaths.Kind != frame.KindArray {
-		old = nil
-	}
-	text := func(e frame.Value, name string) string { v, _ := e.List.Get(name); return v.Str }
-	round, at := reason != shard.DeadRejected, -1
-	seen := false
-	for i, e := range old {
-		if text(e.Value, "queue") == queue && text(e.Value, "reason") == string(reason) {
-			at = i
-		}
-		round = round && (seen || text(e.Value, "reason") != string(shard.DeadRejected))
-		seen = seen || text(e.Value, "queue") == queue
-	}
-	if round && seen {
-		return false
-	}
-	entry := frame.Table{
-		{Name: "count", Value: frame.Int(1)},
-		{Name: "reason", Value: frame.String(string(reason))},
-		{Name: "queue", Value: frame.String(queue)},
-		{Name: "time", Value: frame.Value{Kind: frame.KindTimestamp, Num: uint64(now.Unix())}},
-		{Name: "exchange", Value: frame.String(exchange)},
-		{Name: "routing-keys", Value: frame.Value{Kind: frame.KindArray, List: keysOf(key, p)}},
-	}
-	if p.Flags&frame.HasExpiration != 0 {
-		entry = append(entry, frame.Field{Name: "original-expiration", Value: frame.String(p.Expiration)})
-	}
-	if at >= 0 {
-		entry = slices.Clone(old[at].Value.List)
-		for i := range entry {
-			if n, ok := entry[i].Value.Int(); ok && entry[i].Name == "count" {
-				entry[i].Value = frame.Int(n + 1)
-			}
-		}
-		old = slices.Delete(slices.Clone(old), at, at+1)
-	}
-	set := func(name string, v frame.Value) {
-		p.Headers = slices.DeleteFunc(slices.Clone(p.Headers), func(f frame.Field) bool { return f.Name == name })
-		p.Headers = append(p.Headers, frame.Field{Name: name, Value: v})
-	}
-	set("x-death", frame.Value{Kind: frame.KindArray, List: append(frame.Table{{Value: frame.Nested(entry)}}, old...)})
-	for _, f := range []struct{ name, value string }{{"reason", string(reason)}, {"queue", queue}, {"exchange", exchange}} {
-		if _, has := p.Headers.Get("x-first-death-" + f.name); !has {
-			set("x-first-death-"+f.name, frame.String(f.value))
-		}
-		set("x-last-death-"+f.name, frame.String(f.value))
-	}
-	p.Flags = p.Flags&^frame.HasExpiration | frame.HasHeaders
-	return true
-}
-
-// keysOf lists the routing keys that a message was published with, but BCC's.
-func keysOf(key string, p *frame.Properties) frame.Table {
-	keys := frame.Table{{Value: frame.String(key)}}
-	if cc, _ := p.Headers.Get("CC"); cc.Kind == frame.KindArray {
-		keys = append(keys, cc.List...)
-	}
-	return keys
-}
-
-// onlyRound tells whether a dead letter would reach no queue but those in which it
-// died before, and was rejected nowhere since: RabbitMQ drops it.
-func (vh *vhost) onlyRound(name, key string, p *frame.Properties, r *shard.Record) bool {
-	queues := make(map[string]bool)
-	vh.mu.RLock()
-	vh.reached(vh.mu.exchanges[name], key, r, map[*exchange]bool{}, queues)
-	vh.mu.RUnlock()
-	deaths, _ := p.Headers.Get("x-death")
-	for _, e := range deaths.List {
-		reason, _ := e.Value.List.Get("reason")
-		if reason.Str == string(shard.DeadRejected) || len(queues) == 0 {
-			return false
-		}
-		queue, _ := e.Value.List.Get("queue")
-		if delete(queues, queue.Str); len(queues) == 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // deadTarget finds where a dead letter goes.
