@@ -1,6 +1,9 @@
 package shard
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // LimitedGroup is what a Group is besides where it keeps limits of its own.
 type LimitedGroup interface {
@@ -54,4 +57,11 @@ type Undertaker interface {
 	// group's, over restarts too, until done is called: nil when it is durable
 	// elsewhere or need not be, else Bury is called again later.
 	Bury(d Delivery, reason DeadReason, done func(error))
+}
+
+// SyncedGroup is what a Group is besides where acknowledgements can be waited for.
+type SyncedGroup interface {
+	// Sync returns when all that consumers acknowledged before it is durable, so
+	// that no crash brings it back.
+	Sync(ctx context.Context) error
 }
