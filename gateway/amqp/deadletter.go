@@ -34,7 +34,7 @@ func (vh *vhost) limit(q *queue) {
 		limits.Expired = func() { vh.expired(q) }
 	}
 	if l.deadLetters && l.kind != "stream" {
-		limits.Dead = &undertaker{vh: vh, queue: q.name, l: l}
+		limits.Dead = &undertaker{vh: vh, queue: q.name, l: l, by: q.declarer}
 	}
 	g.Limit(limits)
 }
@@ -57,10 +57,14 @@ type undertaker struct {
 	vh    *vhost
 	queue string
 	l     *queueLimits
+	by    *declarer
 
 	mu     sync.Mutex
 	dead   []dead
 	atWork bool
+
+	dropped    int // since complained
+	complained time.Time
 }
 
 type dead struct {
@@ -98,12 +102,25 @@ func (u *undertaker) work() {
 				continue
 			}
 			if hopeless(err) { // dropped, as where the exchange is gone
-				u.vh.s.log.Warn("dead letter dropped", "queue", u.queue, "reason", x.reason, "error", err)
+				u.complain(x.reason, err)
 				err = nil
 			}
 			x.done(err)
 		}
 	}
+}
+
+// complainEvery bounds how often a queue's undertaker logs what it drops.
+const complainEvery = 10 * time.Second
+
+func (u *undertaker) complain(reason shard.DeadReason, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.dropped++; !u.complained.IsZero() && time.Since(u.complained) < complainEvery {
+		return
+	}
+	u.vh.s.log.Warn("dead letters dropped", "queue", u.queue, "vhost", u.vh.name, "reason", reason, "messages", u.dropped, "error", err)
+	u.dropped, u.complained = 0, time.Now()
 }
 
 // publish appends the dead letter; done is called unless it gives an error.
@@ -139,6 +156,10 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 		done(nil) // RabbitMQ: no such exchange, or no queue: dropped
 		return nil
 	}
+	if !u.by.may(vh.s.env.Auth, to.subject) {
+		vh.s.env.Stats.Dropped.Add(1)
+		return shard.Errorf(shard.KindDenied, "publish to subject %q refused for user %q, who declared the queue", to.subject, u.by.User)
+	}
 	t, err := vh.s.env.Broker.Topics.Resolve(ctx, to.subject, true)
 	if err != nil {
 		return err
@@ -147,7 +168,7 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 	vh.s.env.Broker.Log.Append(context.Background(), t.ShardOf(r.Key, to.subject), shard.BatchOf(r), shard.AppendOptions{},
 		shard.CompletionFunc(func(res shard.AppendResult) {
 			if res.Err != nil && hopeless(res.Err) {
-				vh.s.log.Warn("dead letter refused", "queue", u.queue, "topic", t.Name, "error", res.Err)
+				u.complain(reason, res.Err)
 				res.Err = nil
 			}
 			done(res.Err)
@@ -178,16 +199,4 @@ func (vh *vhost) deadTarget(ctx context.Context, exchange, key string, r *shard.
 	}
 	t.subject = vh.subjectOf(x, key)
 	return t, vh.checkSubject(t.subject)
-}
-
-// deadSubject is where a queue's dead letters go, as access rules name it.
-func (vh *vhost) deadSubject(l *queueLimits) string {
-	key := ""
-	if l.deadKey != nil {
-		key = *l.deadKey
-	}
-	if x := vh.exchange(l.deadExchange); x != nil && l.deadExchange != "" {
-		return vh.subjectOf(x, key)
-	}
-	return vh.prefix + l.deadExchange + key
 }

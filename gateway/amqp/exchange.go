@@ -234,6 +234,9 @@ func (ch *channel) declareExchange(m *frame.ExchangeDeclare) error {
 	if err := ch.c.may(shard.OpCreate, gateway.ResourceSubject, vh.prefix+m.Exchange, "exchange '"+m.Exchange+"' in vhost '"+vh.name+"'"); err != nil {
 		return err
 	}
+	if err := ch.mayAlternate(m); err != nil {
+		return err
+	}
 	vh.mu.RLock()
 	count := len(vh.mu.exchanges)
 	vh.mu.RUnlock()
@@ -393,7 +396,7 @@ func (ch *channel) unbindExchange(source, dest, key string, args frame.Table) er
 	vh.topo.Lock()
 	defer vh.topo.Unlock()
 	b := newBinding(source, dest, false, key, args)
-	orphan, err := vh.removeBinding(ch.c.ctx, b)
+	orphan, err := vh.removeBinding(ch.c, b)
 	if err != nil || orphan == "" {
 		return err
 	}

@@ -61,6 +61,7 @@ type queue struct {
 	autoDelete bool
 	implicit   bool // consumed without ever being declared
 	args       frame.Table
+	declarer   *declarer                   // whose rights its dead letters have; nil of what earlier versions stored
 	limits     atomic.Pointer[queueLimits] // never nil
 	owner      *conn                       // of an exclusive queue
 	group      shard.Group
@@ -145,6 +146,8 @@ type (
 		AutoDelete bool   `json:"auto_delete,omitempty"`
 		Implicit   bool   `json:"implicit,omitempty"`
 		Args       []byte `json:"args,omitempty"`
+		// Declarer is missing in what earlier versions stored.
+		Declarer *declarer `json:"declarer,omitempty"`
 	}
 	storedBinding struct {
 		Source  string `json:"source"`
@@ -228,7 +231,7 @@ func (vh *vhost) loadQueue(ctx context.Context, name, data string) (*queue, erro
 		vh.s.log.Error("stored queue is unreadable", "vhost", vh.name, "queue", name, "error", err)
 		return nil, nil
 	}
-	q := &queue{name: name, durable: true, autoDelete: e.AutoDelete, implicit: e.Implicit, in: make(map[string]*binding)}
+	q := &queue{name: name, durable: true, autoDelete: e.AutoDelete, implicit: e.Implicit, in: make(map[string]*binding), declarer: e.Declarer}
 	q.args, _ = frame.DecodeTable(e.Args)
 	limits, err := limitsOf(q.args)
 	if err != nil {
