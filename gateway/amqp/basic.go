@@ -227,12 +227,12 @@ func (ch *channel) get(m *frame.BasicGet) error {
 // has not read yet (it catches up from storage).
 const getPatience = 500 * time.Millisecond
 
-// take gets the next message that has not expired.
+// take gets the next message that is for the queue.
 func (k *consumer) take() (shard.Delivery, bool) {
 	for wait := time.Duration(0); ; {
 		d, ok := k.sc.Get()
 		switch {
-		case ok && !k.unwanted(&d, time.Now()):
+		case ok && !k.unwanted(&d):
 			return d, true
 		case ok:
 			if !k.noAck {

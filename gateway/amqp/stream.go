@@ -25,7 +25,7 @@ type streamStart struct {
 }
 
 func (s *streamStart) before(d *shard.Delivery) bool {
-	return d.Record.Offset < s.offset || d.Record.Timestamp < s.time
+	return d.Record.Offset < s.offset || d.Since() < s.time
 }
 
 // headers tells a stream's consumer where the message lies, so that it can go on
