@@ -31,6 +31,9 @@ type GroupLimits struct {
 	// MaxPriority serves ready messages of a higher HeaderPriority first, up to this
 	// one; 0: all are equal. What a group does not hold in memory waits its turn.
 	MaxPriority uint8
+	// NotUnder are prefixes of subjects whose messages are not the group's, whatever
+	// its bindings say.
+	NotUnder []string
 	// SingleActive has one consumer take all messages, the others wait.
 	SingleActive bool
 	// Dead gets what is taken out; nil: it is dropped.

@@ -255,6 +255,9 @@ func (g *group) push(f *feed, gm *groupMatch, t *shard.Topic, run []shard.Messag
 			c.rejectedTo = 0 // taken where it was read
 			continue
 		}
+		if g.limits.NotUnder != nil && g.walled(ms.Subject) {
+			continue
+		}
 		pub := gm.public
 		if !all {
 			if pub = g.matching(gm.bindings, f.id, ms.Record); len(pub) == 0 {

@@ -15,6 +15,9 @@ func (vh *vhost) addBinding(c *conn, x *exchange, b *binding) error {
 			return err
 		}
 	}
+	if err := vh.within(vh.filterText(x, b)); err != nil {
+		return err
+	}
 	if err := vh.mayBind(c, x, b); err != nil {
 		return err
 	}

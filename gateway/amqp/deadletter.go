@@ -23,7 +23,8 @@ func (vh *vhost) limit(q *queue) {
 	}
 	l := q.limits.Load()
 	limits := shard.GroupLimits{
-		TTL: l.ttl, HasTTL: l.hasTTL && l.kind != "stream", SingleActive: l.singleActive, MaxPriority: l.maxPriority,
+		NotUnder: vh.walls,
+		TTL:      l.ttl, HasTTL: l.hasTTL && l.kind != "stream", SingleActive: l.singleActive, MaxPriority: l.maxPriority,
 	}
 	if l.kind != "stream" {
 		limits.MaxMessages, limits.MaxBytes = l.maxMessages, l.maxBytes
@@ -151,6 +152,8 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 	to, err := vh.deadTarget(ctx, u.l.deadExchange, key, &r)
 	if f := (*fault)(nil); err != nil && !errors.As(err, &f) {
 		return err
+	} else if err != nil && f.code == codeAccessRefused {
+		return shard.Errorf(shard.KindDenied, "%s", f.text)
 	}
 	if err != nil || to.subject == "" || shard.Relayed(to.subject) {
 		done(nil) // RabbitMQ: no such exchange, or no queue: dropped

@@ -94,6 +94,9 @@ func (vh *vhost) checkSubject(s string) error {
 	if s == "" {
 		return nil
 	}
+	if err := vh.within(s); err != nil {
+		return err
+	}
 	if err := shard.CheckSubject(s); err != nil {
 		return refuse(codePreconditionFailed, "routing key is not usable: %v", err)
 	}
@@ -230,6 +233,9 @@ func (ch *channel) declareExchange(m *frame.ExchangeDeclare) error {
 	}
 	if strings.HasPrefix(m.Exchange, "amq.") {
 		return refuse(codeAccessRefused, "exchange name '%s' contains reserved prefix 'amq.*'", m.Exchange)
+	}
+	if err := vh.within(m.Exchange + "."); err != nil { // what is published to it lies below its name
+		return err
 	}
 	if err := ch.c.may(shard.OpCreate, gateway.ResourceSubject, vh.prefix+m.Exchange, "exchange '"+m.Exchange+"' in vhost '"+vh.name+"'"); err != nil {
 		return err

@@ -199,6 +199,9 @@ func (ch *channel) implicitQueue(name string) (*queue, error) {
 		return nil, vh.noQueue(name)
 	}
 	subject := vh.subjectOfQueue(name)
+	if err := vh.within(subject); err != nil {
+		return nil, err
+	}
 	if shard.CheckSubject(subject) != nil || shard.Relayed(subject) {
 		return nil, vh.noQueue(name)
 	}

@@ -69,7 +69,11 @@ func (vh *vhost) mayDeclare(c *conn, name string, l *queueLimits) error {
 	if err := c.may(shard.OpSubscribe, gateway.ResourceSubject, vh.subjectOfQueue(name), vh.named("queue", name)); err != nil {
 		return err
 	}
-	return c.may(shard.OpPublish, gateway.ResourceSubject, vh.deadSubject(name, l), vh.named("exchange", l.deadExchange))
+	subject := vh.deadSubject(name, l)
+	if err := vh.within(subject); err != nil {
+		return err
+	}
+	return c.may(shard.OpPublish, gateway.ResourceSubject, subject, vh.named("exchange", l.deadExchange))
 }
 
 // deadSubject is where a queue's dead letters go, as access rules name it; with no

@@ -98,6 +98,9 @@ func (ch *channel) openStream(k *consumer, m *frame.BasicConsume) error {
 	if err != nil {
 		return err
 	}
+	if limited, ok := g.(shard.LimitedGroup); ok {
+		limited.Limit(shard.GroupLimits{NotUnder: c.vh.walls})
+	}
 	k.group, k.from = g, from
 	c.vh.mu.Lock()
 	deleted := k.q.deleted

@@ -19,8 +19,9 @@ import (
 type vhost struct {
 	s      *server
 	name   string
-	prefix string // of its subjects
-	owner  string // of its State
+	prefix string   // of its subjects
+	walls  []string // prefixes of subjects that are others'
+	owner  string   // of its State
 
 	loading struct {
 		sync.Mutex
@@ -206,6 +207,7 @@ func (vh *vhost) load(ctx context.Context) error {
 	if err := vh.settleGroups(ctx); err != nil {
 		return err
 	}
+	vh.warnOfWalls()
 	vh.loading.done = true
 	return nil
 }
