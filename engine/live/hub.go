@@ -132,6 +132,9 @@ func (h *Hub) feed(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Or
 	now := h.now().UnixMilli()
 	for i := range recs {
 		r := &recs[i]
+		if r.Stillborn() {
+			continue
+		}
 		subject := Subject(t, r)
 		m := h.index.Match(subject, r)
 		if len(ms) > 0 && (m != cur || ms[0].Subject != subject) {
