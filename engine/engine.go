@@ -263,8 +263,13 @@ func (e *Engine) maxMessageBytes(t *shard.Topic) int32 {
 	if t.Internal {
 		return shard.MaxBatchBytes
 	}
-	return e.opts.MaxMessageBytes
+	return min(e.opts.MaxMessageBytes+batchRoom, shard.MaxBatchBytes)
 }
+
+// batchRoom is what a batch may have over the bound that holds where a topic sets none,
+// in bytes: the framing of a message of that very size, and the headers that tell where
+// it was published to.
+const batchRoom = 64 << 10
 
 // tierError translates what the object store or the reader refuses.
 func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) error {

@@ -234,7 +234,18 @@ func (c *Config) decode(all map[string]any) error {
 	if err := strictDecode(all, c); err != nil {
 		return fmt.Errorf("configuration: %w (`robustmq config` lists all keys)", err)
 	}
+	if limits, _ := all["limits"].(map[string]any); limits["max_message_bytes"] == nil {
+		c.Limits.MaxMessageBytes = min(c.Limits.MaxMessageBytes, c.batchBound())
+	}
 	return c.check()
+}
+
+// batchBound is topics.max_message_bytes as it holds.
+func (c *Config) batchBound() int {
+	if c.Topics.MaxMessageBytes == 0 {
+		return int(engine.DefaultOptions().MaxMessageBytes)
+	}
+	return int(c.Topics.MaxMessageBytes)
 }
 
 func strictDecode(in, out any) error {
@@ -265,6 +276,9 @@ func (c *Config) check() error {
 	}
 	if c.Topics.MaxMessageBytes < 0 || int64(c.Topics.MaxMessageBytes) > shard.MaxBatchBytes {
 		errs = append(errs, fmt.Errorf("topics.max_message_bytes is over %d", shard.MaxBatchBytes))
+	}
+	if bound := c.batchBound(); c.Limits.MaxMessageBytes > bound {
+		errs = append(errs, fmt.Errorf("limits.max_message_bytes is %d, over topics.max_message_bytes, which is %d: messages between them would be taken and then refused", c.Limits.MaxMessageBytes, bound))
 	}
 	switch c.Store.Kind {
 	case "dir", "s3", "minio", "mem":
