@@ -150,6 +150,8 @@ func Loopback(a net.Addr) bool {
 		return false
 	}
 	switch a := a.(type) {
+	case foreignAddr:
+		return false
 	case *net.TCPAddr:
 		return a.IP.IsLoopback()
 	case *net.UnixAddr:
@@ -165,3 +167,14 @@ func Loopback(a net.Addr) bool {
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
 }
+
+// foreign tells whether a request came through a proxy or by a name that is not
+// this machine's, though its connection may be from here.
+func foreign(a net.Addr) bool {
+	_, is := a.(foreignAddr)
+	return is
+}
+
+// foreignAddr is the address of a peer that speaks for others: it is not local
+// whatever it reads.
+type foreignAddr struct{ net.Addr }

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -34,7 +35,7 @@ func (s *Server) authorize(r *http.Request, need access) (gateway.Principal, err
 	if s.administrator(p, remote) {
 		return p, nil
 	}
-	if need == look && s.mayLook(r, remote) {
+	if need == look && s.mayLook(r, remote) || need == asks && !p.Anonymous {
 		return p, nil
 	}
 	if p.Anonymous {
@@ -43,13 +44,35 @@ func (s *Server) authorize(r *http.Request, need access) (gateway.Principal, err
 	return p, shard.Errorf(shard.KindDenied, "user %q is no administrator: it takes a superuser, or a rule that allows admin on cluster", p.Name)
 }
 
-// administrator is stricter than gateway.Auth: without any rule, only superusers.
+// administrator is gateway.Auth's, for all protocols alike.
 func (s *Server) administrator(p gateway.Principal, remote net.Addr) bool {
-	if p.Anonymous {
-		return false
+	return s.env.Auth.Administrator(p, remote)
+}
+
+// mayManageTopic asks what Kafka asks too.
+func (r *request) mayManageTopic(op shard.Operation, name string) error {
+	if r.s.env.Auth.MayManageTopic(r.principal, remoteAddr(r.Request), op, name) {
+		return nil
 	}
-	return p.Superuser || len(s.env.Broker.ACLs.Rules()) > 0 &&
-		s.env.Auth.Allowed(p, remote, shard.OpAdmin, gateway.ResourceCluster, gateway.ResourceCluster)
+	return r.refused("%s topic %q", op, name)
+}
+
+func (r *request) mayCapture(old []string, t *shard.Topic) error {
+	if r.s.env.Auth.MayCapture(r.principal, remoteAddr(r.Request), gateway.NewCaptures(old, t)) {
+		return nil
+	}
+	return r.refused("publish and subscribe to all that captures name")
+}
+
+func (r *request) maySeeAccounts() error {
+	if r.s.env.Auth.MaySeeAccounts(r.principal, remoteAddr(r.Request)) {
+		return nil
+	}
+	return r.refused("look at accounts and rules")
+}
+
+func (r *request) refused(format string, args ...any) error {
+	return shard.Errorf(shard.KindDenied, "user %q may not %s", r.principal.Name, fmt.Sprintf(format, args...))
 }
 
 // mayLook tells whether a request comes from this machine and nowhere else: not
