@@ -27,9 +27,11 @@ type Conn struct {
 	tls           *tls.Config // of StartTLS
 	authenticated atomic.Bool
 	closed        atomic.Bool
-	auth          atomic.Pointer[Auth]    // of Join
-	account       atomic.Pointer[account] // of Join; nil before it and without limits
-	grace         time.Duration           // of SetGrace
+	auth          atomic.Pointer[Auth]       // of Join
+	account       atomic.Pointer[account]    // of Join; nil before it and without limits
+	user          atomic.Pointer[shard.User] // of Join: the account as it was
+	farewell      atomic.Pointer[func()]     // of OnRevoke
+	grace         time.Duration              // of SetGrace
 	info          struct {
 		sync.Mutex
 		ConnInfo

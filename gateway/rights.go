@@ -75,9 +75,12 @@ func NewCaptures(old []string, t *shard.Topic) []string {
 	return added
 }
 
+// maxUserName bounds the name of an account, in bytes.
+const maxUserName = 256
+
 // CheckUserName refuses the names that accounts cannot have.
 func CheckUserName(name string) error {
-	if name == "" || name == "*" || name == "anonymous" || len(name) > 256 {
+	if name == "" || name == "*" || name == "anonymous" || len(name) > maxUserName {
 		return shard.Errorf(shard.KindInvalid, "user name is empty, reserved or too long")
 	}
 	return nil

@@ -23,7 +23,6 @@ func (s *Server) authorize(r *http.Request, need access) (gateway.Principal, err
 		var err error
 		if p, err = s.env.Auth.Password(r.Context(), remote, user, password); err != nil {
 			s.authFail.Add(1)
-			s.log.Warn("admin login refused", "user", user, "remote", r.RemoteAddr, "error", err)
 			if errors.Is(err, gateway.ErrBadCredentials) {
 				return p, &shard.Error{Kind: shard.KindDenied, Msg: "user name or password is wrong", Err: errLogin}
 			}

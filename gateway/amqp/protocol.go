@@ -122,6 +122,9 @@ func (s *server) ServeConn(ctx context.Context, nc *gateway.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := newConn(ctx, s, nc)
+	nc.OnRevoke(func() {
+		c.out.method(0, &frame.ConnectionClose{ReplyCode: codeConnectionForced, ReplyText: "CONNECTION_FORCED - user '" + c.who.Name + "' is deleted or changed"})
+	})
 	s.mu.Lock()
 	s.mu.conns[c] = struct{}{}
 	s.mu.Unlock()

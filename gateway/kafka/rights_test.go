@@ -246,4 +246,3 @@ func TestRuleWithdrawnFromWaitingFetch(t *testing.T) {
 		t.Errorf("code %d, %d bytes", p.ErrorCode, len(p.RecordBatches))
 	}
 }
-
