@@ -35,6 +35,9 @@ type AuthConfig struct {
 	DefaultPasswordRemotely bool
 	// AnonymousOff refuses anonymous clients from loopback too.
 	AnonymousOff bool
+	// Origins are the sites, besides the one that is asked, whose pages may use
+	// WebSocket and HTTP: "https://app.example", "*".
+	Origins []string
 	// Log is told of failed log-ins and of connections that their account's end
 	// closes; nil: nobody is.
 	Log *slog.Logger

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
@@ -17,7 +16,7 @@ func (s *Server) authorize(r *http.Request, need access) (gateway.Principal, err
 	if need == public {
 		return anonymous, nil
 	}
-	remote := remoteAddr(r)
+	remote := gateway.RequestAddr(r)
 	p := anonymous
 	if user, password, ok := r.BasicAuth(); ok {
 		var err error
@@ -34,7 +33,7 @@ func (s *Server) authorize(r *http.Request, need access) (gateway.Principal, err
 	if s.administrator(p, remote) {
 		return p, nil
 	}
-	if need == look && s.mayLook(r, remote) || need == asks && !p.Anonymous {
+	if need == look && s.mayLook(remote) || need == asks && !p.Anonymous {
 		return p, nil
 	}
 	if p.Anonymous {
@@ -50,21 +49,21 @@ func (s *Server) administrator(p gateway.Principal, remote net.Addr) bool {
 
 // mayManageTopic asks what Kafka asks too.
 func (r *request) mayManageTopic(op shard.Operation, name string) error {
-	if r.s.env.Auth.MayManageTopic(r.principal, remoteAddr(r.Request), op, name) {
+	if r.s.env.Auth.MayManageTopic(r.principal, gateway.RequestAddr(r.Request), op, name) {
 		return nil
 	}
 	return r.refused("%s topic %q", op, name)
 }
 
 func (r *request) mayCapture(old []string, t *shard.Topic) error {
-	if r.s.env.Auth.MayCapture(r.principal, remoteAddr(r.Request), gateway.NewCaptures(old, t)) {
+	if r.s.env.Auth.MayCapture(r.principal, gateway.RequestAddr(r.Request), gateway.NewCaptures(old, t)) {
 		return nil
 	}
 	return r.refused("publish and subscribe to all that captures name")
 }
 
 func (r *request) maySeeAccounts() error {
-	if r.s.env.Auth.MaySeeAccounts(r.principal, remoteAddr(r.Request)) {
+	if r.s.env.Auth.MaySeeAccounts(r.principal, gateway.RequestAddr(r.Request)) {
 		return nil
 	}
 	return r.refused("look at accounts and rules")
@@ -76,37 +75,25 @@ func (r *request) refused(format string, args ...any) error {
 
 // mayLook tells whether a request comes from this machine and nowhere else: not
 // through a proxy, and not from a page that a browser was led to believe is ours.
-func (s *Server) mayLook(r *http.Request, remote net.Addr) bool {
-	if !gateway.Loopback(remote) || !loopbackHost(r.Host) {
+func (s *Server) mayLook(remote net.Addr) bool {
+	if !gateway.Loopback(remote) {
 		return false
-	}
-	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
-		if r.Header.Get(h) != "" {
-			return false
-		}
 	}
 	_, err := s.env.Auth.Anonymous(remote)
 	return err == nil
 }
 
-func loopbackHost(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	if host == "localhost" {
-		return true
-	}
-	if n := len(host); n > 1 && host[0] == '[' && host[n-1] == ']' {
-		host = host[1 : n-1]
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
-}
-
-func remoteAddr(r *http.Request) net.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return nil
-	}
-	return net.TCPAddrFromAddrPort(ap)
+// monitored guards what is shown without a log-in; an account's is good too.
+func (s *Server) monitored(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := s.env.Auth.CheckMonitor(r); err != nil && r.Header.Get("Authorization") == "" {
+			s.fail(w, r, err)
+			return
+		} else if err != nil {
+			if _, ok := s.admit(w, r, asks); !ok {
+				return
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
 }

@@ -123,7 +123,7 @@ func (s *Server) setPassword(r *request) (any, error) {
 	if err := checkPassword(in.Password); err != nil {
 		return nil, err
 	}
-	if !s.env.Auth.MaySetPassword(r.principal, remoteAddr(r.Request), r.PathValue("name")) {
+	if !s.env.Auth.MaySetPassword(r.principal, gateway.RequestAddr(r.Request), r.PathValue("name")) {
 		return nil, shard.Errorf(shard.KindDenied, "user %q may set no other's password", r.principal.Name)
 	}
 	s.changing.Lock()
