@@ -2,7 +2,6 @@ package amqp
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 	"github.com/robustmq/robustmq-go/shard"
@@ -69,15 +68,14 @@ func (k *consumer) send(ds []shard.Delivery) {
 	if len(ds) == 0 {
 		return
 	}
-	now := time.Now()
-	var expired []shard.DeliveryTag
+	var passed []shard.DeliveryTag
 	sent := int64(0)
 	c := k.ch.c
 	c.out.append(func(b []byte) []byte {
 		for i := range ds {
 			d := &ds[i]
-			if k.unwanted(d, now) {
-				expired = append(expired, d.Tag)
+			if k.unwanted(d) {
+				passed = append(passed, d.Tag)
 				continue
 			}
 			m := frame.BasicDeliver{ConsumerTag: k.tag, Redelivered: d.Count > 1}
@@ -90,8 +88,8 @@ func (k *consumer) send(ds []shard.Delivery) {
 		return b
 	})
 	c.s.env.Stats.MessagesOut.Add(sent)
-	if len(expired) > 0 && !k.noAck {
-		go k.sc.Ack(expired...)
+	if len(passed) > 0 && !k.noAck {
+		go k.sc.Ack(passed...)
 	}
 }
 
@@ -120,16 +118,13 @@ func (k *consumer) misled(d *shard.Delivery) bool {
 // which is the subject space itself. Those of earlier versions have none.
 const dataExchange = "exchange"
 
-// unwanted tells whether a message has expired, came by a wrong way, or lies before
-// the start of a stream consumer.
-func (k *consumer) unwanted(d *shard.Delivery, now time.Time) bool {
-	if k.misled(d) {
+// unwanted tells whether a message came by a wrong way, only goes round, or lies before
+// the start of a stream consumer. The group has looked whether it passed.
+func (k *consumer) unwanted(d *shard.Delivery) bool {
+	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) {
 		return true
 	}
-	if l := k.q.limits.Load(); l.deadLetters && l.kind != "stream" {
-		return false // the group has looked; what expires on the way is delivered, or it would be buried nowhere
-	}
-	return d.Record.Expired(now) || k.q.limits.Load().expired(d.Record.Timestamp, now) || k.from != nil && k.from.before(d)
+	return k.from != nil && k.from.before(d)
 }
 
 // told is what the broker says of a delivery in its headers: where it lies in a

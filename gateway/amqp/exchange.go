@@ -94,6 +94,9 @@ func (vh *vhost) checkSubject(s string) error {
 	if s == "" {
 		return nil
 	}
+	if err := vh.within(s); err != nil {
+		return err
+	}
 	if err := shard.CheckSubject(s); err != nil {
 		return refuse(codePreconditionFailed, "routing key is not usable: %v", err)
 	}
@@ -231,7 +234,13 @@ func (ch *channel) declareExchange(m *frame.ExchangeDeclare) error {
 	if strings.HasPrefix(m.Exchange, "amq.") {
 		return refuse(codeAccessRefused, "exchange name '%s' contains reserved prefix 'amq.*'", m.Exchange)
 	}
+	if err := vh.within(m.Exchange + "."); err != nil { // what is published to it lies below its name
+		return err
+	}
 	if err := ch.c.may(shard.OpCreate, gateway.ResourceSubject, vh.prefix+m.Exchange, "exchange '"+m.Exchange+"' in vhost '"+vh.name+"'"); err != nil {
+		return err
+	}
+	if err := ch.mayAlternate(m); err != nil {
 		return err
 	}
 	vh.mu.RLock()
@@ -393,7 +402,7 @@ func (ch *channel) unbindExchange(source, dest, key string, args frame.Table) er
 	vh.topo.Lock()
 	defer vh.topo.Unlock()
 	b := newBinding(source, dest, false, key, args)
-	orphan, err := vh.removeBinding(ch.c.ctx, b)
+	orphan, err := vh.removeBinding(ch.c, b)
 	if err != nil || orphan == "" {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,9 @@ import (
 type Config struct {
 	// VHosts besides "/". The subjects of vhost v lie below "v.".
 	VHosts []string `mapstructure:"vhosts"`
+	// RootSeesVHosts makes "/" the whole subject space: its queues may be bound to the
+	// subjects of the other vhosts, and its clients may publish there.
+	RootSeesVHosts bool `mapstructure:"root_sees_vhosts"`
 	// Heartbeat that the server proposes; 0 turns it off.
 	Heartbeat time.Duration `mapstructure:"heartbeat"`
 	// FrameMax in bytes and ChannelMax bound what is negotiated.
@@ -46,6 +50,20 @@ func (c *Config) check() error {
 		f, err := shard.ParseSubjectFilter(name)
 		if _, literal := f.Literal(); name != "/" && (err != nil || !literal || shard.Relayed(name+".")) {
 			return fmt.Errorf("check amqp.vhosts: %q cannot begin a subject", name)
+		}
+	}
+	return c.checkApart()
+}
+
+// checkApart refuses vhosts of which one would hold the subjects or the queues of
+// another.
+func (c *Config) checkApart() error {
+	names := append([]string{"/"}, c.VHosts...)
+	for i, a := range names {
+		for j, b := range names {
+			if i != j && a != b && (strings.HasPrefix(b, a+".") || strings.HasPrefix(b, a+"/")) {
+				return fmt.Errorf("check amqp.vhosts: %q lies within %q: what is in one would be in the other", b, a)
+			}
 		}
 	}
 	return nil
@@ -101,6 +119,7 @@ func New(env gateway.Env) (gateway.Server, error) {
 	for _, name := range append([]string{"/"}, cfg.VHosts...) {
 		s.vhosts[name] = newVHost(s, name)
 	}
+	s.vhosts["/"].walls = cfg.walls()
 	s.loadVHosts()
 	return s, nil
 }

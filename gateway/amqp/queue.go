@@ -204,7 +204,7 @@ func (ch *channel) unbindQueue(m *frame.QueueUnbind) error {
 		vh.topo.RLock()
 		defer vh.topo.RUnlock()
 		defer vh.busy.lock(q.name)()
-		return vh.removeBinding(c.ctx, newBinding(m.Exchange, q.name, true, key, m.Arguments))
+		return vh.removeBinding(c, newBinding(m.Exchange, q.name, true, key, m.Arguments))
 	}()
 	if err != nil {
 		return err

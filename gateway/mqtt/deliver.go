@@ -40,7 +40,7 @@ func (l liveReceiver) Deliver(ms []shard.Message, matched []shard.SubID) {
 		}
 		mark, ours := m.Record.Header(shard.HeaderMQTT)
 		topic, ok := deliveredTopic(m, ours, subs)
-		if !ok || m.Record.Expired(c.now()) || c.hides(subs, m.Subject) {
+		if !ok || m.Expired(c.now()) || c.hides(subs, m.Subject) {
 			continue
 		}
 		items = append(items, outItem{msg: *m, topic: topic, ids: ids, retain: asPublished && isRetained(mark)})
@@ -194,7 +194,7 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 	it.ids = subscriptionIDs(nil, subs) // [MQTT-3.3.4-4]
 	it.retain = isRetained(mark) && retainAsPublished(subs)
 	it.topic, ok = deliveredTopic(&it.msg, ours, subs)
-	if !ok || len(subs) == 0 || d.Record.Expired(c.now()) || c.hides(subs, d.Subject) { // [MQTT-3.3.2-5]
+	if !ok || len(subs) == 0 || d.Expired(c.now()) || c.hides(subs, d.Subject) { // [MQTT-3.3.2-5]
 		it.skip, it.qos = true, 0
 		return it, nil, true
 	}
