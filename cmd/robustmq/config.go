@@ -77,9 +77,10 @@ type Config struct {
 		DeleteGrace       time.Duration `mapstructure:"delete_grace" doc:"how long an object outlives its last reference"`
 	} `mapstructure:"background"`
 	Security struct {
-		AllowAnonymousRemotely       bool `mapstructure:"allow_anonymous_remotely" doc:"let clients without a login in from beyond loopback"`
-		AllowDefaultPasswordRemotely bool `mapstructure:"allow_default_password_remotely" doc:"let user admin in with the default password from beyond loopback"`
-		Anonymous                    bool `mapstructure:"anonymous" doc:"let clients without a login in from loopback"`
+		AllowAnonymousRemotely       bool     `mapstructure:"allow_anonymous_remotely" doc:"let clients without a login in from beyond loopback"`
+		AllowDefaultPasswordRemotely bool     `mapstructure:"allow_default_password_remotely" doc:"let user admin in with the default password from beyond loopback"`
+		Anonymous                    bool     `mapstructure:"anonymous" doc:"let clients without a login in from loopback"`
+		AllowedOrigins               []string `mapstructure:"allowed_origins" doc:"sites whose pages may use WebSocket listeners besides their own host's, as https://app.example; * for all"`
 	} `mapstructure:"security"`
 	Limits struct {
 		MaxMessageBytes  int           `mapstructure:"max_message_bytes" doc:"a message's payload with its headers"`
@@ -272,6 +273,11 @@ func (c *Config) check() error {
 	} {
 		if n <= 0 {
 			errs = append(errs, fmt.Errorf("%s is %d; it has to be positive", name, n))
+		}
+	}
+	for _, o := range c.Security.AllowedOrigins {
+		if err := gateway.CheckOriginPattern(o); err != nil {
+			errs = append(errs, fmt.Errorf("security.allowed_origins: %w", err))
 		}
 	}
 	if c.Topics.MaxMessageBytes < 0 || int64(c.Topics.MaxMessageBytes) > shard.MaxBatchBytes {

@@ -172,7 +172,13 @@ func (s *Server) createTopic(r *request) (any, error) {
 	if err := checkCaptures(in.Captures); err != nil {
 		return nil, err
 	}
+	if err := r.mayManageTopic(shard.OpCreate, in.Name); err != nil {
+		return nil, err
+	}
 	t := shard.Topic{Name: in.Name, Shards: in.Shards, Captures: in.Captures, Labels: in.Labels}
+	if err := r.mayCapture(nil, &t); err != nil {
+		return nil, err
+	}
 	if err := in.Config.apply(&t.Config); err != nil {
 		return nil, err
 	}
@@ -188,6 +194,9 @@ func (s *Server) updateTopic(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := r.mayManageTopic(shard.OpAlter, r.PathValue("name")); err != nil {
+		return nil, err
+	}
 	if _, err := r.topic(); err != nil {
 		return nil, err
 	}
@@ -201,7 +210,11 @@ func (s *Server) updateTopic(r *request) (any, error) {
 			return shard.Errorf(shard.KindInvalid, "topic has %d shards; their number may only grow", t.Shards)
 		}
 		set(&t.Shards, in.Shards)
+		old := t.Captures
 		set(&t.Captures, in.Captures)
+		if err := r.mayCapture(old, t); err != nil {
+			return err
+		}
 		if in.Config == nil {
 			return nil
 		}
@@ -214,6 +227,9 @@ func (s *Server) updateTopic(r *request) (any, error) {
 }
 
 func (s *Server) deleteTopic(r *request) (any, error) {
+	if err := r.mayManageTopic(shard.OpDelete, r.PathValue("name")); err != nil {
+		return nil, err
+	}
 	t, err := r.topic()
 	if err != nil {
 		return nil, err

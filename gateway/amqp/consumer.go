@@ -17,6 +17,8 @@ type consumer struct {
 	sc    shard.Consumer
 	from  *streamStart // of a consumer of a stream queue
 
+	part atomic.Bool // rules deny some of what the queue is bound to: each message is asked about
+
 	waiting atomic.Int64 // deliveries that the client has not settled
 
 	// Under the channel's mu.
@@ -124,7 +126,7 @@ func (k *consumer) unwanted(d *shard.Delivery) bool {
 	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) {
 		return true
 	}
-	return k.from != nil && k.from.before(d)
+	return k.from != nil && k.from.before(d) || k.hides(d)
 }
 
 // headerRoutingKey has the routing key that is too long for a delivery.

@@ -62,7 +62,7 @@ func (p *produce) topic(q *kmsg.ProduceRequest, from *kmsg.ProduceRequestTopic) 
 		return nil, codeInvalidTxnState
 	}
 	t, code := p.c.srv.lookup(from.Topic, from.TopicID, q.Version >= 13)
-	if code == codeNone && !p.c.mayWrite(t) {
+	if code == codeNone && !p.c.mayWrite(t.Name) {
 		return nil, codeTopicAuthorizationFailed
 	}
 	return t, code
