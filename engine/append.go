@@ -30,13 +30,23 @@ func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts s
 		done.Appended(shard.AppendResult{Err: shard.At(shard.ErrTopicNotFound, "append batch", id, -1), AppendTime: -1})
 		return
 	}
+	switch waits, err := e.park(ctx, id, b, &opts, done); {
+	case err != nil:
+		done.Appended(shard.AppendResult{Err: err, AppendTime: -1})
+	case !waits:
+		e.appendNow(ctx, id, b, &opts, done)
+	}
+}
+
+// appendNow is Append of what need not wait for the shard's producers.
+func (e *Engine) appendNow(ctx context.Context, id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion) {
 	size := int64(b.Size())
-	object := e.waitsForObject(id, &opts)
+	object := e.waitsForObject(id, opts)
 	if err := e.admit(ctx, size, object); err != nil {
 		done.Appended(shard.AppendResult{Err: err, AppendTime: -1})
 		return
 	}
-	r, p := e.append(ctx, id, b, &opts, done, size, object)
+	r, p := e.append(id, b, opts, done, size, object)
 	if p == nil {
 		e.dismiss(size, object)
 	}
@@ -85,7 +95,7 @@ func (e *Engine) dismiss(size int64, object bool) {
 // append gives the batch its offsets and queues it for the WAL. A result that
 // is not nil is the outcome, known already: an error, a duplicate, or an append
 // that was promised no durability. What was queued comes back as pending.
-func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion, size int64, object bool) (*shard.AppendResult, *pending) {
+func (e *Engine) append(id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion, size int64, object bool) (*shard.AppendResult, *pending) {
 	fail := func(err error) (*shard.AppendResult, *pending) {
 		return &shard.AppendResult{Err: err, AppendTime: -1}, nil
 	}
@@ -95,11 +105,6 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 	}
 	if max := e.maxMessageBytes(topic); size > int64(max) {
 		return fail(&shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Shard: &id, Err: shard.ErrBatchTooLarge})
-	}
-	if idempotent(b, opts) {
-		if err := e.ensureProducers(ctx, s); err != nil {
-			return fail(err)
-		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

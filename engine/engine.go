@@ -46,6 +46,12 @@ type Engine struct {
 	feed    feed
 	claimed claimed
 
+	// notedSince: of topics from it on the state log knows every producer.
+	notedSince    shard.TopicNum
+	loads         atomic.Int64 // scans for producers under way
+	parking       *semaphore.Weighted
+	producerReads chan struct{}
+
 	epochs [Slots]int32
 	kept   kept
 	// serving is set once the WAL has been replayed.
@@ -81,6 +87,7 @@ type counters struct {
 	unmergeable           atomic.Int64
 	deletedObjects        atomic.Int64
 	lostRecords           atomic.Int64
+	producerReads         atomic.Int64
 }
 
 const shardStripes = 64

@@ -242,7 +242,7 @@ func TestStateLogIsNobodyElses(t *testing.T) {
 	if err := r.admit(ctx, int64(b.Size()), false); err != nil {
 		t.Fatal(err)
 	}
-	_, p := r.Engine.append(ctx, id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(res shard.AppendResult) { stored <- res.Err }), int64(b.Size()), false)
+	_, p := r.Engine.append(id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(res shard.AppendResult) { stored <- res.Err }), int64(b.Size()), false)
 	if err := <-stored; p == nil || err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"sort"
 	"sync"
 
-	"github.com/robustmq/robustmq-go/engine/producer"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/wal"
 )
@@ -31,11 +30,9 @@ type shardLog struct {
 	synced  int64
 	tail    []tailEntry
 	// waiting is closed when end moves past the key; nil while nobody waits.
-	waiting map[int64]chan struct{}
-	// producers is nil until the first idempotent append.
-	producers      *producer.Table
-	producersDirty bool
-	dups           []dupWait
+	waiting   map[int64]chan struct{}
+	producers producers
+	dups      []dupWait
 	// object holds completions that wait for the commit of their segment.
 	object []*pending
 	gone   bool // its topic was deleted
@@ -44,8 +41,6 @@ type shardLog struct {
 	lost []span
 
 	dirty bool // in the flusher's list; guarded by flusher.mu
-
-	producerLoad sync.Mutex // held while producers is loaded; taken before mu
 }
 
 // span is the offsets [from, to).

@@ -228,7 +228,7 @@ func (st *stateStore) apply(slot int, owner string, ops []shard.StateOp, b *shar
 	}
 
 	id := shard.ID{Topic: stateTopicNum, Index: uint32(slot)}
-	r, p := st.e.append(context.Background(), id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(r shard.AppendResult) {
+	r, p := st.e.append(id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(r shard.AppendResult) {
 		sl.commit(owner, ops, r.Base, r.Err)
 		done(r.Err)
 	}), int64(b.Size()), object)
