@@ -4,6 +4,8 @@ import (
 	"sort"
 	"sync"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/wal"
 )
@@ -41,6 +43,9 @@ type shardLog struct {
 	lost []span
 
 	dirty bool // in the flusher's list; guarded by flusher.mu
+
+	feeding *semaphore.Weighted // the shard's share of appends on their way
+	fed     fed                 // guarded by feed.mu
 }
 
 // span is the offsets [from, to).
