@@ -38,13 +38,18 @@ type Engine struct {
 
 	shards [shardStripes]shardStripe
 	tails  tails
-	budget *semaphore.Weighted
-	// objects bounds the batches that wait in memory for the commit of their
-	// segment; it is apart from budget, so that they hold up nobody else.
-	objects *semaphore.Weighted
-	flusher flusher
-	feed    feed
-	claimed claimed
+	// The budgets of appends, see budget.go. They are apart from each other, so that
+	// what waits for one thing holds up nobody who waits for another.
+	budget, feeding, objects *semaphore.Weighted
+	flusher                  flusher
+	feed                     feed
+	claimed                  claimed
+
+	// notedSince: of topics from it on the state log knows every producer.
+	notedSince    shard.TopicNum
+	loads         atomic.Int64 // scans for producers under way
+	parking       *semaphore.Weighted
+	producerReads chan struct{}
 
 	opened int64 // milliseconds
 	epochs [Slots]int32
@@ -88,6 +93,7 @@ type counters struct {
 	unmergeable           atomic.Int64
 	deletedObjects        atomic.Int64
 	lostRecords           atomic.Int64
+	producerReads         atomic.Int64
 }
 
 const shardStripes = 64
@@ -217,7 +223,7 @@ func (e *Engine) owned(id shard.ID) (*shardLog, *shard.Topic, error) {
 
 // newShardLog loads what the catalog knows of a shard.
 func (e *Engine) newShardLog(id shard.ID) *shardLog {
-	s := &shardLog{id: id, epoch: e.epochs[slotOf(id)], lost: e.kept.lostOf(id)}
+	s := &shardLog{id: id, feeding: semaphore.NewWeighted(e.opts.AppendBytes / shardShare), epoch: e.epochs[slotOf(id)], lost: e.kept.lostOf(id)}
 	if _, last, ok := e.cat.Bounds(id); ok {
 		s.flushed = last + 1
 	}

@@ -57,7 +57,7 @@ type Config struct {
 	} `mapstructure:"flush"`
 	Memory struct {
 		TailBytes   int64 `mapstructure:"tail_bytes" doc:"newest batches, kept for readers at the end"`
-		AppendBytes int64 `mapstructure:"append_bytes" doc:"appends that are not complete"`
+		AppendBytes int64 `mapstructure:"append_bytes" doc:"appends that followers were not given yet (one shard: an eighth), and apart from them as much that waits for the object store, as much state, as much that waits for a shard's producers"`
 		CacheBytes  int64 `mapstructure:"cache_bytes" doc:"blocks of segments, kept for readers that catch up"`
 	} `mapstructure:"memory"`
 	Topics struct {
