@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -230,17 +231,25 @@ func (c *Config) decode(all map[string]any) error {
 			delete(all, k)
 		}
 	}
-	if err := strictDecode(all, c); err != nil {
+	if err := strictDecode(all, c, ""); err != nil {
 		return fmt.Errorf("configuration: %w (`robustmq config` lists all keys)", err)
 	}
-	return c.check()
+	if err := c.check(); err != nil {
+		return err
+	}
+	_, err := settings(c) // the protocols' parts are looked at before anything is started
+	return err
 }
 
-func strictDecode(in, out any) error {
+// strictDecode decodes a section into a struct. prefix is that of its keys.
+func strictDecode(in map[string]any, out any, prefix string) error {
+	in, err := withUnits(in, reflect.TypeOf(out).Elem(), prefix)
+	if err != nil {
+		return err
+	}
 	d, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 		Result: out, ErrorUnused: true, WeaklyTypedInput: true,
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(",")),
+		DecodeHook: mapstructure.StringToSliceHookFunc(","),
 	})
 	if err != nil {
 		return err

@@ -217,7 +217,9 @@ func (c *Config) endpoints(p gateway.Protocol) ([]endpoint, map[string]any, erro
 		}
 		if v, ok := rest["tls_"+spec.Key]; ok {
 			delete(rest, "tls_"+spec.Key)
-			out = append(out, endpoint{protocol: p, spec: spec, addr: fmt.Sprint(v), tls: true})
+			if addr := fmt.Sprint(v); addr != "off" && addr != "" {
+				out = append(out, endpoint{protocol: p, spec: spec, addr: addr, tls: true})
+			}
 		}
 	}
 	for _, e := range out {
@@ -306,7 +308,7 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 			Limits: gateway.Limits{MaxMessageBytes: l.MaxMessageBytes, MaxConnections: l.MaxConnections,
 				MaxSubscriptions: l.MaxSubscriptions, MaxInflightBytes: l.MaxInflightBytes, MaxOutboundBytes: l.MaxOutboundBytes},
 			Decode: func(dst any) error {
-				if err := strictDecode(own[p.Name], dst); err != nil {
+				if err := strictDecode(own[p.Name], dst, p.Name+"."); err != nil {
 					return fmt.Errorf("configuration: %s: %w", p.Name, err)
 				}
 				return nil
