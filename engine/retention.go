@@ -33,7 +33,7 @@ func (e *Engine) retentionLoop(ctx context.Context) {
 // grace has passed. Its cost grows with the extents that exist, not with the
 // shards. What fails does not keep the rest from being done.
 func (e *Engine) Retain(ctx context.Context) error {
-	var errs []error
+	errs := []error{e.observeClock(ctx)}
 	for _, id := range e.expiring() {
 		if err := e.retainShard(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("trim shard %s: %w", id, err))
@@ -50,8 +50,11 @@ func (e *Engine) Retain(ctx context.Context) error {
 type limits struct {
 	topic     *shard.Topic // nil: it is gone
 	ms, bytes int64        // negative: no limit
-	cutoff    int64
+	cutoffs
 }
+
+// old tells whether an extent's newest record is too old.
+func (l *limits) old(x *catalog.Extent) bool { return l.ms >= 0 && l.passed(x.MaxTime) }
 
 // limitsOf gives a topic's limits.
 func (e *Engine) limitsOf(num shard.TopicNum) limits {
@@ -69,7 +72,7 @@ func (e *Engine) limitsOf(num shard.TopicNum) limits {
 	if t.Internal || t.Config.Compact && !t.Config.Delete {
 		l.ms, l.bytes = -1, -1
 	}
-	l.cutoff = e.opts.Now().UnixMilli() - l.ms
+	l.cutoffs = e.clock.cutoffs(l.ms)
 	return l
 }
 
@@ -92,7 +95,7 @@ func (e *Engine) expiring() []shard.ID {
 					topics[x.Shard.Topic] = l
 				}
 			}
-			old := l.ms >= 0 && x.MaxTime < l.cutoff && x.Last >= e.kept.start(x.Shard)
+			old := l.old(x) && x.Last >= e.kept.start(x.Shard)
 			if l.topic != nil && l.bytes >= 0 {
 				before := sizes[x.Shard]
 				sizes[x.Shard] = before + x.Len
@@ -124,7 +127,7 @@ func (e *Engine) retainShard(ctx context.Context, id shard.ID) error {
 	to := start
 	for i := range exts {
 		x := &exts[i].Extent
-		old := l.ms >= 0 && x.MaxTime < l.cutoff
+		old := l.old(x)
 		much := l.bytes >= 0 && size-x.Len >= l.bytes
 		if !old && !much {
 			break
@@ -199,8 +202,8 @@ func (e *Engine) unreference(ctx context.Context) error {
 // has passed.
 func (e *Engine) deleteObjects(ctx context.Context) error {
 	ds := e.cat.Deletions()
-	limit := e.opts.Now().Add(-e.opts.DeleteGrace).UnixMilli()
-	ds = slices.DeleteFunc(ds, func(d catalog.Deletion) bool { return d.When > limit })
+	grace := e.clock.cutoffs(e.opts.DeleteGrace.Milliseconds())
+	ds = slices.DeleteFunc(ds, func(d catalog.Deletion) bool { return !grace.passed(d.When - 1) })
 	for part := range slices.Chunk(ds, 100) {
 		keys := make([]string, len(part))
 		ids := make([]ulid.ULID, len(part))

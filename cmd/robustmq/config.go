@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,11 +34,13 @@ type Config struct {
 		AdvertisedHost string `mapstructure:"advertised_host" doc:"host that clients are told to connect to; empty: that of the listener"`
 	} `mapstructure:"node"`
 	Etcd struct {
-		Endpoints []string      `mapstructure:"endpoints" doc:"etcd cluster, comma-separated; empty: etcd runs inside this process"`
-		Prefix    string        `mapstructure:"prefix" doc:"of all keys; clusters that share an etcd differ in it; empty: /robustmq/"`
-		Username  string        `mapstructure:"username" doc:"of etcd's own authentication"`
-		Password  string        `mapstructure:"password" secret:"true" doc:"of etcd's own authentication"`
-		LeaseTTL  time.Duration `mapstructure:"lease_ttl" doc:"how long a gateway is believed to live without a sign of life"`
+		Endpoints    []string      `mapstructure:"endpoints" doc:"etcd cluster, comma-separated; empty: etcd runs inside this process"`
+		Prefix       string        `mapstructure:"prefix" doc:"of all keys; clusters that share an etcd differ in it; empty: /robustmq/"`
+		Username     string        `mapstructure:"username" doc:"of etcd's own authentication"`
+		Password     string        `mapstructure:"password" secret:"true" doc:"of etcd's own authentication"`
+		PasswordFile string        `mapstructure:"password_file" doc:"the password is in this file"`
+		TLS          ClientTLS     `mapstructure:"tls"`
+		LeaseTTL     time.Duration `mapstructure:"lease_ttl" doc:"how long a gateway is believed to live without a sign of life"`
 	} `mapstructure:"etcd"`
 	Store StoreConfig `mapstructure:"store"`
 	WAL   struct {
@@ -95,20 +98,24 @@ type Config struct {
 		TLSListen string `mapstructure:"tls_listen" doc:"address of the admin HTTPS listener; empty: none"`
 	} `mapstructure:"admin"`
 
-	protocols map[string]any // each protocol's own part, raw
+	protocols         map[string]any // each protocol's own part, raw
+	etcdTLS, storeTLS *tls.Config    // nil: none is configured
 }
 
 // StoreConfig says which object store, as whom, and how hard it is worked.
 type StoreConfig struct {
-	Kind      string `mapstructure:"kind" doc:"dir, s3, minio or mem (which keeps nothing)"`
-	Dir       string `mapstructure:"dir" doc:"dir: the directory; empty: objects below data_dir"`
-	Endpoint  string `mapstructure:"endpoint" doc:"minio: URL; s3: empty for Amazon's"`
-	Bucket    string `mapstructure:"bucket" doc:"s3, minio: the bucket, which has to exist"`
-	Prefix    string `mapstructure:"prefix" doc:"folder of all objects"`
-	Region    string `mapstructure:"region" doc:"s3, minio: region of the bucket"`
-	AccessKey string `mapstructure:"access_key" doc:"s3, minio; empty: the provider's own chain"`
-	SecretKey string `mapstructure:"secret_key" secret:"true" doc:"s3, minio"`
-	PathStyle bool   `mapstructure:"path_style" doc:"s3: the bucket in the path, not in the host name; always so with an endpoint"`
+	Kind          string    `mapstructure:"kind" doc:"dir, s3, minio or mem (which keeps nothing)"`
+	Dir           string    `mapstructure:"dir" doc:"dir: the directory; empty: objects below data_dir"`
+	Endpoint      string    `mapstructure:"endpoint" doc:"minio: URL; s3: empty for Amazon's"`
+	Bucket        string    `mapstructure:"bucket" doc:"s3, minio: the bucket, which has to exist"`
+	Prefix        string    `mapstructure:"prefix" doc:"folder of all objects"`
+	Region        string    `mapstructure:"region" doc:"s3, minio: region of the bucket"`
+	AccessKey     string    `mapstructure:"access_key" doc:"s3, minio; empty: the provider's own chain"`
+	SecretKey     string    `mapstructure:"secret_key" secret:"true" doc:"s3, minio"`
+	AccessKeyFile string    `mapstructure:"access_key_file" doc:"s3, minio: the access key is in this file"`
+	SecretKeyFile string    `mapstructure:"secret_key_file" doc:"s3, minio: the secret key is in this file"`
+	TLS           ClientTLS `mapstructure:"tls"`
+	PathStyle     bool      `mapstructure:"path_style" doc:"s3: the bucket in the path, not in the host name; always so with an endpoint"`
 	// AcceptForeign is for once: the store is this cluster's from then on.
 	AcceptForeign bool `mapstructure:"accept_foreign" doc:"begin a new catalog beside segments of another one, which are neither read nor deleted, or serve on over a store that has lost all segments; else serve refuses"`
 
@@ -191,6 +198,19 @@ func loadConfig(fs *pflag.FlagSet) (Config, error) {
 	return c, c.decode(v.AllSettings())
 }
 
+// loadUsed is loadConfig for who uses the configuration: it reads the files, too,
+// that hold certificates and secrets for etcd and the object store.
+func loadUsed(fs *pflag.FlagSet) (Config, error) {
+	c, err := loadConfig(fs)
+	if err != nil {
+		return c, err
+	}
+	if err := c.loadClients(); err != nil {
+		return c, fmt.Errorf("configuration: %w", err)
+	}
+	return c, nil
+}
+
 // notSettings tells whether a variable (without its ROBUSTMQ_) belongs to
 // somebody else: to tests and tools, or to the verbs that call the admin API.
 func notSettings(key string) bool {
@@ -213,6 +233,9 @@ func setEnv(v *viper.Viper, name, value string) error {
 		if k, ok := strings.CutPrefix(key, "auto_create_"); ok {
 			key = "auto_create." + k
 		}
+	}
+	if k, ok := strings.CutPrefix(key, "tls_"); ok && (section == "etcd" || section == "store") {
+		key = "tls." + k
 	}
 	v.Set(section+"."+key, value)
 	return nil

@@ -232,7 +232,7 @@ func (k *consumer) take() (shard.Delivery, bool) {
 	for wait := time.Duration(0); ; {
 		d, ok := k.sc.Get()
 		switch {
-		case ok && !k.unwanted(&d, time.Now()):
+		case ok && !k.unwanted(&d, k.ch.c.s.env.Broker.Time()):
 			return d, true
 		case ok:
 			if !k.noAck {

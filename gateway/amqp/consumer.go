@@ -69,7 +69,7 @@ func (k *consumer) send(ds []shard.Delivery) {
 	if len(ds) == 0 {
 		return
 	}
-	now := time.Now()
+	now := k.ch.c.s.env.Broker.Time()
 	var expired []shard.DeliveryTag
 	sent := int64(0)
 	c := k.ch.c
