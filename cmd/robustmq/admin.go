@@ -161,7 +161,7 @@ var engineMetrics = []struct {
 	{metricDesc("merge_bytes_total", "Bytes of merged segments written."), counter, func(s *engine.Stats) float64 { return float64(s.MergedBytes) }, nil},
 	{metricDesc("objects_deleted_total", "Objects deleted that nobody needs any more."), counter, func(s *engine.Stats) float64 { return float64(s.DeletedObjects) }, nil},
 	{metricDesc("objects_awaiting_deletion", "Objects within their grace."), gauge, func(s *engine.Stats) float64 { return float64(s.Deletions) }, nil},
-	{metricDesc("records_lost_total", "Records found missing from the write-ahead log at the start."), counter, func(s *engine.Stats) float64 { return float64(s.LostRecords) }, nil},
+	{metricDesc("records_lost_total", "Records found missing from the write-ahead log at the start; one for a batch of which nothing is known, so it is the least that it may be."), counter, func(s *engine.Stats) float64 { return float64(s.LostRecords) }, nil},
 	{metricDesc("clock_held", "1 while the clock is ahead of what can be believed: nothing is freed or expires by it."), gauge, func(s *engine.Stats) float64 { return boolValue(s.ClockAhead > 0) }, nil},
 	{metricDesc("clock_ahead_seconds", "How far the clock is ahead of what is believed."), gauge, func(s *engine.Stats) float64 { return s.ClockAhead.Seconds() }, nil},
 	{metricDesc("segments", "Segments that the catalog names."), gauge, func(s *engine.Stats) float64 { return float64(s.Segments) }, nil},
