@@ -44,6 +44,7 @@ type Engine struct {
 	flusher                  flusher
 	feed                     feed
 	claimed                  claimed
+	clock                    *clock
 
 	// notedSince: of topics from it on the state log knows every producer.
 	notedSince    shard.TopicNum
@@ -299,5 +300,5 @@ func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) err
 // Broker gives the gateways what they may use.
 func (e *Engine) Broker() shard.Broker {
 	return shard.Broker{Topics: e.topics, Log: e, Live: e.live, State: e.state, Groups: e.groups,
-		Cluster: cluster{e}, Users: users{e.cat}, ACLs: acls{e.cat}}
+		Cluster: cluster{e}, Users: users{e.cat}, ACLs: acls{e.cat}, Now: e.Time}
 }
