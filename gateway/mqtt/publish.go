@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"strings"
@@ -221,8 +222,8 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 	if in != nil && in.dedupe != "" {
 		if known, err := c.locate(in, t, p.Payload, b.now); err != nil {
 			return c.failPublish(p, in, err)
-		} else if known { // [MQTT-4.3.3-10]
-			return c.answerKnown(p, in)
+		} else if known != nil { // [MQTT-4.3.3-10]
+			return c.answerKnown(p, in, known)
 		}
 	}
 	name := ""
@@ -323,19 +324,18 @@ func (b *publisher) send(pb *pubBatch) {
 	c.acks.mu.Lock()
 	c.acks.bytes += pb.size
 	c.acks.mu.Unlock()
-	c.srv.broker.Log.Append(c.ctx, pb.id, batch, opts, pb)
 	if len(pb.retain) == 0 {
+		c.srv.broker.Log.Append(c.ctx, pb.id, batch, opts, pb)
 		return
 	}
-	// A refusal is known by now. Who waited longer would keep retained messages in
-	// another order than the log's, for QoS 0 does not wait for the disk.
-	var refused error
-	if err := pb.refused.Load(); err != nil {
-		refused = *err
-	}
-	for i := range pb.retain {
-		c.retain(&pb.retain[i], refused)
-	}
+	c.applying.Add(len(pb.retain))
+	c.srv.retained.appendRetained(c.ctx, pb.id, pb.retain, func() error {
+		c.srv.broker.Log.Append(c.ctx, pb.id, batch, opts, pb)
+		if err := pb.refused.Load(); err != nil { // a refusal is known by now
+			return *err
+		}
+		return nil
+	}, c.retained)
 }
 
 // Appended is the outcome of a batch.
@@ -385,8 +385,37 @@ func (s *Server) publishDetached(ctx context.Context, p *packet.Publish) error {
 		}
 		return err
 	}
-	if _, err = shard.AppendWait(ctx, s.broker.Log, t.shard(), shard.BatchOf(r), shard.AppendOptions{}); err != nil || !p.Retain {
+	if !p.Retain {
+		_, err = shard.AppendWait(ctx, s.broker.Log, t.shard(), shard.BatchOf(r), shard.AppendOptions{})
 		return err
 	}
-	return s.retained.setWait(ctx, topic, &r)
+	return s.publishRetained(ctx, t.shard(), topic, &r)
+}
+
+// publishRetained appends a retained message and keeps it, and waits for both.
+func (s *Server) publishRetained(ctx context.Context, id shard.ID, topic string, r *shard.Record) error {
+	outcome := make(chan error, 2)
+	var refused atomic.Pointer[error]
+	s.retained.appendRetained(ctx, id, []toRetain{{op: keepOf(topic, r)}}, func() error {
+		s.broker.Log.Append(ctx, id, shard.BatchOf(*r), shard.AppendOptions{}, shard.CompletionFunc(func(res shard.AppendResult) {
+			if res.Err != nil {
+				refused.Store(&res.Err)
+			}
+			outcome <- res.Err
+		}))
+		if err := refused.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}, func(_ *toRetain, err error) { outcome <- err })
+	var first error
+	for range 2 {
+		select {
+		case err := <-outcome:
+			first = cmp.Or(first, err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return first
 }
