@@ -28,7 +28,7 @@ func (s *Server) resolve(ctx context.Context, topic string) (t target, err error
 	if err := shard.CheckSubject(t.subject); err != nil {
 		return t, protocolError(packet.TopicNameInvalid, err.Error())
 	}
-	if topic == "$SYS" || strings.HasPrefix(topic, "$SYS/") { // 4.7.2
+	if shard.ServerOwn(t.subject) { // 4.7.2
 		return t, protocolError(packet.NotAuthorized, "topics under $SYS are the server's")
 	}
 	if shard.Relayed(t.subject) {
@@ -355,20 +355,32 @@ func (pb *pubBatch) Appended(r shard.AppendResult) {
 	c.applying.Done()
 }
 
-// relay hands a message that is never stored to live subscribers.
+// relay hands a message that is never stored to live subscribers. Nothing is
+// acknowledged as kept that is not: not a retained message, nor, where the version
+// can say so, one that nobody took.
 func (c *client) relay(p *packet.Publish, t *target, in *incoming) error {
+	if p.Retain && p.QoS > 0 {
+		return c.failPublish(p, in, errRelayedRetain)
+	}
 	r := t.record(p, nil, "", "", time.Now())
 	kept, _, err := frozen(&r)
 	if err != nil {
 		return c.failPublish(p, in, err)
 	}
-	c.srv.broker.Live.Relay([]shard.Message{{Subject: t.subject, Record: kept, Origin: c.nc.Origin}})
+	n := c.srv.broker.Live.Relay([]shard.Message{{Subject: t.subject, Record: kept, Origin: c.nc.Origin}})
 	if p.QoS > 0 {
+		var outcome error
+		if n == 0 && c.v >= packet.V5 {
+			outcome = protocolError(packet.NoMatchingSubscribers, "nobody is subscribed, and messages of this topic are not kept")
+		}
 		slot := c.acks.reserve(p.ID, p.QoS, 1, false)
-		c.completedSlots([]uint64{slot}, 0, nil)
+		c.completedSlots([]uint64{slot}, 0, outcome)
 	}
 	return nil
 }
+
+// errRelayedRetain refuses to keep what is never stored.
+var errRelayedRetain = protocolError(packet.ImplementationSpecific, "messages of this topic are relayed and not kept: it has no retained message")
 
 // publishDetached publishes a message of the server's own or a will.
 func (s *Server) publishDetached(ctx context.Context, p *packet.Publish) error {

@@ -344,7 +344,9 @@ func TestRetainedOfKnownMessage(t *testing.T) {
 	p := b.connect(kept(5, "p"))
 	early := b.connect(clean(5, "early"))
 	early.subscribe("t", 1)
-	b.state.lose = func(ops []shard.StateOp) bool { return ops[0].Key == "t" || strings.Contains(string(ops[0].Value), `"r":true`) }
+	b.state.lose = func(ops []shard.StateOp) bool {
+		return ops[0].Key == "t" || strings.Contains(string(ops[0].Value), `"r":true`)
+	}
 	p.publish("t", "x", 2, 1, retained)
 	early.expect(`PUBLISH t "x" q1 id1`)
 	b.crash()
