@@ -62,6 +62,11 @@ func (p *produce) topic(q *kmsg.ProduceRequest, from *kmsg.ProduceRequestTopic) 
 		return nil, codeInvalidTxnState
 	}
 	t, code := p.c.srv.lookup(from.Topic, from.TopicID, q.Version >= 13)
+	if code != codeNone {
+		if in, ok := p.c.srv.inbox(from.Topic, from.TopicID, q.Version >= 13); ok {
+			t, code = in, codeNone
+		}
+	}
 	if code == codeNone && !p.c.mayWrite(t.Name) {
 		return nil, codeTopicAuthorizationFailed
 	}
@@ -83,6 +88,10 @@ func (p *produce) append(ctx context.Context, q *kmsg.ProduceRequest, t *shard.T
 	}
 	stats := p.c.srv.env.Stats
 	stats.MessagesIn.Add(int64(b.Count()))
+	if shard.Relayed(t.Name) {
+		p.relay(t, b, slot)
+		return
+	}
 	opts := shard.AppendOptions{Origin: p.c.nc.Origin}
 	if p.quiet {
 		opts.Durability = shard.DurabilityMemory
