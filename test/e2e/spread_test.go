@@ -67,7 +67,7 @@ func TestSpreadBySubject(t *testing.T) {
 // createCapturing makes a topic as Kafka's tools do.
 func createCapturing(ctx context.Context, t *testing.T, p harness.Ports, name string, partitions int32, captures string) {
 	t.Helper()
-	c, err := clients.DialKafka(p.Kafka)
+	c, err := clients.DialKafkaAdmin(p.Kafka)
 	if err != nil {
 		t.Fatal(err)
 	}
