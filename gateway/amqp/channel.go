@@ -18,6 +18,7 @@ type channel struct {
 	current   publish        // the one that is complete and being stored
 	record    shard.Record   // what becomes of it
 	headers   []shard.Header // memory for its headers
+	targets   []target       // and for where it goes
 	confirm   bool
 	tx        *transaction
 	txRefs    int    // records stored on behalf of transactions

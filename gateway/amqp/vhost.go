@@ -27,6 +27,8 @@ type vhost struct {
 		sync.Mutex
 		done bool
 	}
+	alternates atomic.Bool // some exchange has one, or had
+
 	topo sync.RWMutex
 	busy keyedLocks
 	mu   struct {
@@ -222,9 +224,16 @@ func (vh *vhost) loadExchange(name, data string) {
 	x.autoDelete, x.internal = e.AutoDelete, e.Internal
 	x.args, _ = frame.DecodeTable(e.Args)
 	x.alternate = alternateOf(x.args)
+	vh.enterExchange(x)
+}
+
+func (vh *vhost) enterExchange(x *exchange) {
 	vh.mu.Lock()
-	vh.mu.exchanges[name] = x
+	vh.mu.exchanges[x.name] = x
 	vh.mu.Unlock()
+	if x.alternate != "" {
+		vh.alternates.Store(true)
+	}
 }
 
 func (vh *vhost) loadQueue(ctx context.Context, name, data string) (*queue, error) {
