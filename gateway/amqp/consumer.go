@@ -181,9 +181,31 @@ func (k *consumer) Closed(error) {
 	}
 	k.cancelled = true
 	ch.mu.ended = append(ch.mu.ended, k)
-	if k.tag != "" && ch.c.caps.cancelNotify {
+	switch {
+	case k.tag == "" || !ch.c.caps.cancelNotify:
+	case ch.mu.holdCancels:
+		ch.mu.cancels = append(ch.mu.cancels, k.tag)
+	default:
 		ch.send(&frame.BasicCancel{ConsumerTag: k.tag, NoWait: true})
 	}
+}
+
+// holdCancels keeps the notices of queues that are deleted until sendCancels.
+func (ch *channel) holdCancels() {
+	ch.mu.Lock()
+	ch.mu.holdCancels = true
+	ch.mu.Unlock()
+}
+
+func (ch *channel) sendCancels() {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for _, tag := range ch.mu.cancels {
+		if !ch.mu.gone {
+			ch.send(&frame.BasicCancel{ConsumerTag: tag, NoWait: true})
+		}
+	}
+	ch.mu.holdCancels, ch.mu.cancels = false, nil
 }
 
 // sweep forgets the consumers whose queues were deleted: a channel that outlives

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard"
 )
 
 // queueLimits are the x- arguments of a queue that are enforced.
@@ -14,7 +15,7 @@ type queueLimits struct {
 	expires    time.Duration // x-expires
 	maxDeliver int           // x-delivery-limit and the first delivery
 
-	maxMessages, maxBytes int64   // x-max-length, x-max-length-bytes; 0: none
+	maxMessages, maxBytes int64   // x-max-length, x-max-length-bytes as in shard.GroupLimits
 	overflow              string  // x-overflow
 	maxPriority           uint8   // x-max-priority
 	singleActive          bool    // x-single-active-consumer
@@ -86,8 +87,11 @@ func (l *queueLimits) bound(f frame.Field) error {
 	switch f.Name {
 	case "x-max-length", "x-max-length-bytes":
 		n, ok := f.Value.Int()
-		if !ok || n < 1 {
+		if !ok || n < 0 {
 			return invalid
+		}
+		if n == 0 {
+			n = shard.NothingReady
 		}
 		if f.Name == "x-max-length" {
 			l.maxMessages = n

@@ -132,7 +132,7 @@ func (ch *channel) admit(p *publish) error {
 		return refuse(codePreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", p.props.UserID, ch.c.who.Name)
 	}
 	if p.props.Flags&frame.HasExpiration != 0 {
-		if n, err := strconv.ParseUint(p.props.Expiration, 10, 32); err != nil {
+		if n, err := strconv.ParseUint(p.props.Expiration, 10, 63); err != nil {
 			return refuse(codePreconditionFailed, "invalid expiration '%s': not a number of milliseconds", p.props.Expiration)
 		} else if n > 315_360_000_000 {
 			return refuse(codePreconditionFailed, "invalid expiration '%s': value too large", p.props.Expiration)

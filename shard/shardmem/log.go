@@ -14,7 +14,7 @@ import (
 // shardLog is one shard.
 type shardLog struct {
 	mu      sync.Mutex
-	batches []*shard.Batch // assigned; those that end at or before end are visible
+	batches []*shard.Batch  // assigned; those that end at or before end are visible
 	arrived map[int64]int64 // by base offset, milliseconds
 	start   int64
 	end     int64
