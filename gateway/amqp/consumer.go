@@ -118,10 +118,10 @@ func (k *consumer) misled(d *shard.Delivery) bool {
 // which is the subject space itself. Those of earlier versions have none.
 const dataExchange = "exchange"
 
-// unwanted tells whether a message came by a wrong way, only goes round, or lies before
-// the start of a stream consumer. The group has looked whether it passed.
+// unwanted tells whether a message came by a wrong way, only goes round, was there
+// when a queue of this name was deleted, or lies before the start of a stream consumer. The group has looked whether it passed.
 func (k *consumer) unwanted(d *shard.Delivery) bool {
-	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) {
+	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) || k.q.after.before(d) {
 		return true
 	}
 	return k.from != nil && k.from.before(d)

@@ -141,4 +141,3 @@ func TestMaxLengthOfNothing(t *testing.T) {
 		expect[*frame.BasicNack](c, 1)
 	}
 }
-

@@ -35,6 +35,7 @@ type vhost struct {
 		sync.RWMutex
 		exchanges map[string]*exchange
 		queues    map[string]*queue
+		deleted   deletedNames
 	}
 }
 
@@ -62,7 +63,8 @@ type queue struct {
 	durable    bool
 	exclusive  bool
 	autoDelete bool
-	implicit   bool // consumed without ever being declared
+	implicit   bool  // consumed without ever being declared
+	after      *ends // implicit, after a queue of its name was deleted: what came later
 	args       frame.Table
 	declarer   *declarer                   // whose rights its dead letters have; nil of what earlier versions stored
 	limits     atomic.Pointer[queueLimits] // never nil
@@ -149,6 +151,8 @@ type (
 		AutoDelete bool   `json:"auto_delete,omitempty"`
 		Implicit   bool   `json:"implicit,omitempty"`
 		Args       []byte `json:"args,omitempty"`
+		// After is there where a deleted queue had the name.
+		After *ends `json:"after,omitempty"`
 		// Declarer is missing in what earlier versions stored.
 		Declarer *declarer `json:"declarer,omitempty"`
 	}
@@ -192,6 +196,8 @@ func (vh *vhost) load(ctx context.Context) error {
 			if _, err := vh.loadQueue(ctx, e.key[len(keyQueue):], e.data); err != nil {
 				return err
 			}
+		case strings.HasPrefix(e.key, keyDeleted):
+			vh.loadDeleted(e.key[len(keyDeleted):], e.data)
 		case strings.HasPrefix(e.key, keyBinding):
 			var b storedBinding
 			if json.Unmarshal([]byte(e.data), &b) == nil {
@@ -242,7 +248,7 @@ func (vh *vhost) loadQueue(ctx context.Context, name, data string) (*queue, erro
 		vh.s.log.Error("stored queue is unreadable", "vhost", vh.name, "queue", name, "error", err)
 		return nil, nil
 	}
-	q := &queue{name: name, durable: true, autoDelete: e.AutoDelete, implicit: e.Implicit, in: make(map[string]*binding), declarer: e.Declarer}
+	q := &queue{name: name, durable: true, autoDelete: e.AutoDelete, implicit: e.Implicit, in: make(map[string]*binding), declarer: e.Declarer, after: e.After}
 	q.args, _ = frame.DecodeTable(e.Args)
 	limits, err := limitsOf(q.args)
 	if err != nil {
@@ -326,12 +332,16 @@ func (vh *vhost) remember(ctx context.Context, key string, v any) error {
 
 // forget drops values of the vhost, all at once.
 func (vh *vhost) forget(ctx context.Context, keys ...string) error {
-	if len(keys) == 0 {
-		return nil
+	return vh.forgetAnd(ctx, nil, keys...)
+}
+
+// forgetAnd makes other changes with it.
+func (vh *vhost) forgetAnd(ctx context.Context, ops []shard.StateOp, keys ...string) error {
+	for _, k := range keys {
+		ops = append(ops, shard.StateOp{Key: k})
 	}
-	ops := make([]shard.StateOp, len(keys))
-	for i, k := range keys {
-		ops[i].Key = k
+	if len(ops) == 0 {
+		return nil
 	}
 	return shard.ApplyWait(ctx, vh.s.env.Broker.State, vh.owner, ops...)
 }
