@@ -124,7 +124,7 @@ func (k *consumer) unwanted(d *shard.Delivery) bool {
 	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) || k.q.after.before(d) {
 		return true
 	}
-	return k.from != nil && k.from.before(d)
+	return k.from != nil && (k.from.before(d) || k.q.limits.Load().tooOld(d))
 }
 
 // headerRoutingKey has the routing key that is too long for a delivery.

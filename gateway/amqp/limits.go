@@ -13,7 +13,8 @@ type queueLimits struct {
 	ttl        time.Duration // x-message-ttl; hasTTL tells 0 from none
 	hasTTL     bool
 	expires    time.Duration // x-expires
-	maxDeliver int           // x-delivery-limit and the first delivery
+	maxDeliver int           // x-delivery-limit and the first delivery; 0: none
+	maxAge     time.Duration // x-max-age of a stream; 0: none
 
 	maxMessages, maxBytes int64   // x-max-length, x-max-length-bytes as in shard.GroupLimits
 	overflow              string  // x-overflow
@@ -36,7 +37,7 @@ const (
 // have to agree on them. Others are ignored, as RabbitMQ does.
 var queueArgs = []string{
 	"x-queue-type", "x-message-ttl", "x-expires", "x-delivery-limit", "x-max-length", "x-max-length-bytes", "x-overflow",
-	"x-max-priority", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-single-active-consumer",
+	"x-max-age", "x-max-priority", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-single-active-consumer",
 }
 
 // limitsOf reads the arguments of a queue.
@@ -61,10 +62,12 @@ func limitsOf(args frame.Table) (l queueLimits, err error) {
 			}
 		case "x-delivery-limit":
 			n, ok := f.Value.Int()
-			if !ok || n < 0 || n > 1<<30 {
+			if !ok || n < -1 || n > 1<<30 { // -1: none, as RabbitMQ 4 has it
 				return l, refuse(codePreconditionFailed, "invalid arg '%s'", f.Name)
 			}
 			l.maxDeliver = int(n) + 1
+		case "x-max-age":
+			l.maxAge, _ = interval(f.Value) // checked when it is declared
 		default:
 			if err = l.bound(f); err != nil {
 				return l, err

@@ -38,6 +38,9 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 	defer vh.busy.lock(name)()
 	if q := vh.queue(name); q != nil && !q.gone(vh) {
 		if vh.isImplicit(q) {
+			if f := limits.unheld(m.Arguments); f != nil {
+				return nil, f.in(name, vh.name)
+			}
 			if err := vh.mayDeclare(c, name, &limits); err != nil {
 				return nil, err
 			}
@@ -51,6 +54,9 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 	subject := vh.subjectOfQueue(name)
 	if err := vh.checkSubject(subject); err != nil {
 		return nil, err
+	}
+	if f := limits.unheld(m.Arguments); f != nil {
+		return nil, f.in(name, vh.name)
 	}
 	if shard.Relayed(subject) {
 		return nil, refuse(codePreconditionFailed, "messages for queue name '%s' are relayed and never stored", name)
