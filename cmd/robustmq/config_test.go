@@ -126,11 +126,7 @@ func TestEndpoints(t *testing.T) {
 	if len(rest) != 1 || rest["max_inflight"] == nil {
 		t.Errorf("left for the gateway: %v", rest)
 	}
-	c, err = load(t, "mqtt:\n  listen: nowhere\n", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := c.endpoints(p); err == nil || !strings.Contains(err.Error(), "mqtt.listen") {
+	if _, err = load(t, "mqtt:\n  listen: nowhere\n", nil); err == nil || !strings.Contains(err.Error(), "mqtt.listen") {
 		t.Errorf("error %v", err)
 	}
 }

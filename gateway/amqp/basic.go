@@ -77,8 +77,14 @@ func (ch *channel) consume(m *frame.BasicConsume) error {
 		return err
 	}
 	k := &consumer{ch: ch, q: q, group: q.group, tag: tag, noAck: m.NoAck}
+	if err := k.askAgain(); err != nil {
+		return err
+	}
 	if err := ch.attach(k, m); err != nil {
 		return err
+	}
+	if k.askAgain() != nil { // rules changed before watchRules saw it
+		defer k.withdraw()
 	}
 	if m.NoWait {
 		k.start(nil)
@@ -109,7 +115,8 @@ func (ch *channel) queueToRead(name string) (*queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q, ch.c.may(shard.OpSubscribe, gateway.ResourceSubject, ch.c.vh.subjectOfQueue(q.name), "queue '"+q.name+"' in vhost '"+ch.c.vh.name+"'")
+	_, err = ch.c.mayConsume(q)
+	return q, err
 }
 
 // attach makes the consumer one of its group.
@@ -209,6 +216,9 @@ func (ch *channel) get(m *frame.BasicGet) error {
 		}
 		ch.getters[getterKey{q, m.NoAck}] = k
 		ch.c.readers++
+	}
+	if err := k.askAgain(); err != nil {
+		return err
 	}
 	d, ok := k.take()
 	if !ok {

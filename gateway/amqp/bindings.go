@@ -161,7 +161,11 @@ func (vh *vhost) removeBinding(c *conn, b *binding) (orphan string, err error) {
 
 // filterText is what a binding reads, as access rules name it.
 func (vh *vhost) filterText(x *exchange, b *binding) string {
-	f := vh.subjects(&route{exchange: x, tokens: tokensOf(x, b)})
+	return textOf(vh.subjects(&route{exchange: x, tokens: tokensOf(x, b)}))
+}
+
+// textOf gives a filter as access rules name it.
+func textOf(f shard.Filter) string {
 	text := ""
 	for i, t := range f.Tokens {
 		if i > 0 {

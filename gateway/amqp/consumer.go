@@ -17,6 +17,8 @@ type consumer struct {
 	sc    shard.Consumer
 	from  *streamStart // of a consumer of a stream queue
 
+	part atomic.Bool // rules deny some of what the queue is bound to: each message is asked about
+
 	waiting atomic.Int64 // deliveries that the client has not settled
 
 	// Under the channel's mu.
@@ -119,12 +121,13 @@ func (k *consumer) misled(d *shard.Delivery) bool {
 const dataExchange = "exchange"
 
 // unwanted tells whether a message came by a wrong way, only goes round, was there
-// when a queue of this name was deleted, or lies before the start of a stream consumer. The group has looked whether it passed.
+// when a queue of this name was deleted, lies before the start of a stream consumer, or
+// is hidden by a rule. The group has looked whether it expired.
 func (k *consumer) unwanted(d *shard.Delivery) bool {
 	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) || k.q.after.before(d) {
 		return true
 	}
-	return k.from != nil && (k.from.before(d) || k.q.limits.Load().tooOld(d))
+	return k.from != nil && (k.from.before(d) || k.q.limits.Load().tooOld(d)) || k.hides(d)
 }
 
 // headerRoutingKey has the routing key that is too long for a delivery.

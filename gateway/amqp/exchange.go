@@ -225,12 +225,12 @@ func (ch *channel) declareExchange(m *frame.ExchangeDeclare) error {
 	}
 	x := newExchange(m.Exchange, m.Type, false)
 	x.durable, x.autoDelete, x.internal, x.args = m.Durable, m.AutoDelete, m.Internal, m.Arguments
-	x.alternate = alternateOf(m.Arguments)
+	x.alternate, x.declarer = alternateOf(m.Arguments), ch.c.declarer()
 	if err := vh.ensureTopic(ch.c.ctx, x); err != nil {
 		return err
 	}
 	if x.durable {
-		err := vh.remember(ch.c.ctx, keyExchange+x.name, storedExchange{x.typ, x.autoDelete, x.internal, frame.AppendTable(nil, x.args)})
+		err := vh.remember(ch.c.ctx, keyExchange+x.name, storedExchange{x.typ, x.autoDelete, x.internal, frame.AppendTable(nil, x.args), x.declarer})
 		if err != nil {
 			return err
 		}
@@ -280,7 +280,7 @@ func (ch *channel) deleteExchange(m *frame.ExchangeDelete) error {
 	if x == nil {
 		return nil // RabbitMQ: deleting what is not there succeeds
 	}
-	if err := ch.c.may(shard.OpDelete, gateway.ResourceSubject, vh.prefix+m.Exchange, "exchange '"+m.Exchange+"' in vhost '"+vh.name+"'"); err != nil {
+	if err := ch.c.mayDelete(x.declarer, gateway.ResourceSubject, vh.prefix+m.Exchange, vh.named("exchange", m.Exchange)); err != nil {
 		return err
 	}
 	vh.mu.RLock()

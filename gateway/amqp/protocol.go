@@ -89,6 +89,7 @@ type server struct {
 	mu      struct {
 		sync.Mutex
 		conns map[*conn]struct{}
+		empty chan struct{} // closed when conns is
 	}
 }
 
@@ -141,15 +142,23 @@ func (s *server) ServeConn(ctx context.Context, nc *gateway.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := newConn(ctx, s, nc)
+	nc.OnRevoke(func() {
+		c.out.method(0, &frame.ConnectionClose{ReplyCode: codeConnectionForced, ReplyText: "CONNECTION_FORCED - user '" + c.who.Name + "' is deleted or changed"})
+	})
 	s.mu.Lock()
-	s.mu.conns[c] = struct{}{}
+	if s.mu.conns[c] = struct{}{}; len(s.mu.conns) == 1 {
+		s.mu.empty = make(chan struct{})
+		go s.watchRules(s.mu.empty)
+	}
 	s.mu.Unlock()
 	s.origins.Store(nc.Origin, c)
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	defer stop()
 	defer func() {
 		s.mu.Lock()
-		delete(s.mu.conns, c)
+		if delete(s.mu.conns, c); len(s.mu.conns) == 0 {
+			close(s.mu.empty)
+		}
 		s.mu.Unlock()
 		s.origins.Delete(nc.Origin)
 		c.cleanup()

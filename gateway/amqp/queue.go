@@ -229,7 +229,7 @@ func (ch *channel) deleteQueue(m *frame.QueueDelete) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.may(shard.OpDelete, gateway.ResourceGroup, vh.groupName(q.name), "queue '"+q.name+"' in vhost '"+vh.name+"'"); err != nil {
+	if err := c.mayDelete(q.declarer, gateway.ResourceGroup, vh.groupName(q.name), vh.named("queue", q.name)); err != nil {
 		return 0, err
 	}
 	return vh.deleteQueue(c.ctx, q, func() error {

@@ -50,6 +50,7 @@ type exchange struct {
 	alternate  string
 	builtin    bool
 	ready      atomic.Bool // its topic is there
+	declarer   *declarer   // nil of what earlier versions stored
 
 	out  map[string]*binding // by id: bindings whose source it is
 	in   map[string]*binding // those whose destination it is
@@ -146,6 +147,8 @@ type (
 		AutoDelete bool   `json:"auto_delete,omitempty"`
 		Internal   bool   `json:"internal,omitempty"`
 		Args       []byte `json:"args,omitempty"`
+		// Declarer is missing in what earlier versions stored.
+		Declarer *declarer `json:"declarer,omitempty"`
 	}
 	storedQueue struct {
 		AutoDelete bool   `json:"auto_delete,omitempty"`
@@ -227,7 +230,7 @@ func (vh *vhost) loadExchange(name, data string) {
 		return
 	}
 	x := newExchange(name, e.Type, false)
-	x.autoDelete, x.internal = e.AutoDelete, e.Internal
+	x.autoDelete, x.internal, x.declarer = e.AutoDelete, e.Internal, e.Declarer
 	x.args, _ = frame.DecodeTable(e.Args)
 	x.alternate = alternateOf(x.args)
 	vh.enterExchange(x)

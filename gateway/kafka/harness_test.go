@@ -54,6 +54,9 @@ func newStand(t testing.TB, opts ...option) *stand {
 	for _, o := range opts {
 		o(s, &mo)
 	}
+	if mo.ACLs == nil && mo.Users == nil { // its clients, who are anonymous, administer topics and groups
+		mo.ACLs = []shard.ACL{{Principal: "*", Resource: "*", Filter: "*", Operation: shard.OpAll}}
+	}
 	s.mem = shardmem.New(mo)
 	s.start()
 	t.Cleanup(func() { s.stop(); s.mem.Close() })
