@@ -155,8 +155,11 @@ func (c *client) sendRetained(sb *sub) {
 	if sb.name == "$SYS" || strings.HasPrefix(sb.name, "$SYS/") {
 		c.srv.sysMatching(sb.match, add)
 	} else {
+		of := []*sub{sb}
 		for _, topic := range c.srv.retained.match(sb.match) {
-			add(topic, nil)
+			if subject, _ := shard.SubjectOfMQTT(topic); !c.hides(of, subject) {
+				add(topic, nil)
+			}
 		}
 	}
 	if len(items) == 0 {

@@ -86,7 +86,8 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // appendProps maps record headers to the properties of a PUBLISH. It is false
 // when the message has expired.
-func appendProps(dst packet.Props, r *shard.Record, now time.Time) (packet.Props, bool) {
+func appendProps(dst packet.Props, m *shard.Message, now time.Time) (packet.Props, bool) {
+	r := m.Record
 	foreign := true
 	for i := range r.Headers {
 		if r.Headers[i].Name == shard.HeaderMQTT {
@@ -111,7 +112,7 @@ func appendProps(dst packet.Props, r *shard.Record, now time.Time) (packet.Props
 			continue
 		}
 		if common {
-			out, done, ok := appendCommon(dst, r, h, now, &seen)
+			out, done, ok := appendCommon(dst, m, h, now, &seen)
 			if !ok {
 				return dst, false
 			}
@@ -136,7 +137,7 @@ func userProperty(h *shard.Header) bool {
 
 // appendCommon maps a header of a common name; done is false when it is none, or
 // cannot be one.
-func appendCommon(dst packet.Props, r *shard.Record, h *shard.Header, now time.Time, seen *[3]bool) (_ packet.Props, done, ok bool) {
+func appendCommon(dst packet.Props, m *shard.Message, h *shard.Header, now time.Time, seen *[3]bool) (_ packet.Props, done, ok bool) {
 	switch h.Name {
 	case shard.HeaderContentType:
 		if !seen[0] && packet.ValidString(h.Value) {
@@ -149,7 +150,7 @@ func appendCommon(dst packet.Props, r *shard.Record, h *shard.Header, now time.T
 			return dst.AddData(packet.PropCorrelationData, h.Value), true, true
 		}
 	case shard.HeaderExpiration:
-		at, has := r.Expires()
+		at, has := m.Expires()
 		if seen[2] || !has {
 			return dst, false, true
 		}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
@@ -64,6 +65,7 @@ type sub struct {
 	match  shard.Filter
 	live   shard.SubID // 0 when fed by a group
 	member *receiver   // of a shared subscription fed by a group
+	part   atomic.Bool // rules deny some of it: each message is asked about
 }
 
 // meta is the value of keyMeta.
@@ -172,7 +174,7 @@ func (c *client) loadSession(ctx context.Context, clean bool) (present bool, err
 func (c *client) refusedSession(ctx context.Context) (refused bool, err error) {
 	err = c.srv.broker.State.Range(ctx, c.sessionOwner, keySub, func(key string, _ shard.StateValue) bool {
 		sb, err := newSub(strings.TrimPrefix(key, keySub), 0, 0)
-		refused = err != nil || !c.allowed(shard.OpSubscribe, sb.subject())
+		refused = err != nil || !c.maySubscribe(sb)
 		return !refused
 	})
 	return refused, err

@@ -160,7 +160,7 @@ func (c *client) newAllowed(f *packet.Subscription, id uint32, known map[string]
 	if sb.relayed() {
 		sb.opts.QoS = 0
 	}
-	if !c.allowed(shard.OpSubscribe, sb.subject()) {
+	if !c.maySubscribe(sb) {
 		return nil, protocolError(packet.NotAuthorized, "not allowed to subscribe")
 	}
 	if c.session.subs[sb.filter] == nil && !known[sb.filter] {
