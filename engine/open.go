@@ -35,7 +35,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	for i := range e.shards {
 		e.shards[i].m = make(map[shard.ID]*shardLog)
 	}
-	e.topics = &topics{e: e}
+	e.topics = &topics{e: e, maker: topicMaker{e: e}}
 	e.state = newStateStore(e)
 	e.flusher = flusher{e: e, kick: make(chan struct{}, 1), ask: make(chan chan error)}
 	defer func() {

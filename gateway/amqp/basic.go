@@ -225,7 +225,7 @@ func (ch *channel) get(m *frame.BasicGet) error {
 		ch.send(&frame.BasicGetEmpty{})
 		return nil
 	}
-	ok2 := frame.BasicGetOk{Redelivered: d.Count > 1, MessageCount: clamp(q.group.Stats().Ready)}
+	ok2 := frame.BasicGetOk{Redelivered: d.Redelivered, MessageCount: clamp(q.group.Stats().Ready)}
 	ok2.Exchange, ok2.RoutingKey = ch.c.vh.addressee(&d)
 	ch.mu.Lock()
 	defer ch.mu.Unlock()

@@ -80,7 +80,7 @@ func (k *consumer) send(ds []shard.Delivery) {
 				passed = append(passed, d.Tag)
 				continue
 			}
-			m := frame.BasicDeliver{ConsumerTag: k.tag, Redelivered: d.Count > 1}
+			m := frame.BasicDeliver{ConsumerTag: k.tag, Redelivered: d.Redelivered}
 			m.Exchange, m.RoutingKey = c.vh.addressee(d)
 			m.DeliveryTag = k.track(d.Tag)
 			b = frame.AppendMethod(b, k.ch.id, &m)
