@@ -157,7 +157,7 @@ func (g *group) tidy(now time.Time) {
 
 // behind estimates the messages that are not in memory, and their bytes.
 func (g *group) behind() (n, bytes int64) {
-	for _, c := range g.cursors {
+	for _, c := range g.lag {
 		n += c.waiting()
 	}
 	if n > 0 && g.sizedN > 0 {
