@@ -31,6 +31,7 @@ type shardLog struct {
 	flushed int64
 	synced  int64
 	tail    []tailEntry
+	loose   int // entries that came to be without batch since the tail was packed
 	// waiting is closed when end moves past the key; nil while nobody waits.
 	waiting   map[int64]chan struct{}
 	producers producers
@@ -51,7 +52,8 @@ type shardLog struct {
 // span is the offsets [from, to).
 type span struct{ from, to int64 }
 
-// tailEntry is one batch of the tail. Without batch its bytes are in the WAL only.
+// tailEntry is one batch of the tail. Without batch its bytes are in the WAL only. With
+// run it is several of such, see pack; each tells them.
 type tailEntry struct {
 	base, last int64
 	maxTime    int64
@@ -60,6 +62,7 @@ type tailEntry struct {
 	pos        wal.Pos
 	synced     bool
 	evicted    bool // before it was synced: batch goes when it is
+	run        *packedRun
 }
 
 // find gives the index of the first tail entry that ends at or past offset.
