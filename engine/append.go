@@ -21,6 +21,7 @@ type pending struct {
 	last   int64
 	size   int64
 	object bool // it becomes visible with its segment's commit
+	spared bool // its budget is spare
 }
 
 // Append implements shard.Log. Only State writes to the state log: what lies there

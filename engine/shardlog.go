@@ -3,6 +3,7 @@ package engine
 import (
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
@@ -46,6 +47,7 @@ type shardLog struct {
 	dirty bool // in the flusher's list; guarded by flusher.mu
 
 	feeding *semaphore.Weighted // the shard's share of appends on their way
+	onWay   atomic.Int64        // such appends
 	fed     fed                 // guarded by feed.mu
 }
 
