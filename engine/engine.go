@@ -40,11 +40,11 @@ type Engine struct {
 	tails  tails
 	// The budgets of appends, see budget.go. They are apart from each other, so that
 	// what waits for one thing holds up nobody who waits for another.
-	budget, feeding, objects *semaphore.Weighted
-	flusher                  flusher
-	feed                     feed
-	claimed                  claimed
-	clock                    *clock
+	budget, feeding, spare, objects *semaphore.Weighted
+	flusher                         flusher
+	feed                            feed
+	claimed                         claimed
+	clock                           *clock
 
 	// notedSince: of topics from it on the state log knows every producer.
 	notedSince    shard.TopicNum

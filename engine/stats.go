@@ -93,9 +93,12 @@ func (e *Engine) ShardBytes(_ context.Context, id shard.ID) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.tail {
-		if s.tail[i].base >= s.flushed {
-			n += int64(s.tail[i].size)
-		}
+		s.tail[i].each(func(t *tailEntry) bool {
+			if t.base >= s.flushed {
+				n += int64(t.size)
+			}
+			return true
+		})
 	}
 	return n, nil
 }

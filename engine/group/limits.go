@@ -170,7 +170,7 @@ func over(n, bound int64) bool { return bound != 0 && n > max(bound, 0) }
 
 // behind estimates the messages that are not in memory, and their bytes.
 func (g *group) behind() (n, bytes int64) {
-	for _, c := range g.cursors {
+	for _, c := range g.lag {
 		n += c.waiting()
 	}
 	if n > 0 && g.sizedN > 0 {
