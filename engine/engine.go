@@ -66,6 +66,8 @@ type Engine struct {
 	fresh       atomic.Pointer[unmerged] // as of the last look
 	merging     sync.Mutex               // held by a merge; guards what follows
 	mergeTurn   int
+	snapshotAt  int64 // of the last one, in milliseconds
+	inDoubt     *snapshotSwap
 	campaign    *campaign
 	inMerge     sync.Map // ULIDs of what is being merged
 
@@ -86,6 +88,7 @@ type counters struct {
 	flushFailures         atomic.Int64
 	merges, mergedBytes   atomic.Int64
 	unmergeable           atomic.Int64
+	snapshots             atomic.Int64
 	deletedObjects        atomic.Int64
 	lostRecords           atomic.Int64
 }
@@ -220,6 +223,10 @@ func (e *Engine) newShardLog(id shard.ID) *shardLog {
 	s := &shardLog{id: id, epoch: e.epochs[slotOf(id)], lost: e.kept.lostOf(id)}
 	if _, last, ok := e.cat.Bounds(id); ok {
 		s.flushed = last + 1
+	}
+	if id.Topic == stateTopicNum { // up to there a snapshot has it, see findSnapshots
+		s.start = e.kept.start(id)
+		s.flushed = max(s.flushed, s.start)
 	}
 	s.end, s.next, s.synced = s.flushed, s.flushed, s.flushed
 	if e.serving { // else its entries in the WAL come first

@@ -114,7 +114,7 @@ func (t *topics) Create(ctx context.Context, x shard.Topic) (*shard.Topic, error
 }
 
 func (t *topics) create(ctx context.Context, x shard.Topic) (*shard.Topic, error) {
-	if x.Name == stateTopic { // nor does the first use of its subject make it
+	if x.Name == stateTopic || x.Name == snapshotTopic { // nor does the first use of its subject make it
 		return nil, shard.Errorf(shard.KindInvalid, "topic name %q is reserved", x.Name)
 	}
 	if x.Shards == 0 {
