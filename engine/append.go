@@ -30,6 +30,10 @@ func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts s
 		done.Appended(shard.AppendResult{Err: shard.At(shard.ErrTopicNotFound, "append batch", id, -1), AppendTime: -1})
 		return
 	}
+	if err := e.refusal(); err != nil {
+		done.Appended(shard.AppendResult{Err: err, AppendTime: -1})
+		return
+	}
 	size := int64(b.Size())
 	object := e.waitsForObject(id, &opts)
 	if err := e.admit(ctx, size, object); err != nil {

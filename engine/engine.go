@@ -62,6 +62,7 @@ type Engine struct {
 
 	// unmergeable holds the ULIDs of segments that a merge could not read.
 	unmergeable sync.Map
+	use         atomic.Pointer[catalogUse]
 	ledger      ledger
 	fresh       atomic.Pointer[unmerged] // as of the last look
 	merging     sync.Mutex               // held by a merge; guards what follows
@@ -81,6 +82,8 @@ type hooks struct {
 	trimFirst func(wal.Pos)
 	// ackEarly completes appends before they are durable.
 	ackEarly bool
+	// usage stands for what etcd says of its size.
+	usage func(context.Context) (catalog.Usage, error)
 }
 
 type counters struct {
