@@ -94,7 +94,7 @@ func (o *Options) setDefaults() {
 	dur(&o.FlushInterval, 10*time.Second)
 	dur(&o.ObjectFlushInterval, 250*time.Millisecond)
 	dur(&o.RetentionInterval, time.Minute)
-	dur(&o.MergeInterval, 30*time.Second)
+	dur(&o.MergeInterval, 10*time.Second)
 	dur(&o.DeleteGrace, 10*time.Minute)
 	dur(&o.SnapshotInterval, 5*time.Minute)
 	if o.MaxMessageBytes == 0 {

@@ -124,23 +124,23 @@ func TestSnapshotModel(t *testing.T) {
 // TestSnapshotPinsNothing: with state in every segment, retention frees them all, and a
 // start reads one object's worth of state.
 func TestSnapshotPinsNothing(t *testing.T) {
-	now := time.UnixMilli(1_700_000_000_000)
+	clock := newTestClock()
 	st := &countStore{Store: mem.New(nil)}
 	o := scaled(64)
-	o.Now = func() time.Time { return now }
+	o.Now = clock.now
 	r := newRigOn(t, o, catalogtest.OpenEmbedded(t), st)
 	ctx := context.Background()
 	id := r.topic("t", shard.TopicConfig{RetentionMs: 1000}).Shard(0)
 	const segments = 100
 	for i := range segments {
 		r.put(fmt.Sprint("owner", i%50), "commit", fmt.Append(nil, i))
-		r.flushOf([]shard.ID{id}, 64<<10, now.UnixMilli())
+		r.flushOf([]shard.ID{id}, 64<<10, clock.now().UnixMilli())
 	}
 	r.put("idle", "last", []byte("x"))
 	want := r.stateOf()
 	r.snapshotNow()
 	r.put("idle", "last", []byte("x")) // the start of "t" is kept in the state, too
-	now = now.Add(time.Minute)
+	clock.move(time.Minute)
 	for range 2 {
 		if err := r.Retain(ctx); err != nil {
 			t.Fatal(err)
@@ -272,9 +272,9 @@ func TestSnapshotFullDisk(t *testing.T) {
 
 // TestSnapshotDue: by what the log has had since, by age, and never without a change.
 func TestSnapshotDue(t *testing.T) {
-	now := time.UnixMilli(1_700_000_000_000)
+	clock := newTestClock()
 	o := quiet()
-	o.Now = func() time.Time { return now }
+	o.Now = clock.now
 	o.SegmentBytes = 16 << 10
 	r := newRigOn(t, o, catalogtest.OpenEmbedded(t), mem.New(nil))
 	ctx := context.Background()
@@ -287,9 +287,9 @@ func TestSnapshotDue(t *testing.T) {
 	due("empty", false)
 	r.put("o", "k", []byte("1"))
 	due("one change", false)
-	now = now.Add(DefaultOptions().SnapshotInterval)
+	clock.move(DefaultOptions().SnapshotInterval)
 	due("an old change", true)
-	now = now.Add(time.Hour)
+	clock.move(time.Hour)
 	due("nothing new", false)
 	r.put("o", "k", make([]byte, 2<<10))
 	due("an hour later", true)
