@@ -222,7 +222,7 @@ func (f *flusher) flush(ctx context.Context) error {
 		return err
 	}
 	f.trimmed = trim
-	e.saveProducers(dirty)
+	e.saveProducers(dirty, false)
 	return nil
 }
 

@@ -34,7 +34,7 @@ func (e *Engine) retentionLoop(ctx context.Context) {
 // each, and with what there is to be freed. What fails does not keep the rest from being
 // done.
 func (e *Engine) Retain(ctx context.Context) error {
-	var errs []error
+	errs := []error{e.observeClock(ctx)}
 	for _, id := range e.expiring() {
 		if err := e.retainShard(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("trim shard %s: %w", id, err))
@@ -51,8 +51,11 @@ func (e *Engine) Retain(ctx context.Context) error {
 type limits struct {
 	topic     *shard.Topic // nil: it is gone
 	ms, bytes int64        // negative: no limit
-	cutoff    int64
+	cutoffs
 }
+
+// old tells whether an extent's newest record is too old.
+func (l *limits) old(x *catalog.Extent) bool { return l.ms >= 0 && l.passed(x.MaxTime) }
 
 // limitsOf gives a topic's limits.
 func (e *Engine) limitsOf(num shard.TopicNum) limits {
@@ -70,7 +73,7 @@ func (e *Engine) limitsOf(num shard.TopicNum) limits {
 	if t.Internal || t.Config.Compact && !t.Config.Delete {
 		l.ms, l.bytes = -1, -1
 	}
-	l.cutoff = e.opts.Now().UnixMilli() - l.ms
+	l.cutoffs = e.clock.cutoffs(l.ms)
 	return l
 }
 
@@ -92,8 +95,6 @@ func (e *Engine) expiring() []shard.ID {
 	slices.SortFunc(out, shard.ID.Compare)
 	return out
 }
-
-func (l *limits) old(x *catalog.Extent) bool { return l.ms >= 0 && x.MaxTime < l.cutoff }
 
 // much tells whether an extent may go since what is left, of size bytes with it, still
 // has the size that may be kept, as in Kafka.
@@ -192,8 +193,8 @@ const unreferenceAtOnce = 32
 // has passed.
 func (e *Engine) deleteObjects(ctx context.Context) error {
 	ds := e.cat.Deletions()
-	limit := e.opts.Now().Add(-e.opts.DeleteGrace).UnixMilli()
-	ds = slices.DeleteFunc(ds, func(d catalog.Deletion) bool { return d.When > limit })
+	grace := e.clock.cutoffs(e.opts.DeleteGrace.Milliseconds())
+	ds = slices.DeleteFunc(ds, func(d catalog.Deletion) bool { return !grace.passed(d.When - 1) })
 	for part := range slices.Chunk(ds, 100) {
 		keys := make([]string, len(part))
 		ids := make([]ulid.ULID, len(part))
