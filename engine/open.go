@@ -79,6 +79,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	e.wg.Go(func() { e.flusher.run(e.ctx) })
 	e.wg.Go(func() { e.retentionLoop(e.ctx) })
 	e.wg.Go(func() { e.mergeLoop(e.ctx) })
+	e.wg.Go(func() { e.brakeLoop(e.ctx) })
 	return e, nil
 }
 
