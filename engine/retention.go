@@ -33,7 +33,7 @@ func (e *Engine) retentionLoop(ctx context.Context) {
 // grace has passed. Its cost grows with the extents that exist, not with the
 // shards. What fails does not keep the rest from being done.
 func (e *Engine) Retain(ctx context.Context) error {
-	errs := []error{e.observeClock(ctx)}
+	errs := []error{e.observeClock(ctx), e.checkStore(ctx)}
 	for _, id := range e.expiring() {
 		if err := e.retainShard(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("trim shard %s: %w", id, err))

@@ -192,6 +192,7 @@ var protocolDocs = map[string]string{
 	"kafka.group_max_session_timeout":     "longest session that a member may ask for",
 	"kafka.group_initial_rebalance_delay": "gathers the first members of an empty group",
 	"kafka.group_max_size":                "members of a group",
+	"kafka.skip_damaged":                  "consumers pass over records that are damaged once they were told; false: they are told for ever",
 	"kafka.max_groups":                    "groups in memory",
 	"nats.max_payload":                    "largest message",
 	"nats.ping_interval":                  "time between server pings",

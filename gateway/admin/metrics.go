@@ -45,6 +45,7 @@ var protocolMetrics = []struct {
 	{desc("messages_dropped_total", "At-most-once messages that a slow consumer did not get.", "protocol"), prometheus.CounterValue, func(s *gateway.Stats) int64 { return s.Dropped.Load() }},
 	{desc("slow_consumers_total", "Connections closed for being slow.", "protocol"), prometheus.CounterValue, func(s *gateway.Stats) int64 { return s.SlowConsumers.Load() }},
 	{desc("protocol_errors_total", "Clients that broke their protocol.", "protocol"), prometheus.CounterValue, func(s *gateway.Stats) int64 { return s.ProtocolErrors.Load() }},
+	{desc("damaged_offsets_passed_total", "Offsets of damaged records that consumers were led past, each consumer counted.", "protocol"), prometheus.CounterValue, func(s *gateway.Stats) int64 { return s.DamagePassed.Load() }},
 	{desc("subscriptions", "Open subscriptions.", "protocol"), prometheus.GaugeValue, func(s *gateway.Stats) int64 { return s.Subscriptions.Load() }},
 }
 
