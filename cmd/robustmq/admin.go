@@ -35,7 +35,7 @@ func (s *server) startAdmin(tlsConfig *tls.Config) error {
 	}
 	env := admin.Env{
 		Broker: s.storage.engine.Broker(), Auth: s.auth, Engine: adminEngine{s.storage}, Drain: s.drain,
-		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}},
+		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}, liveCollector{s.cfg.live}},
 		Version:    version, Log: s.log.With("protocol", "admin"),
 	}
 	for _, p := range protocols() {
@@ -76,7 +76,7 @@ var _ admin.Engine = adminEngine{}
 // Health implements admin.Engine.
 func (a adminEngine) Health() (down, degraded error) {
 	down, degraded = a.st.engine.Health()
-	return down, errors.Join(degraded, a.st.trouble.Trouble())
+	return down, errors.Join(degraded, a.st.trouble.Trouble(), a.st.live.health())
 }
 
 // Flush implements admin.Engine.

@@ -27,6 +27,7 @@ type setting struct {
 	Env     string `json:"env"`
 	Doc     string `json:"doc,omitempty"`
 	list    bool
+	secret  string       // its value, which is never shown
 	kind    reflect.Type // nil: a listener
 }
 
@@ -139,7 +140,7 @@ func walk(v, def reflect.Value, prefix string, docs map[string]string, out *[]se
 		}
 		s := setting{Key: key, Value: valueText(v.Field(i)), Default: valueText(def.Field(i)), Env: envName(key), Doc: doc, list: f.Type.Kind() == reflect.Slice, kind: f.Type}
 		if f.Tag.Get("secret") != "" && s.Value != `""` {
-			s.Value = masked
+			s.Value, s.secret = masked, s.Value
 		}
 		*out = append(*out, s)
 	}

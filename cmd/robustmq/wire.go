@@ -41,6 +41,7 @@ type storage struct {
 	// storeStats are of the requests that were sent, each try counted.
 	storeStats   *metrics.Store
 	storeRetries atomic.Int64
+	live         *live         // nil but in serve
 	trouble      *health.Store // notices when they fail
 	bare         store.Store   // without retries and limits
 	clock        store.Clock   // the store's
@@ -50,7 +51,7 @@ type storage struct {
 // openStorage joins catalog, store and engine. The data directory is locked:
 // two processes on one WAL would each believe it theirs.
 func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map[string]string) (_ *storage, err error) {
-	s := &storage{}
+	s := &storage{live: c.live}
 	defer func() {
 		if err != nil {
 			s.close(ctx, log)
@@ -346,6 +347,9 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 		s.listeners = append(s.listeners, ln)
 		s.log.Info("listening", "protocol", e.protocol.Name, "address", ln.Address().String(),
 			"websocket", len(e.spec.Subprotocols) > 0, "tls", e.tls)
+	}
+	if s.cfg.live != nil {
+		s.cfg.live.attach(s.listeners)
 	}
 	return nil
 }
