@@ -47,6 +47,7 @@ type Engine struct {
 	claimed claimed
 	clock   *clock
 	damaged damagedReads
+	pins    pins
 
 	epochs [Slots]int32
 	kept   kept

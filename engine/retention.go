@@ -42,6 +42,7 @@ func (e *Engine) Retain(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	e.pins.tell()
 	errs = append(errs, e.unreference(ctx), e.deleteObjects(ctx), e.forgetState(ctx))
 	return errors.Join(errs...)
 }
@@ -135,6 +136,7 @@ func (e *Engine) retainShard(ctx context.Context, id shard.ID) error {
 		to, size = x.Last+1, size-x.Len
 	}
 	if !l.topic.Config.RetentionHard {
+		e.notePins(id, to)
 		if pin, ok := e.groups.Pinned(id); ok {
 			to = min(to, pin)
 		}

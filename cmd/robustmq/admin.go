@@ -34,7 +34,7 @@ func (s *server) startAdmin(tlsConfig *tls.Config) error {
 		return nil
 	}
 	env := admin.Env{
-		Broker: s.storage.engine.Broker(), Auth: s.auth, Engine: adminEngine{s.storage}, Drain: s.drain,
+		Broker: s.storage.engine.Broker(), Auth: s.auth, Engine: adminEngine{s.storage}, Drain: s.drain, Pinned: s.storage.engine.Pinned,
 		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}, liveCollector{s.cfg.live}},
 		Version:    version, Log: s.log.With("protocol", "admin"),
 	}

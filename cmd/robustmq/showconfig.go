@@ -180,7 +180,7 @@ var protocolDocs = map[string]string{
 	"mqtt.max_client_id_bytes":            "length of a client identifier",
 	"mqtt.max_will_bytes":                 "payload of a will",
 	"mqtt.max_keep_alive":                 "longest keep-alive; 0: any",
-	"mqtt.max_session_expiry":             "longest life of a session without a connection; 0: any",
+	"mqtt.max_session_expiry":             "longest life of a session without a connection, whatever it asks for; 0: any",
 	"mqtt.sys_interval":                   "time between publications of $SYS; 0: none",
 	"mqtt.write_timeout":                  "a connection that takes no bytes for so long is closed",
 	"mqtt.response_information":           "prefix of response topics given to clients that ask",
