@@ -25,9 +25,11 @@ import (
 func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Options) (_ *Engine, err error) {
 	opts.setDefaults()
 	e := &Engine{opts: opts, log: opts.Logger, cat: cat, store: st,
-		budget: semaphore.NewWeighted(opts.AppendBytes), objects: semaphore.NewWeighted(opts.AppendBytes),
+		budget: semaphore.NewWeighted(opts.AppendBytes), feeding: semaphore.NewWeighted(opts.AppendBytes), objects: semaphore.NewWeighted(opts.AppendBytes),
+		parking: semaphore.NewWeighted(opts.AppendBytes), producerReads: make(chan struct{}, producerReads),
 		lost: make(chan struct{}), cold: newColdReads()}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.opened = opts.Now().UnixMilli()
 	e.clock = newClock(&e.opts)
 	e.tails.limit, e.tails.now = opts.TailBytes, opts.Now
 	for i := range e.shards {
@@ -60,6 +62,9 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 		return nil, err
 	}
 	if err = e.recover(ctx); err != nil {
+		return nil, err
+	}
+	if e.notedSince, err = e.cat.TopicsSince(ctx, producersCounter); err != nil {
 		return nil, err
 	}
 	e.live = live.NewHub(e.log, opts.Now)
@@ -153,6 +158,9 @@ func (e *Engine) ensureStateTopic(ctx context.Context) error {
 // Close flushes what it can, gives up ownership and stops. Appends must have
 // ended.
 func (e *Engine) Close(ctx context.Context) error {
+	if e.down() == nil {
+		e.each(func(s *shardLog) { e.saveProducers([]*shardLog{s}, true) })
+	}
 	err := e.Flush(ctx)
 	if err != nil {
 		e.log.Warn("last flush failed; the write-ahead log keeps everything", "error", err)

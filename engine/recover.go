@@ -36,6 +36,7 @@ type replayed struct {
 	maxTime    int64
 	size       int
 	pos        wal.Pos
+	idempotent bool
 	batch      *shard.Batch // of the state log, while there is room
 }
 
@@ -102,7 +103,7 @@ func (r *recovery) take(pos wal.Pos, entry wal.Entry) error {
 		r.e.log.Error("write-ahead log entry does not hold a batch", "position", pos.String(), "shard", entry.Shard.String(), "error", err)
 		return nil // the entry after it shows the gap
 	}
-	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos}
+	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos, idempotent: idempotent(b, &shard.AppendOptions{})}
 	if !state {
 		r.entries = append(r.entries, x)
 		return nil
@@ -148,6 +149,9 @@ func (r *recovery) apply(x *replayed) error {
 	s.tail = append(s.tail, tailEntry{base: x.base, last: x.last, maxTime: x.maxTime, size: x.size, pos: x.pos, batch: x.batch, synced: true})
 	if x.batch != nil {
 		r.e.tails.push(s, x.last, int64(x.size))
+	}
+	if x.idempotent && s.producers.replayed == 0 {
+		s.producers.replayed = x.base + 1
 	}
 	s.next, s.synced, s.end = x.last+1, x.last+1, x.last+1
 	r.e.flusher.note(s, x.pos, int64(x.size), r.e.durability(t) == shard.DurabilityObject)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/robustmq/robustmq-go/engine"
 	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/internal/ratelog"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
@@ -60,7 +61,7 @@ type Config struct {
 	} `mapstructure:"flush"`
 	Memory struct {
 		TailBytes   int64 `mapstructure:"tail_bytes" doc:"newest batches, kept for readers at the end"`
-		AppendBytes int64 `mapstructure:"append_bytes" doc:"appends that are not complete"`
+		AppendBytes int64 `mapstructure:"append_bytes" doc:"appends that followers were not given yet (one shard: an eighth), and apart from them as much that waits for the object store, as much state, as much that waits for a shard's producers"`
 		CacheBytes  int64 `mapstructure:"cache_bytes" doc:"blocks of segments, kept for readers that catch up"`
 	} `mapstructure:"memory"`
 	Topics struct {
@@ -80,9 +81,10 @@ type Config struct {
 		DeleteGrace       time.Duration `mapstructure:"delete_grace" doc:"how long an object outlives its last reference"`
 	} `mapstructure:"background"`
 	Security struct {
-		AllowAnonymousRemotely       bool `mapstructure:"allow_anonymous_remotely" doc:"let clients without a login in from beyond loopback"`
-		AllowDefaultPasswordRemotely bool `mapstructure:"allow_default_password_remotely" doc:"let user admin in with the default password from beyond loopback"`
-		Anonymous                    bool `mapstructure:"anonymous" doc:"let clients without a login in from loopback"`
+		AllowAnonymousRemotely       bool     `mapstructure:"allow_anonymous_remotely" doc:"let clients without a login in from beyond loopback"`
+		AllowDefaultPasswordRemotely bool     `mapstructure:"allow_default_password_remotely" doc:"let user admin in with the default password from beyond loopback"`
+		Anonymous                    bool     `mapstructure:"anonymous" doc:"let clients without a login in from loopback"`
+		AllowedOrigins               []string `mapstructure:"allowed_origins" doc:"sites whose pages may use WebSocket listeners besides their own host's, as https://app.example; * for all"`
 	} `mapstructure:"security"`
 	Limits struct {
 		MaxMessageBytes  int           `mapstructure:"max_message_bytes" doc:"a message's payload with its headers"`
@@ -258,11 +260,22 @@ func (c *Config) decode(all map[string]any) error {
 	if err := strictDecode(all, c, ""); err != nil {
 		return fmt.Errorf("configuration: %w (`robustmq config` lists all keys)", err)
 	}
+	if limits, _ := all["limits"].(map[string]any); limits["max_message_bytes"] == nil {
+		c.Limits.MaxMessageBytes = min(c.Limits.MaxMessageBytes, c.batchBound())
+	}
 	if err := c.check(); err != nil {
 		return err
 	}
 	_, err := settings(c) // the protocols' parts are looked at before anything is started
 	return err
+}
+
+// batchBound is topics.max_message_bytes as it holds.
+func (c *Config) batchBound() int {
+	if c.Topics.MaxMessageBytes == 0 {
+		return int(engine.DefaultOptions().MaxMessageBytes)
+	}
+	return int(c.Topics.MaxMessageBytes)
 }
 
 // strictDecode decodes a section into a struct. prefix is that of its keys.
@@ -295,8 +308,16 @@ func (c *Config) check() error {
 			errs = append(errs, fmt.Errorf("%s is %d; it has to be positive", name, n))
 		}
 	}
+	for _, o := range c.Security.AllowedOrigins {
+		if err := gateway.CheckOriginPattern(o); err != nil {
+			errs = append(errs, fmt.Errorf("security.allowed_origins: %w", err))
+		}
+	}
 	if c.Topics.MaxMessageBytes < 0 || int64(c.Topics.MaxMessageBytes) > shard.MaxBatchBytes {
 		errs = append(errs, fmt.Errorf("topics.max_message_bytes is over %d", shard.MaxBatchBytes))
+	}
+	if bound := c.batchBound(); c.Limits.MaxMessageBytes > bound {
+		errs = append(errs, fmt.Errorf("limits.max_message_bytes is %d, over topics.max_message_bytes, which is %d: messages between them would be taken and then refused", c.Limits.MaxMessageBytes, bound))
 	}
 	switch c.Store.Kind {
 	case "dir", "s3", "minio", "mem":
@@ -369,9 +390,9 @@ func (c *Config) logger() (*slog.Logger, *slog.LevelVar, error) {
 	opts := &slog.HandlerOptions{Level: level}
 	switch c.Log.Format {
 	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, opts)), level, nil
+		return slog.New(ratelog.New(slog.NewJSONHandler(os.Stderr, opts))), level, nil
 	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, opts)), level, nil
+		return slog.New(ratelog.New(slog.NewTextHandler(os.Stderr, opts))), level, nil
 	}
 	return nil, nil, fmt.Errorf("log.format %q is neither text nor json", c.Log.Format)
 }

@@ -199,6 +199,7 @@ var protocolDocs = map[string]string{
 	"nats.ping_interval":                  "time between server pings",
 	"nats.ping_max":                       "unanswered pings that end a connection",
 	"nats.write_deadline":                 "bound of one write to a client",
+	"amqp.root_sees_vhosts":               "/ is the whole subject space: it reads and writes the subjects of the other virtual hosts",
 	"amqp.vhosts":                         "virtual hosts besides /; the subjects of v lie below v.",
 	"amqp.heartbeat":                      "interval that the server proposes; 0: none",
 	"amqp.frame_max":                      "largest frame that is negotiated",

@@ -126,6 +126,7 @@ func createTopic(cmd *cobra.Command, c *client, args []string) error {
 	if err := c.call(cmd.Context(), http.MethodPost, apiPath("topics"), in, &t); err != nil {
 		return err
 	}
+	sayLeftOut(cmd, t)
 	return showTopics(c, t, t)
 }
 
@@ -144,7 +145,20 @@ func updateTopic(cmd *cobra.Command, c *client, args []string) error {
 	if err := c.call(cmd.Context(), http.MethodPatch, apiPath("topics", args[0]), in, &t); err != nil {
 		return err
 	}
+	sayLeftOut(cmd, t)
 	return showTopics(c, t, t)
+}
+
+// sayLeftOut tells what a capture that was made later does not take.
+func sayLeftOut(cmd *cobra.Command, t admin.Topic) {
+	if t.LeavesOutCount == 0 {
+		return
+	}
+	names := strings.Join(t.LeavesOut, ", ")
+	if more := t.LeavesOutCount - len(t.LeavesOut); more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "note: topics that exist keep what they capture: %s\n", names)
 }
 
 func shardCommand() *cobra.Command {

@@ -310,6 +310,8 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 		AnonymousRemotely:       s.cfg.Security.AllowAnonymousRemotely,
 		DefaultPasswordRemotely: s.cfg.Security.AllowDefaultPasswordRemotely,
 		AnonymousOff:            !s.cfg.Security.Anonymous,
+		Origins:                 s.cfg.Security.AllowedOrigins,
+		Log:                     s.log,
 	})
 	l := s.cfg.Limits
 	for _, p := range protocols() {
@@ -330,7 +332,7 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 	}
 	for _, e := range es {
 		ln := &gateway.Listener{Protocol: e.protocol.Name, Addr: e.addr, Subprotocols: e.spec.Subprotocols,
-			Server: s.servers[e.protocol.Name], Log: s.log, Stats: s.stats[e.protocol.Name],
+			Server: s.servers[e.protocol.Name], Auth: s.auth, Log: s.log, Stats: s.stats[e.protocol.Name],
 			MaxConnections: l.MaxConnections, LoginTimeout: l.LoginTimeout, OwnTLS: e.spec.OwnTLS}
 		if hs, ok := ln.Server.(gateway.HTTPServer); ok && e.spec.HTTP {
 			ln.HTTP = hs.HTTPHandler(e.spec.Key)

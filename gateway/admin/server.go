@@ -108,7 +108,7 @@ func New(env Env) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("GET /metrics", s.metricsHandler())
+	mux.Handle("GET /metrics", s.monitored(s.metricsHandler()))
 	mux.HandleFunc("GET /debug/pprof/{name}", s.profiles)
 	for i := range s.routes {
 		r := &s.routes[i]

@@ -58,6 +58,7 @@ func newClient(ctx context.Context, s *Server, nc *gateway.Conn) *client {
 	c.out.idle.L = &c.out.mu
 	c.acks.room.L = &c.acks.mu
 	c.publish.c = c
+	nc.OnRevoke(func() { c.kick(packet.NotAuthorized, "") })
 	return c
 }
 
