@@ -120,11 +120,11 @@ func (k *consumer) misled(d *shard.Delivery) bool {
 // which is the subject space itself. Those of earlier versions have none.
 const dataExchange = "exchange"
 
-// unwanted tells whether a message came by a wrong way, only goes round, was there
+// unwanted tells whether a message came by a wrong way or by two, only goes round, was there
 // when a queue of this name was deleted, lies before the start of a stream consumer, or
 // is hidden by a rule. The group has looked whether it expired.
 func (k *consumer) unwanted(d *shard.Delivery) bool {
-	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) || k.q.after.before(d) {
+	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) || k.ch.c.vh.marked(d.Record, headerNotFor, k.q.name) || k.q.after.before(d) {
 		return true
 	}
 	return k.from != nil && (k.from.before(d) || k.q.limits.Load().tooOld(d)) || k.hides(d)

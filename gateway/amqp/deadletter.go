@@ -132,7 +132,7 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 	exchange, key := vh.addressee(d)
 	p := properties(d.Record)
 	automatic := reason != shard.DeadRejected
-	if automatic && vh.wentRound(u.queue, d.Record) {
+	if automatic && vh.wentRound(u.queue, d.Record) || vh.marked(d.Record, headerNotFor, u.queue) {
 		done(nil)
 		return nil
 	}

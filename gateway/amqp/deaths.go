@@ -94,7 +94,24 @@ func (vh *vhost) markName(queue string) []byte { return []byte(vh.name + "\x00" 
 // wentRound tells whether a message died in this queue already and was neither
 // published nor rejected since. RabbitMQ leaves this queue out when it routes it.
 func (vh *vhost) wentRound(queue string, r *shard.Record) bool {
-	mark, ok := r.Header(headerDeaths)
+	return vh.marked(r, headerDeaths, queue)
+}
+
+// headerNotFor marks one of several records of a message with the queues that have it
+// by another one.
+const headerNotFor = shard.ReservedPrefix + "amqp-not-for"
+
+func (vh *vhost) notFor(queues []string) shard.Header {
+	h := shard.Header{Name: headerNotFor}
+	for _, queue := range queues {
+		h.Value = append(h.Value, vh.markName(queue)...)
+	}
+	return h
+}
+
+// marked tells whether a mark of a record names a queue.
+func (vh *vhost) marked(r *shard.Record, header, queue string) bool {
+	mark, ok := r.Header(header)
 	name := vh.markName(queue)
 	return ok && (bytes.HasPrefix(mark, name) || bytes.Contains(mark, append([]byte("\x00\x00"), name...)))
 }

@@ -33,5 +33,6 @@
 // delivery mode, "t" and the timestamp in seconds, "c" and the cluster id to the
 // end, each only where the publisher set it. robustmq-amqp-deaths lists the queues
 // in which a dead letter died since somebody published or rejected it: vhost, NUL,
-// queue, NUL, NUL each, in order.
+// queue, NUL, NUL each, in order. robustmq-amqp-not-for lists queues likewise: those
+// that have the message by another of its records.
 package amqp

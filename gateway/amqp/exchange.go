@@ -33,8 +33,9 @@ const (
 // target is where a publish goes.
 type target struct {
 	subject       string
-	exchange, key string // as published
-	bound         bool   // some queue is bound that matches
+	exchange, key string   // as published
+	bound         bool     // some queue is bound that matches
+	except        []string // queues that have it by another target
 }
 
 // route finds the subjects of a publish, to ts: mostly one. bound is looked up only
@@ -61,7 +62,7 @@ func (vh *vhost) route(c *conn, further []string, p *publish, r *shard.Record, t
 		t.bound = x.name == "" && vh.mu.queues[key] != nil || vh.reaches(x, key, r, nil)
 		vh.mu.RUnlock()
 	}
-	return vh.addTarget(c.ctx, ts, t, hop{x, key})
+	return vh.addTarget(c.ctx, ts, t, hop{x: x, key: key})
 }
 
 func (vh *vhost) checkSubject(s string) error {

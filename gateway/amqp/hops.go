@@ -17,6 +17,8 @@ import (
 type hop struct {
 	x   *exchange
 	key string
+	// except are queues that it reaches and that have the message by another hop.
+	except []string
 }
 
 // destinations finds the queues that a message reaches which is published to x with
@@ -29,7 +31,7 @@ func (vh *vhost) destinations(x *exchange, keys []string, r *shard.Record) (queu
 		e, taken := work[0], false
 		for _, key := range keys {
 			if e.name == "" && vh.mu.queues[key] != nil {
-				queues[key] = hop{e, key}
+				queues[key] = hop{x: e, key: key}
 			}
 		}
 		for _, b := range e.out {
@@ -39,7 +41,7 @@ func (vh *vhost) destinations(x *exchange, keys []string, r *shard.Record) (queu
 			}
 			taken = true
 			if _, known := queues[b.dest]; b.toQueue && !known {
-				queues[b.dest] = hop{e, keys[i]}
+				queues[b.dest] = hop{x: e, key: keys[i]}
 			}
 			if d := vh.mu.exchanges[b.dest]; !b.toQueue && d != nil && !seen[d] {
 				seen[d] = true
@@ -61,24 +63,27 @@ func (vh *vhost) hops(x *exchange, keys []string, r *shard.Record) (hs []hop, bo
 	defer vh.mu.RUnlock()
 	left, sources := vh.destinations(x, keys, r)
 	if len(left) == 0 {
-		return []hop{{x, keys[0]}}, false
+		return []hop{{x: x, key: keys[0]}}, false
 	}
-	covers := func(h hop) bool {
+	covers := func(h *hop) bool {
 		n, to := len(left), make(map[string]bool)
 		vh.reached(h.x, h.key, r, make(map[*exchange]bool), to)
-		for queue := range to {
+		for _, queue := range slices.Sorted(maps.Keys(to)) {
+			if _, ok := left[queue]; !ok {
+				h.except = append(h.except, queue)
+			}
 			delete(left, queue)
 		}
 		return len(left) < n
 	}
 	for _, s := range sources {
 		for _, key := range keys {
-			h := hop{s, key}
-			if !covers(h) {
+			h := hop{x: s, key: key}
+			if !covers(&h) {
 				continue
 			}
 			if len(hs) == 0 && key != keys[0] {
-				hs = append(hs, hop{s, keys[0]})
+				hs = append(hs, hop{x: s, key: keys[0]})
 			}
 			hs = append(hs, h)
 		}
@@ -86,10 +91,10 @@ func (vh *vhost) hops(x *exchange, keys []string, r *shard.Record) (hs []hop, bo
 	for _, queue := range slices.Sorted(maps.Keys(left)) { // ways by one key to an exchange and by another one from it
 		if h, ok := left[queue]; ok {
 			if len(hs) == 0 {
-				hs = append(hs, hop{x, keys[0]})
+				hs = append(hs, hop{x: x, key: keys[0]})
 			}
+			covers(&h)
 			hs = append(hs, h)
-			covers(h)
 		}
 	}
 	return hs, true
@@ -110,6 +115,7 @@ func (vh *vhost) targets(ctx context.Context, t target, x *exchange, keys []stri
 }
 
 func (vh *vhost) addTarget(ctx context.Context, ts []target, t target, h hop) ([]target, error) {
+	t.except = h.except
 	if h.x.name == "" {
 		if t.subject = ""; h.key != "" {
 			t.subject = vh.subjectOfQueue(h.key)

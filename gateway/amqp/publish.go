@@ -275,6 +275,9 @@ func (c *conn) store(ch *channel, p *publish, target target, r *shard.Record, ps
 // place gives a record what its topic needs to tell its subject and address.
 func (vh *vhost) place(r *shard.Record, t *shard.Topic, to target) {
 	r.Headers = vh.address(r.Headers, t, to)
+	if len(to.except) > 0 {
+		r.Headers = append(r.Headers, vh.notFor(to.except))
+	}
 	if t.Name != to.subject {
 		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderSubject, Value: []byte(to.subject)})
 	}

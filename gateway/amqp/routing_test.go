@@ -93,11 +93,10 @@ func randomRouting(r *rand.Rand) *routing {
 }
 
 // TestRoutingIsRabbitMQs: in random topologies with exchange bindings and alternate exchanges, messages
-// with one key or more reach the queues that RabbitMQ's rules name, and no other.
+// with one key or more reach the queues that RabbitMQ's rules name, once, and no other.
 func TestRoutingIsRabbitMQs(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	keySet := []string{"", "a", "b", "a.b", "c", "b.b.b"}
-	twice := 0
 	for round := range 60 {
 		m := randomRouting(r)
 		c := open(t, startServer(t, testOptions{}))
@@ -135,16 +134,12 @@ func TestRoutingIsRabbitMQs(t *testing.T) {
 						t.Errorf("round %d: %s has %q", round, q, e.body)
 					}
 				}
-				if want[q] != (got > 0) {
+				if want[q] != (got == 1) || got > 1 {
 					t.Errorf("round %d: %s, %q: %s has it %d times, want %v; %+v", round, x, keys, q, got, want[q], *m)
-				}
-				if got > 1 {
-					twice++
 				}
 			}
 		}
 	}
-	t.Logf("%d queues had a message twice", twice)
 }
 
 func keysHeader(ks []string) frame.Field { return keys("CC", ks...) }

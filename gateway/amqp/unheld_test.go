@@ -1,10 +1,12 @@
 package amqp
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard/shardmem"
 )
 
 // What a queue or a consumer asks for is held, or refused: never taken and forgotten.
@@ -50,16 +52,16 @@ func TestArgumentsAreHeldOrRefused(t *testing.T) {
 
 // TestStreamMaxAge: what is older than x-max-age is passed over.
 func TestStreamMaxAge(t *testing.T) {
-	c := open(t, startServer(t, testOptions{}))
-	stream := func(name, age string) {
+	var ago atomic.Int64 // the broker's clock is so much behind
+	ago.Store(int64(30 * time.Minute))
+	c := open(t, startServer(t, testOptions{mem: shardmem.Options{Now: func() time.Time { return time.Now().Add(-time.Duration(ago.Load())) }}}))
+	ages := map[string]string{"short": "10m", "long": "1h"}
+	for name, age := range ages {
 		c.declare(1, frame.QueueDeclare{Queue: name, Durable: true, Arguments: frame.Table{
 			{Name: "x-queue-type", Value: frame.String("stream")}, {Name: "x-max-age", Value: frame.String(age)}}})
 		c.put(1, "", name, "old")
 	}
-	stream("short", "1s")
-	stream("long", "1h")
-	for begun := time.Now(); time.Since(begun) < 1100*time.Millisecond; time.Sleep(10 * time.Millisecond) {
-	}
+	ago.Store(0)
 	call[*frame.BasicQosOk](c, 1, &frame.BasicQos{PrefetchCount: 10})
 	first := frame.Table{{Name: "x-stream-offset", Value: frame.String("first")}}
 	for name, want := range map[string]string{"short": "new", "long": "old"} {

@@ -33,8 +33,6 @@ type suite struct {
 	module string
 	args   []string // of go test
 	env    func(p harness.Ports, host string) []string
-	// edits of files of the suite, made in a copy: what it does not let one say otherwise.
-	edits []edit
 }
 
 var suites = []suite{
@@ -48,11 +46,6 @@ var suites = []suite{
 	{
 		name: "amqp091", module: "github.com/rabbitmq/amqp091-go",
 		args: []string{"-timeout", "5m", "-tags", "integration", "-run", "TestIntegration|TestConnection|TestChannel", "."},
-		// It logs in as guest, whatever the URL says.
-		edits: []edit{
-			{"client_test.go", `defaultLogin    = "guest"`, `defaultLogin    = "` + harness.User + `"`},
-			{"client_test.go", `defaultPassword = "guest"`, `defaultPassword = "` + harness.Password + `"`},
-		},
 		env: func(p harness.Ports, host string) []string {
 			return []string{fmt.Sprintf("AMQP_URL=amqp://admin:robustmq@%s:%d/", host, p.AMQP)}
 		},
@@ -131,12 +124,6 @@ func (s suite) run(ctx context.Context, at string) (err error) {
 		return fmt.Errorf("find module %s: %w", s.module, err)
 	}
 	dir = strings.TrimSpace(dir)
-	if len(s.edits) > 0 {
-		if dir, err = edited(dir, s.edits); err != nil {
-			return fmt.Errorf("edit a copy of %s: %w", s.module, err)
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	}
 	known, err := readKnown(filepath.Join("conform", "known", s.name+".txt"))
 	if err != nil {
 		return err
@@ -162,37 +149,6 @@ func (s suite) run(ctx context.Context, at string) (err error) {
 		return err
 	}
 	return judge(results, known, time.Since(began), p)
-}
-
-// edit replaces text that must occur once in a file.
-type edit struct{ file, old, new string }
-
-// edited copies a module to a temporary folder and edits it there.
-func edited(dir string, edits []edit) (string, error) {
-	to, err := os.MkdirTemp("", "conform-")
-	if err != nil {
-		return "", err
-	}
-	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
-		return to, err
-	}
-	for _, e := range edits {
-		path := filepath.Join(to, e.file)
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return to, err
-		}
-		if n := strings.Count(string(text), e.old); n != 1 {
-			return to, fmt.Errorf("%s holds %q %d times", e.file, e.old, n)
-		}
-		if err := os.Chmod(path, 0o600); err != nil {
-			return to, err
-		}
-		if err := os.WriteFile(path, []byte(strings.Replace(string(text), e.old, e.new, 1)), 0o600); err != nil {
-			return to, err
-		}
-	}
-	return to, nil
 }
 
 // result is a test's outcome and the last things it printed.
