@@ -50,6 +50,12 @@ func (r *Record) Expires() (at int64, ok bool) {
 	return r.Timestamp + ms, true
 }
 
+// Stillborn tells whether the record's own expiry is over as it arrives.
+func (r *Record) Stillborn() bool {
+	ms, ok := r.expiration()
+	return ok && ms == 0
+}
+
 func (r *Record) expiration() (ms int64, ok bool) {
 	v, found := r.Header(HeaderExpiration)
 	if !found || len(v) == 0 || len(v) > 15 {

@@ -134,6 +134,10 @@ func (g *group) SetData(ctx context.Context, data []byte, expireAfter time.Durat
 		g.mu.Unlock()
 		return shard.ErrGroupNotFound
 	}
+	if expireAfter != g.cfg.ExpireAfter && g.steady() == 0 {
+		g.idleSince = g.m.opts.Now() // a new bound does not reach back: the idle time before kept to the old one
+		g.idleNoted = g.idleSince
+	}
 	g.cfg.Data, g.cfg.ExpireAfter = slices.Clone(data), expireAfter
 	g.configDirty = true
 	wait := g.markLocked()

@@ -130,11 +130,7 @@ func (g *group) fresh(e *entry) bool { return e.fed && e.seq > g.chance }
 // hopeless tells whether a message is over as it comes: its own expiration is 0, and
 // there is neither a consumer nor an undertaker.
 func (g *group) hopeless(ms *shard.Message) bool {
-	if g.steady() > 0 || g.limits.Dead != nil {
-		return false
-	}
-	at, ok := ms.Expires()
-	return ok && at <= ms.Arrived
+	return g.steady() == 0 && g.limits.Dead == nil && ms.Record.Stillborn()
 }
 
 // tidy takes out what expired at the head, and what is too much.

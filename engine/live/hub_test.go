@@ -15,19 +15,21 @@ import (
 
 func mustFilter(t testing.TB, s string) shard.Filter {
 	t.Helper()
-	var f shard.Filter
-	var err error
-	if rest, ok := strings.CutPrefix(s, "mqtt:"); ok {
-		f, err = shard.ParseMQTTFilter(rest)
-	} else if rest, ok := strings.CutPrefix(s, "amqp:"); ok {
-		f, err = shard.ParseAMQPFilter("", rest)
-	} else {
-		f, err = shard.ParseSubjectFilter(s)
-	}
+	f, err := parse(s)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
+}
+
+func parse(s string) (shard.Filter, error) {
+	if rest, ok := strings.CutPrefix(s, "mqtt:"); ok {
+		return shard.ParseMQTTFilter(rest)
+	}
+	if rest, ok := strings.CutPrefix(s, "amqp:"); ok {
+		return shard.ParseAMQPFilter("", rest)
+	}
+	return shard.ParseSubjectFilter(s)
 }
 
 // recorder notes "subject value [ids]" per message.

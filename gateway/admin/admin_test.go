@@ -41,6 +41,8 @@ func (f *fakeEngine) Health() (down, degraded error) {
 
 func (f *fakeEngine) Flush(context.Context) error { f.flushes.Add(1); return nil }
 
+func (f *fakeEngine) TrustClock(context.Context) error { return nil }
+
 func (f *fakeEngine) Segments(shard.ID) []Segment {
 	return []Segment{{Object: "segments/a", Base: 0, Last: 9, Records: 10}, {Object: "segments/b", Base: 10, Last: 10, Records: 1}}
 }

@@ -17,6 +17,8 @@ func (s *Server) table() []route {
 		{get, base + "/openapi.json", "getOpenAPI", "meta", "This document", public, nil, nil, json.RawMessage{}, 0, s.openAPI},
 		{get, base + "/cluster", "getCluster", "meta", "The cluster and its gateways", look, nil, nil, Cluster{}, 0, s.getCluster},
 
+		{post, base + "/cluster/trust-clock", "trustClock", "cluster", "Say that the clock is right, though it jumped: records are freed and expire by it again", administ, nil, nil, nil, 0, s.trustClock},
+
 		{get, base + "/topics", "listTopics", "topics", "Topics, by name", look, withPaging(prefix), nil, page[Topic]{}, 0, s.listTopics},
 		{post, base + "/topics", "createTopic", "topics", "Create a topic", asks, nil, TopicCreate{}, Topic{}, http.StatusCreated, s.createTopic},
 		{get, base + "/topics/{name}", "getTopic", "topics", "One topic", look, nil, nil, Topic{}, 0, s.getTopic},

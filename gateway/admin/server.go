@@ -39,6 +39,8 @@ type Engine interface {
 	Flush(ctx context.Context) error
 	// Segments gives where a shard's flushed records are, in offset order.
 	Segments(id shard.ID) []Segment
+	// TrustClock says that the clock is right, though it jumped.
+	TrustClock(ctx context.Context) error
 }
 
 // Protocol is a protocol gateway as the admin gateway sees it. Its Server may

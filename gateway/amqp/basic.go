@@ -227,7 +227,7 @@ func (ch *channel) get(m *frame.BasicGet) error {
 	ok2.DeliveryTag = k.track(d.Tag)
 	ch.c.out.append(func(b []byte) []byte {
 		b = frame.AppendMethod(b, ch.id, &ok2)
-		return appendRecord(b, ch.id, d.Record, ch.c.frameMax, k.told(&d)...)
+		return appendRecord(b, ch.id, d.Record, ch.c.frameMax, k.told(&d, ok2.RoutingKey)...)
 	})
 	ch.c.s.env.Stats.MessagesOut.Add(1)
 	return nil

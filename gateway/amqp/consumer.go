@@ -84,7 +84,7 @@ func (k *consumer) send(ds []shard.Delivery) {
 			m.Exchange, m.RoutingKey = c.vh.addressee(d)
 			m.DeliveryTag = k.track(d.Tag)
 			b = frame.AppendMethod(b, k.ch.id, &m)
-			b = appendRecord(b, k.ch.id, d.Record, c.frameMax, k.told(d)...)
+			b = appendRecord(b, k.ch.id, d.Record, c.frameMax, k.told(d, m.RoutingKey)...)
 			sent++
 		}
 		return b
@@ -129,9 +129,21 @@ func (k *consumer) unwanted(d *shard.Delivery) bool {
 	return k.from != nil && k.from.before(d) || k.hides(d)
 }
 
+// headerRoutingKey has the routing key that is too long for a delivery.
+const headerRoutingKey = "x-routing-key"
+
 // told is what the broker says of a delivery in its headers: where it lies in a
-// stream; how often a quorum queue delivered it before.
-func (k *consumer) told(d *shard.Delivery) frame.Table {
+// stream; how often a quorum queue delivered it before; a routing key that other
+// protocols made longer than AMQP's may be.
+func (k *consumer) told(d *shard.Delivery, key string) frame.Table {
+	t := k.toldOf(d)
+	if len(key) > frame.MaxShortstr {
+		t = append(t, frame.Field{Name: headerRoutingKey, Value: frame.String(key)})
+	}
+	return t
+}
+
+func (k *consumer) toldOf(d *shard.Delivery) frame.Table {
 	if k.from == nil && d.Count > 1 && k.q.limits.Load().kind == "quorum" {
 		return frame.Table{{Name: "x-delivery-count", Value: frame.Int(int64(d.Count - 1))}}
 	}

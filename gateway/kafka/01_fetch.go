@@ -146,6 +146,9 @@ func (f *fetch) resolve(p *fetchPart) {
 			code = codeTopicAuthorizationFailed
 		}
 	}
+	if code == codeUnknownTopicID && p.topic != nil { // the session has seen it
+		code = f.c.srv.goneCode(p.topic)
+	}
 	if code != codeNone {
 		f.fail(p, code)
 		return
@@ -156,6 +159,14 @@ func (f *fetch) resolve(p *fetchPart) {
 		return
 	}
 	p.topic, p.id = t, id
+}
+
+// goneCode is Kafka's answer within a fetch session for a topic that it knew.
+func (s *Server) goneCode(t *shard.Topic) int16 {
+	if _, anew := s.broker.Topics.ByName(t.Name); anew {
+		return codeInconsistentTopicID
+	}
+	return codeUnknownTopicOrPartition
 }
 
 // add takes batches while they fit, and tells how many bytes they are. shown is

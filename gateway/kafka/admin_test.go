@@ -174,7 +174,7 @@ func TestAdvertisedAddresses(t *testing.T) {
 		}
 	}
 	f.CoordinatorType = 1
-	if r := ask[*kmsg.FindCoordinatorResponse](s.dial(), f, 3); r.ErrorCode != codeInvalidRequest {
+	if r := ask[*kmsg.FindCoordinatorResponse](s.dial(), f, 3); r.ErrorCode != codeClusterAuthorizationFailed {
 		t.Errorf("transactions: %d", r.ErrorCode)
 	}
 	for _, bad := range []string{"nowhere", "h:0x", "h:99999"} {

@@ -50,7 +50,7 @@ func newStand(t testing.TB, opts ...option) *stand {
 	s := &stand{t: t, cfg: DefaultConfig(), lim: gateway.DefaultLimits()}
 	s.cfg.GroupInitialRebalanceDelay = 5 * time.Millisecond
 	s.cfg.GroupMinSessionTimeout = 10 * time.Millisecond
-	mo := shardmem.Options{MaxMessageBytes: 8 << 20}
+	mo := shardmem.Options{MaxMessageBytes: 16 << 20}
 	for _, o := range opts {
 		o(s, &mo)
 	}

@@ -62,7 +62,7 @@ func newClient(ctx context.Context, s *Server, nc *gateway.Conn) *client {
 	return c
 }
 
-func (c *client) now() time.Time { return time.Now() }
+func (c *client) now() time.Time { return c.srv.broker.Time() }
 
 // reader is the read buffer: small while idle, large while there is much.
 type reader struct {

@@ -161,7 +161,7 @@ func (c *conn) dropAll() {
 
 // validSubject tells whether no token is empty, and whether none is a wildcard.
 func validSubject(s string) (valid, literal bool) {
-	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") || shard.CheckSubject(s) != nil {
+	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") || shard.CheckSubject(s) != nil && !deep(s) {
 		return false, false
 	}
 	if strings.IndexByte(s, '*') < 0 && strings.IndexByte(s, '>') < 0 {
@@ -173,4 +173,10 @@ func validSubject(s string) (valid, literal bool) {
 		}
 	}
 	return true, true
+}
+
+// deep tells whether a subject has more tokens than a topic may have: such messages
+// are handed to who is subscribed.
+func deep(s string) bool {
+	return len(s) <= shard.MaxSubjectBytes && strings.Count(s, ".") >= shard.MaxSubjectDepth && strings.IndexByte(s, 0) < 0
 }
