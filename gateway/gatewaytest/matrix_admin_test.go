@@ -79,6 +79,7 @@ func adminRows() protocolRows {
 	add("closeConnection", "another's connection", func(c *cell) string { return c.call("DELETE", "/api/v1/connections/999999", "") })
 	adminAccountRows(add)
 	add("flush", "the log", func(c *cell) string { return c.call("POST", "/api/v1/flush", "") })
+	add("trustClock", "the clock", func(c *cell) string { return c.call("POST", "/api/v1/cluster/trust-clock", "") })
 	add("drain", "the gateway", func(c *cell) string { return c.call("POST", "/api/v1/drain", "") })
 	return p
 }
@@ -140,7 +141,9 @@ func adminAccountRows(add func(verb, object string, try func(c *cell) string)) {
 		if c.who.user == "" {
 			return "-"
 		}
-		return restoring(c, c.who.user, func() string { return c.call("PUT", "/api/v1/users/"+c.who.user+"/password", `{"password":"long enough"}`) })
+		return restoring(c, c.who.user, func() string {
+			return c.call("PUT", "/api/v1/users/"+c.who.user+"/password", `{"password":"long enough"}`)
+		})
 	})
 	add("setPassword", "another's credentials", func(c *cell) string {
 		of := "bob"

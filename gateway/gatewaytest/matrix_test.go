@@ -219,13 +219,17 @@ func (h *house) root(t *testing.T, kind string) *wire {
 	return w
 }
 
-type idleEngine struct{}
+// idleEngine has nothing to do.
+type idleEngine struct{ admin.Engine }
 
 // Health implements admin.Engine.
 func (idleEngine) Health() (down, degraded error) { return nil, nil }
 
 // Flush implements admin.Engine.
 func (idleEngine) Flush(context.Context) error { return nil }
+
+// TrustClock implements admin.Engine.
+func (idleEngine) TrustClock(context.Context) error { return nil }
 
 // Segments implements admin.Engine.
 func (idleEngine) Segments(shard.ID) []admin.Segment { return nil }
