@@ -140,6 +140,11 @@ func (ch *channel) publishSelected(p *publish, first target, keys []string, r *s
 		}
 	}
 	relayed := first.subject != "" && shard.Relayed(first.subject)
+	if relayed {
+		if err := c.mayRelay(first.subject); err != nil {
+			return err
+		}
+	}
 	if p.method.Mandatory && !bound && !relayed {
 		ch.giveBack(p)
 	}

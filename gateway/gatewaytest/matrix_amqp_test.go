@@ -252,6 +252,7 @@ func amqpPublishRows() (rows []row) {
 	} {
 		rows = append(rows, row{verb: "basic.publish", object: o.object, try: func(c *cell) string { return c.amqp().put("", o.subject(c)) }})
 	}
+	rows = append(rows, row{verb: "basic.publish", object: "denied subject that is relayed", try: func(c *cell) string { return c.amqp().put("", c.name("_INBOX")) }})
 	return append(rows, row{verb: "tx.commit", object: "what was published to a denied subject", try: func(c *cell) string {
 		x := c.amqp()
 		x.do(&frame.TxSelect{})

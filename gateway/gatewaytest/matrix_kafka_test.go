@@ -129,6 +129,16 @@ func kafkaDataRows() (rows []row) {
 			return q
 		}, func(r *kmsg.ProduceResponse) string { return code(r.Topics[0].Partitions[0].ErrorCode) })
 	})...)
+	for _, o := range [][2]string{{"captured subject, by a header", ".ok"}, {"denied subject that own topic captures, by a header", ".den"}} {
+		rows = append(rows, row{verb: "Produce", object: o[0], try: onTopic(8, "all", func(c *cell, name string) kmsg.Request {
+			h := shard.Header{Name: shard.HeaderSubject, Value: []byte(c.name("mix") + o[1])}
+			q := kmsg.NewPtrProduceRequest()
+			q.Acks, q.TimeoutMillis = -1, 5000
+			q.Topics = []kmsg.ProduceRequestTopic{{Topic: name, Partitions: []kmsg.ProduceRequestTopicPartition{{
+				Records: shard.BatchOf(shard.Record{Timestamp: 1, Key: []byte("k"), Headers: []shard.Header{h}}).Raw()}}}}
+			return q
+		}, func(r *kmsg.ProduceResponse) string { return code(r.Topics[0].Partitions[0].ErrorCode) })})
+	}
 	rows = append(rows, objects("Fetch", read, func(kind string) func(c *cell) string {
 		return onTopic(11, kind, func(_ *cell, name string) kmsg.Request {
 			q := kmsg.NewPtrFetchRequest()

@@ -89,6 +89,7 @@ func mqttRows() protocolRows {
 		{"captured topic", func(c *cell) string { return captured(c) + ".ok" }},
 		{"denied topic", func(c *cell) string { return c.name("den") }},
 		{"denied topic that own topic captures", func(c *cell) string { return captured(c) + ".den" }},
+		{"denied topic that is relayed", func(c *cell) string { return c.name("_INBOX") }},
 	} {
 		for _, retain := range []bool{false, true} {
 			r := row{verb: "PUBLISH", object: o.object, try: func(c *cell) string {

@@ -84,6 +84,7 @@ func natsRows() protocolRows {
 			{"captured subject", func(c *cell) string { return captured(c) + ".ok" }},
 			{"denied subject", func(c *cell) string { return c.name("den") }},
 			{"denied subject that own topic captures", func(c *cell) string { return captured(c) + ".den" }},
+			{"denied subject that is relayed", func(c *cell) string { return c.name("_INBOX") }},
 		} {
 			r := row{verb: "PUB", object: o.object, try: publish(verb == "HPUB", o.subject)}
 			if verb == "HPUB" {
