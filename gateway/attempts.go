@@ -18,8 +18,8 @@ import (
 const (
 	// addressFailures and accountFailures may come at once; then addressRate and
 	// accountRate a second. One address alone cannot lock an account.
-	addressFailures, addressRate = 20, 1
-	accountFailures, accountRate = 100, 2
+	addressFailures, addressRate = 50, 1
+	accountFailures, accountRate = 200, 2
 	// goodFor is how long an address is known for an account.
 	goodFor = time.Hour
 	// maxAttempts bounds each of the tables.

@@ -161,3 +161,27 @@ func TestAttemptsAreBounded(t *testing.T) {
 		t.Errorf("one host's network counts as %q and %q", k1, k2)
 	}
 }
+
+// TestForeign: an address that a proxy or a page speaks through is not local, for the
+// default password as for anonymous access, nor what a rule for a host means.
+func TestForeign(t *testing.T) {
+	a, b := authOf(t, AuthConfig{}, "admin")
+	u, _ := b.Users.User("admin")
+	shipped := *u
+	shipped.DefaultPassword = true
+	_ = b.Users.Put(context.Background(), shipped)
+	local, foreign := at("127.0.0.1"), foreignAddr{at("127.0.0.1")}
+	for addr, want := range map[net.Addr]bool{local: true, foreign: false} {
+		_, anon := a.Anonymous(addr)
+		_, pass := a.Password(context.Background(), addr, "admin", "admin-password")
+		if (anon == nil) != want || (pass == nil) != want {
+			t.Errorf("%T: %v, %v", addr, anon, pass)
+		}
+	}
+	rule := shard.ACL{Principal: "ann", Resource: ResourceSubject, Filter: ">", Operation: shard.OpAll, Host: "127.0.0.1"}
+	_ = b.ACLs.Put(context.Background(), rule)
+	p := Principal{Name: "ann"}
+	if !a.MaySee(p, local, "x") || a.MaySee(p, foreign, "x") {
+		t.Error("a rule for 127.0.0.1 is for who is there")
+	}
+}

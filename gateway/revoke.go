@@ -62,15 +62,13 @@ func kept(then, now *shard.Credential) bool {
 // protocol may call it before Join.
 func (c *Conn) OnRevoke(f func()) { c.farewell.Store(&f) }
 
-// farewellTime is how long a client gets to be told.
+// farewellTime is how long a client gets to be told, and to have the answer to what
+// it did to its own account.
 const farewellTime = 300 * time.Millisecond
 
 func (c *Conn) revoke() {
-	f := c.farewell.Load()
-	if f == nil {
-		c.Abort()
-		return
+	if f := c.farewell.Load(); f != nil {
+		go (*f)()
 	}
-	go (*f)()
 	time.AfterFunc(farewellTime, c.Abort)
 }

@@ -67,8 +67,8 @@ const (
 )
 
 // ACL allows or denies a principal an operation on the subjects a filter
-// matches, or on groups of that name. Deny wins; with no rule at all everything
-// is allowed to those who are logged in.
+// matches, or on groups of that name. Deny wins; with no rule at all, publishing
+// and subscribing is allowed to whoever is let in.
 type ACL struct {
 	Principal string // user name, "*" for all
 	Resource  string // "subject", "group" or "cluster"

@@ -269,6 +269,20 @@ func TestWhoMayCall(t *testing.T) {
 	r.want(403, "PATCH", "/api/v1/topics/x2", "ann", `{"config":{"retention_ms":1}}`)
 }
 
+// TestGuessing: who fails to log in too often is told to come later.
+func TestGuessing(t *testing.T) {
+	r := newRig(t)
+	wrong := func(q *http.Request) { q.SetBasicAuth("boss", "wrong") }
+	w := r.do("GET", "/api/v1/users", "boss", "", wrong)
+	for w.Code == 401 { // it ends: time pays one off in a second
+		w = r.do("GET", "/api/v1/users", "boss", "", wrong)
+	}
+	if w.Code != 429 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+	r.want(200, "GET", "/api/v1/users", "boss", "", func(q *http.Request) { q.RemoteAddr = "10.0.0.9:1" })
+}
+
 func TestProfiles(t *testing.T) {
 	r := newRig(t)
 	r.want(401, "GET", "/debug/pprof/heap", "", "") // not even from loopback

@@ -33,7 +33,7 @@ func (s *Server) authorize(r *http.Request, need access) (gateway.Principal, err
 	if s.administrator(p, remote) {
 		return p, nil
 	}
-	if need == look && s.mayLook(remote) || need == asks && !p.Anonymous {
+	if need == look && s.mayLook(p, remote) || need == asks && !p.Anonymous {
 		return p, nil
 	}
 	if p.Anonymous {
@@ -73,9 +73,18 @@ func (r *request) refused(format string, args ...any) error {
 	return shard.Errorf(shard.KindDenied, "user %q may not %s", r.principal.Name, fmt.Sprintf(format, args...))
 }
 
-// mayLook tells whether a request comes from this machine and nowhere else: not
-// through a proxy, and not from a page that a browser was led to believe is ours.
-func (s *Server) mayLook(remote net.Addr) bool {
+// mayLook tells whether who calls may look at what is there. Where there are rules one
+// has to say so. Without, it is for requests that come from this machine and nowhere
+// else: not through a proxy, and not from a page that a browser was led to believe is
+// ours.
+func (s *Server) mayLook(p gateway.Principal, remote net.Addr) bool {
+	ruled := s.env.Auth.Ruled()
+	if ruled && !s.env.Auth.Allowed(p, remote, shard.OpDescribe, gateway.ResourceCluster, gateway.ResourceCluster) {
+		return false
+	}
+	if ruled && !p.Anonymous {
+		return true
+	}
 	if !gateway.Loopback(remote) {
 		return false
 	}

@@ -21,13 +21,16 @@
 // # Who may call the API
 //
 // Health, metrics and the OpenAPI document are open to whoever reaches the
-// listener, which is on loopback unless the configuration says otherwise.
+// listener, which is on loopback unless the configuration says otherwise; metrics
+// not to a proxy on this machine, nor to a page that names it otherwise.
 // The API takes HTTP basic authentication against the accounts of the broker.
 // Superusers may do everything; others need a rule that allows them the
 // operation "admin" on the resource "cluster". While there is no rule at all
-// nobody but superusers administers.
+// nobody but superusers administers. What a protocol offers too (topics, accounts,
+// rules) asks what it asks: gateway/rights.go.
 //
-// Without a login, and as anybody who is not an administrator, a caller may look
+// Where there are rules, looking asks for "describe" on the cluster. Without rules,
+// without a login, and as anybody who is not an administrator, a caller may look
 // at topics, shards, groups, connections and sessions, from loopback only, while
 // anonymous access is on, and only when the request was not relayed by a proxy
 // and names a loopback host. Accounts, rules and every change ask for an

@@ -138,7 +138,7 @@ func (vh *vhost) removeBinding(c *conn, b *binding) (orphan string, err error) {
 	if x == nil {
 		return "", nil
 	}
-	if err := vh.mayBind(c, x, b); err != nil {
+	if err := vh.mayUnbind(c, x, b); err != nil {
 		return "", err
 	}
 	vh.mu.Lock()

@@ -181,8 +181,8 @@ func (ch *channel) publish(p *publish) error {
 	}
 	target := ch.targets[0]
 	if target.subject != "" && shard.Relayed(target.subject) {
-		if shard.ServerOwn(target.subject) { // MQTT clients trust what they read there
-			return refuse(codeAccessRefused, "access to subject '%s' refused: it is the server's", target.subject)
+		if err := c.mayRelay(target.subject); err != nil {
+			return err
 		}
 		ch.relay(p, target.subject, r)
 		return nil

@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"net"
+	"strings"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
@@ -24,6 +25,18 @@ func (vh *vhost) mayBind(c *conn, x *exchange, b *binding) error {
 		return nil
 	}
 	return c.may(shard.OpSubscribe, gateway.ResourceSubject, text, vh.named("exchange", x.name))
+}
+
+// mayRelay asks who publishes what is handed on and never stored. The names of direct
+// reply-to are no subjects to give rights on: who has one was asked a question.
+func (c *conn) mayRelay(subject string) error {
+	switch {
+	case shard.ServerOwn(subject): // MQTT clients trust what they read there
+		return refuse(codeAccessRefused, "access to subject '%s' refused: it is the server's", subject)
+	case strings.HasPrefix(subject, shard.DirectReply):
+		return nil
+	}
+	return c.may(shard.OpPublish, gateway.ResourceSubject, subject, "subject '"+subject+"'")
 }
 
 func (vh *vhost) mayWrite(c *conn, b *binding) error {

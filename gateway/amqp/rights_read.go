@@ -30,6 +30,23 @@ func (c *conn) mayDelete(by *declarer, resource, name, what string) error {
 	return c.may(shard.OpDelete, resource, name, what)
 }
 
+// mayUnbind asks who unbinds what mayBind asks who binds. While there is no rule it
+// takes the declarer of the destination, too: what it is bound to is its messages.
+func (vh *vhost) mayUnbind(c *conn, x *exchange, b *binding) error {
+	vh.mu.RLock()
+	var by *declarer
+	if q := vh.mu.queues[b.dest]; b.toQueue && q != nil {
+		by = q.declarer
+	} else if d := vh.mu.exchanges[b.dest]; !b.toQueue && d != nil {
+		by = d.declarer
+	}
+	vh.mu.RUnlock()
+	if !c.s.env.Auth.Ruled() && by != nil && !by.is(c.who) && !c.who.Superuser {
+		return refuse(codeAccessRefused, "%s of '%s' refused for user '%s', who did not declare it", shard.OpAlter, b.dest, c.who.Name)
+	}
+	return vh.mayBind(c, x, b)
+}
+
 // mayConsume asks who takes messages of a queue; part tells that each is to be asked
 // about.
 func (c *conn) mayConsume(q *queue) (part bool, err error) {

@@ -68,6 +68,11 @@ func (ch *channel) publishParts(p *publish, ts []target, r *shard.Record) error 
 		}
 	}
 	relayed := first.subject != "" && shard.Relayed(first.subject)
+	if relayed {
+		if err := c.mayRelay(first.subject); err != nil {
+			return err
+		}
+	}
 	if p.method.Mandatory && !first.bound && !relayed {
 		ch.giveBack(p)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/gateway/admin"
 	"github.com/robustmq/robustmq-go/gateway/amqp"
 	"github.com/robustmq/robustmq-go/gateway/kafka"
 	"github.com/robustmq/robustmq-go/gateway/mqtt"
@@ -26,21 +27,28 @@ import (
 type house struct {
 	t         *testing.T
 	broker    shard.Broker
+	auth      *gateway.Auth
 	listeners map[string]*gateway.Listener
+	admin     *admin.Server // of the rights matrix
 }
 
 const password = "bob-password"
 
 func open(t *testing.T, conf *tls.Config, users ...shard.User) *house {
 	t.Helper()
-	mem := shardmem.New(shardmem.Options{Users: users})
+	return openWith(t, conf, shardmem.Options{Users: users})
+}
+
+func openWith(t *testing.T, conf *tls.Config, o shardmem.Options) *house {
+	t.Helper()
+	mem := shardmem.New(o)
 	t.Cleanup(mem.Close)
 	h := &house{t: t, broker: mem.Broker(), listeners: map[string]*gateway.Listener{}}
-	auth := gateway.NewAuth(h.broker.Users, h.broker.ACLs, gateway.AuthConfig{})
+	h.auth = gateway.NewAuth(h.broker.Users, h.broker.ACLs, gateway.AuthConfig{})
 	log := slog.New(slog.DiscardHandler)
 	for _, p := range []gateway.Protocol{mqtt.Protocol(), kafka.Protocol(), nats.Protocol(), amqp.Protocol()} {
 		stats := new(gateway.Stats)
-		srv, err := p.New(gateway.Env{Broker: h.broker, Auth: auth, Log: log, Limits: gateway.DefaultLimits(), Stats: stats})
+		srv, err := p.New(gateway.Env{Broker: h.broker, Auth: h.auth, Log: log, Limits: gateway.DefaultLimits(), Stats: stats})
 		if err != nil {
 			t.Fatal(err)
 		}

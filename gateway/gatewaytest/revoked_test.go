@@ -1,6 +1,7 @@
 package gatewaytest
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"testing"
@@ -51,8 +52,12 @@ func TestRevoked(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, w := range bobs {
-				if _, err := io.Copy(io.Discard, w.r); isTimeout(err) {
+				said, err := io.ReadAll(w.r)
+				if isTimeout(err) {
 					t.Errorf("%s: the connection goes on", w.kind)
+				}
+				if !bytes.Contains(said, []byte(farewells[w.kind])) {
+					t.Errorf("%s: it is told %q", w.kind, said)
 				}
 			}
 			for _, w := range others {
@@ -64,6 +69,9 @@ func TestRevoked(t *testing.T) {
 		})
 	}
 }
+
+// farewells are what a client is told.
+var farewells = map[string]string{"mqtt5": "\xe0\x01\x87", "nats": "-ERR 'User Authentication Revoked'", "amqp": "CONNECTION_FORCED"}
 
 func isTimeout(err error) bool {
 	ne, ok := err.(interface{ Timeout() bool })

@@ -60,12 +60,21 @@ func TestDenyWithinAllow(t *testing.T) {
 			t.Fatalf("got %s, want %s", m, want)
 		}
 	}
-	changed := b.srv.rules.Load()
 	if err := b.mem.Broker().ACLs.Put(context.Background(), rule("late.secret", true)); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the rule is taken up", func() bool { return b.srv.rules.Load() > changed })
-	c.send("SUB late.> 5") // waits for those before it
+	eventually(t, "the rule is taken up", func() bool {
+		for _, x := range b.srv.list() {
+			x.out.mu.Lock()
+			s := x.subs.bySID["2"]
+			x.out.mu.Unlock()
+			if s != nil && s.part.Load() {
+				return true
+			}
+		}
+		return false
+	})
+	c.send("SUB late.> 5")
 	c.sync()
 	p.send("PUB late.secret 6\r\nsecret", "PUB late.a 1\r\na")
 	p.sync()
