@@ -31,16 +31,39 @@ func SubjectOfMQTT(topic string) (subject string, exact bool) {
 	return strings.ReplaceAll(topic, "/", "."), strings.IndexByte(topic, '.') < 0
 }
 
+// NameKind tells how a message came by its MQTT name.
+type NameKind uint8
+
+// The kinds, in the order in which one outdoes another.
+const (
+	NameForeign NameKind = iota // of another protocol
+	NameMQTT                    // published by MQTT, to the topic that follows from the subject
+	NameExact                   // published by MQTT, to the topic in HeaderMQTTTopic
+)
+
 // MQTTNames gives the MQTT topics under which a message is offered to MQTT
-// filters: its exact topic if it came by MQTT (HeaderMQTT), else its subject
-// with levels for tokens, and the subject verbatim. verbatim is "" when it adds
-// nothing.
+// filters. Whatever it gives, a filter of that name matches (Filter.MatchMessage)
+// and overlaps what captures the subject (Filter.Overlaps).
 func MQTTNames(subject string, r *Record) (topic, verbatim string) {
 	if v, ok := r.Header(HeaderMQTTTopic); ok {
-		return string(v), ""
+		return MQTTNamesOf(subject, string(v), NameExact)
+	}
+	kind := NameForeign
+	if _, ours := r.Header(HeaderMQTT); ours {
+		kind = NameMQTT
+	}
+	return MQTTNamesOf(subject, "", kind)
+}
+
+// MQTTNamesOf is the rule of names: the exact topic if the message came by MQTT
+// and it is kept, else its subject with levels for tokens, and of other protocols
+// the subject verbatim. verbatim is "" when it adds nothing.
+func MQTTNamesOf(subject, exact string, kind NameKind) (topic, verbatim string) {
+	if kind == NameExact {
+		return exact, ""
 	}
 	topic = strings.ReplaceAll(subject, ".", "/")
-	if _, ours := r.Header(HeaderMQTT); ours || topic == subject {
+	if kind == NameMQTT || topic == subject {
 		return topic, ""
 	}
 	return topic, subject

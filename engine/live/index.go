@@ -69,14 +69,8 @@ type names struct {
 	subject string
 	// mqtt is the exact MQTT topic where it is kept beside the subject.
 	mqtt string
-	how  uint8
+	how  shard.NameKind
 }
-
-const (
-	namedForeign = iota // offered to MQTT with levels for tokens, and verbatim
-	namedMQTT           // it came by MQTT: with levels for tokens only
-	namedExact          // under names.mqtt
-)
 
 // NewIndex makes an empty index. build gets the values that match in no order,
 // at least one; what it returns is shared and must not change.
@@ -330,10 +324,10 @@ func (x *Index[V, M]) Match(subject string, r *shard.Record) *M {
 	for i := range r.Headers {
 		switch h := &r.Headers[i]; h.Name {
 		case shard.HeaderMQTT:
-			n.how = max(n.how, namedMQTT)
+			n.how = max(n.how, shard.NameMQTT)
 		case shard.HeaderMQTTTopic:
-			if n.how != namedExact {
-				n.how, n.mqtt = namedExact, unsafeString(h.Value)
+			if n.how != shard.NameExact {
+				n.how, n.mqtt = shard.NameExact, unsafeString(h.Value)
 			}
 		}
 	}
@@ -412,13 +406,10 @@ func (x *Index[V, M]) sets(n names) []*set[V] {
 	if x.mqtt.empty() {
 		return found
 	}
-	if n.how == namedExact {
-		return x.mqtt.collect(found, n.mqtt, shard.SpaceMQTT)
-	}
-	topic := strings.ReplaceAll(n.subject, ".", "/")
+	topic, verbatim := shard.MQTTNamesOf(n.subject, n.mqtt, n.how)
 	found = x.mqtt.collect(found, topic, shard.SpaceMQTT)
-	if n.how == namedForeign && topic != n.subject {
-		found = x.mqtt.collect(found, n.subject, shard.SpaceMQTT)
+	if verbatim != "" {
+		found = x.mqtt.collect(found, verbatim, shard.SpaceMQTT)
 	}
 	return found
 }

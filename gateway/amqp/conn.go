@@ -65,6 +65,7 @@ type conn struct {
 	vh         *vhost
 
 	methods    frame.Decoder
+	ahead      []byte // what is read behind the frame that is handled
 	channels   map[uint16]*channel
 	latest     *channel // that a frame was for; nil: look it up
 	now        int64    // when the frames in hand were read, milliseconds
@@ -220,9 +221,11 @@ func (c *conn) consume(b []byte) (used int, err error) {
 			return used, errDone // what follows cannot be told apart into frames
 		}
 		if n == 0 {
+			c.ahead = nil // the buffer may be given back
 			return used, nil
 		}
 		used += n
+		c.ahead = b[used:]
 		if err := c.frame(f); err != nil {
 			return used, err
 		}

@@ -29,6 +29,7 @@ type testOptions struct {
 	config func(*Config)
 	addr   string
 	auth   gateway.AuthConfig
+	broker func(*shard.Broker)
 }
 
 func startServer(t testing.TB, o testOptions) *testServer {
@@ -45,7 +46,11 @@ func startServer(t testing.TB, o testOptions) *testServer {
 	o.mem.Users = append(o.mem.Users, admin, bob)
 	mem := shardmem.New(o.mem)
 	t.Cleanup(mem.Close)
-	return serveOn(t, o, mem, mem.Broker())
+	b := mem.Broker()
+	if o.broker != nil {
+		o.broker(&b)
+	}
+	return serveOn(t, o, mem, b)
 }
 
 // serveOn starts a gateway over a broker that is there.

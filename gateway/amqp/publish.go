@@ -252,7 +252,11 @@ func (c *conn) store(ch *channel, p *publish, target target, r *shard.Record, ps
 	if size := r.Size(); size > c.s.env.Limits.MaxMessageBytes {
 		return refuse(codeContentTooLarge, "message size %d is larger than configured max size %d", size, c.s.env.Limits.MaxMessageBytes)
 	}
-	t, err := c.s.env.Broker.Topics.Resolve(c.ctx, target.subject, true)
+	t, err := c.s.env.Broker.Topics.Resolve(c.ctx, target.subject, false)
+	if err != nil && shard.KindOf(err) == shard.KindNotFound {
+		c.makeTopics(target.subject)
+		t, err = c.s.env.Broker.Topics.Resolve(c.ctx, target.subject, true)
+	}
 	for wait := 50 * time.Millisecond; err != nil && retriable(err); wait = min(2*wait, time.Second) {
 		// Only the first use of a subject can meet this: its topic cannot be made now.
 		if !c.blockedWait(wait) {

@@ -3,12 +3,14 @@ package mqtt
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
 	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/shard/shardmem"
 )
 
 // restedGroups lets everything else of a group happen after each SetData.
@@ -69,4 +71,38 @@ func TestShorterSessionExpiryKeepsWhatWaits(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFailedConnectKeepsTheTime: a CONNECT that the store fails does not stop the
+// time of the session that it would have resumed, nor that of its will.
+func TestFailedConnectKeepsTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var failing atomic.Bool
+		b := newBed(t, bedOptions{mem: shardmem.Options{FailState: func(owner string) error {
+			if failing.Load() && owner == sessionPrefix+"s" {
+				return shard.Errorf(shard.KindUnavailable, "no store")
+			}
+			return nil
+		}}})
+		watch := b.connect(clean(5, "watch"))
+		watch.subscribe("w", 0)
+		c := kept(5, "s")
+		c.Will = &packet.Will{Topic: "w", Payload: []byte("gone"), Props: packet.Props(nil).AddNum(packet.PropWillDelay, 60)}
+		b.connect(c).close()
+		time.Sleep(30 * time.Second)
+		failing.Store(true)
+		p := b.dial(5)
+		p.send(kept(5, "s"))
+		if k, ok := p.read().(*packet.Connack); !ok || !k.Code.Failed() {
+			t.Fatalf("got %v", show(k))
+		}
+		p.ended()
+		failing.Store(false)
+		time.Sleep(31 * time.Second)
+		watch.expect(`PUBLISH w "gone" q0`)
+		time.Sleep(time.Hour)
+		if owners, err := b.mem.Broker().State.Owners(b.ctx, sessionPrefix); err != nil || len(owners) != 0 {
+			t.Fatalf("sessions are left over: %q %v", owners, err)
+		}
+	})
 }

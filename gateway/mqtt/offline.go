@@ -45,6 +45,33 @@ func (s *Server) addOffline(id string, m *meta, w *will) {
 	s.mu.offline[id] = o
 }
 
+// putBack starts the timers of a session again whose CONNECT failed: as long as it
+// is not resumed its expiry and its will delay go on.
+func (s *Server) putBack(ctx context.Context, c *client) {
+	s.mu.Lock()
+	known := s.mu.offline[c.id] != nil
+	s.mu.Unlock()
+	if known {
+		return
+	}
+	v, ok, err := s.broker.State.Get(ctx, c.sessionOwner, keyMeta)
+	if err != nil || !ok {
+		return
+	}
+	var m meta
+	if json.Unmarshal(v.Data, &m) != nil {
+		return
+	}
+	if m.Left == 0 { // written by this CONNECT
+		m.Left = c.now().UnixMilli()
+	}
+	w, err := s.loadWill(ctx, c.sessionOwner)
+	if err != nil {
+		s.env.Log.Warn("put MQTT session back", "client", c.id, "error", err)
+	}
+	s.addOffline(c.id, &m, w)
+}
+
 // offlineDue does a timer's work, unless a connection took the session.
 func (s *Server) offlineDue(id string, o *offline, work func(context.Context, string) error, last bool) {
 	s.mu.Lock()

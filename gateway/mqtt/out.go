@@ -299,16 +299,25 @@ func (c *client) readOff() {
 	if !c.linger.Load() {
 		return
 	}
-	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = io.CopyN(io.Discard, c.nc, lingerBytes)
+	end := time.Now().Add(lingerMost)
+	for left := int64(lingerBytes); left > 0 && time.Now().Before(end); { // what it had begun to send
+		if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+			break
+		}
+		n, err := io.CopyN(io.Discard, c.nc, min(left, lingerStep))
+		if left -= n; err != nil {
+			break
+		}
 	}
 	_ = c.nc.Close()
 }
 
 // Bounds of readOff.
 const (
-	lingerTime  = 500 * time.Millisecond
-	lingerBytes = 16 << 20
+	lingerTime  = 500 * time.Millisecond // in which nothing or little comes
+	lingerMost  = 5 * time.Second
+	lingerStep  = 256 << 10
+	lingerBytes = 64 << 20
 )
 
 // failWriter gives the connection up.

@@ -118,9 +118,10 @@ func TestSlashedSubjects(t *testing.T) {
 func TestResponseTopic(t *testing.T) {
 	b := newBed(t, bedOptions{})
 	ask := func(p *peer, topic string) {
-		p.publish("svc", "ask", 0, 0, func(k *packet.Publish) {
+		p.publish("svc", "ask", 1, 1, func(k *packet.Publish) {
 			k.Props = k.Props.AddStr(packet.PropResponseTopic, topic).AddUser("reply-to", []byte("mine"))
 		})
+		p.expect("PUBACK 1")
 	}
 	p, s := b.connect(clean(5, "p")), b.connect(clean(5, "s"))
 	s.subscribe("svc", 0)

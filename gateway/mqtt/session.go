@@ -335,6 +335,7 @@ func (c *client) letGo(left bool) {
 	defer cancel()
 	defer s.release(c)
 	if !c.connected {
+		s.putBack(ctx, c)
 		return
 	}
 	ended := c.expiry == 0

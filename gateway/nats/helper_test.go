@@ -36,6 +36,7 @@ type bedOptions struct {
 	auth   gateway.AuthConfig
 	tls    *tls.Config
 	ws     bool
+	broker func(*shard.Broker)
 }
 
 func newBed(t testing.TB, o bedOptions) *bed {
@@ -45,6 +46,9 @@ func newBed(t testing.TB, o bedOptions) *bed {
 	}
 	b := &bed{t: t, mem: shardmem.New(o.mem), stats: &gateway.Stats{}}
 	broker := b.mem.Broker()
+	if o.broker != nil {
+		o.broker(&broker)
+	}
 	limits := gateway.DefaultLimits()
 	if o.limits != nil {
 		o.limits(&limits)

@@ -82,7 +82,11 @@ func (p *publisher) resolve(ctx context.Context, subject string, request bool) *
 		t.kind = targetRelayed
 		return t
 	}
-	topic, err := c.s.env.Broker.Topics.Resolve(ctx, subject, !request)
+	topic, err := c.s.env.Broker.Topics.Resolve(ctx, subject, false)
+	if err != nil && !request && shard.KindOf(err) == shard.KindNotFound {
+		p.makeTopics(ctx, subject)
+		topic, err = c.s.env.Broker.Topics.Resolve(ctx, subject, true)
+	}
 	if err != nil && request && shard.KindOf(err) == shard.KindNotFound && c.s.groupInterest(subject) {
 		topic, err = c.s.env.Broker.Topics.Resolve(ctx, subject, true) // a queue waits for it
 	}
