@@ -83,6 +83,20 @@ func (c *Catalog) TopicsSince(ctx context.Context, name string) (shard.TopicNum,
 	return shard.TopicNum(since), nil
 }
 
+// Counter gives the number that a counter stands at; 0 when nobody has used it.
+func (c *Catalog) Counter(counter string) int64 { return c.counters.rows()[counter].val }
+
+// SetCounter makes a counter stand at a number above 0, whatever it is now.
+func (c *Catalog) SetCounter(ctx context.Context, counter string, to int64) error {
+	if counter == "" || len(counter) > maxNameBytes || counter == topicCounter || to < 1 {
+		return fmt.Errorf("set counter %q to %d: %w", counter, to, ErrInvalid)
+	}
+	if err := c.editCounter(ctx, counter, func(int64) (int64, bool) { return to, true }); err != nil {
+		return fmt.Errorf("set counter %q: %w", counter, err)
+	}
+	return nil
+}
+
 // editCounter replaces a counter's next number; fn is called again when another
 // writer was first, and tells whether what it gives can be.
 func (c *Catalog) editCounter(ctx context.Context, counter string, fn func(next int64) (int64, bool)) error {

@@ -138,7 +138,7 @@ func (p *pending) follow() {
 	s, b := p.s, p.batch
 	base := s.next
 	s.next = p.last + 1
-	s.tail = append(s.tail, tailEntry{base: base, last: p.last, maxTime: b.MaxTimestamp(), size: int(p.size), batch: b})
+	s.tail = append(s.tail, tailEntry{base: base, last: p.last, maxTime: b.MaxTimestamp(), arrived: p.e.opts.Now().UnixMilli(), size: int(p.size), batch: b})
 	p.e.tails.push(s, p.last, p.size+tailOverhead)
 	if p.topic.Num != stateTopicNum {
 		p.e.live.Assigned(p.topic, s.id.Index, b, p.origin)

@@ -44,6 +44,7 @@ type Engine struct {
 	flusher                         flusher
 	feed                            feed
 	claimed                         claimed
+	clock                           *clock
 
 	// notedSince: of topics from it on the state log knows every producer.
 	notedSince    shard.TopicNum
@@ -51,6 +52,7 @@ type Engine struct {
 	parking       *semaphore.Weighted
 	producerReads chan struct{}
 
+	opened int64 // milliseconds
 	epochs [Slots]int32
 	kept   kept
 	// serving is set once the WAL has been replayed.
@@ -66,6 +68,12 @@ type Engine struct {
 
 	// unmergeable holds the ULIDs of segments that a merge could not read.
 	unmergeable sync.Map
+	ledger      ledger
+	fresh       atomic.Pointer[unmerged] // as of the last look
+	merging     sync.Mutex               // held by a merge; guards what follows
+	mergeTurn   int
+	campaign    *campaign
+	inMerge     sync.Map // ULIDs of what is being merged
 
 	hooks hooks
 }
@@ -262,8 +270,13 @@ func (e *Engine) maxMessageBytes(t *shard.Topic) int32 {
 	if t.Internal {
 		return shard.MaxBatchBytes
 	}
-	return e.opts.MaxMessageBytes
+	return min(e.opts.MaxMessageBytes+batchRoom, shard.MaxBatchBytes)
 }
+
+// batchRoom is what a batch may have over the bound that holds where a topic sets none,
+// in bytes: the framing of a message of that very size, and the headers that tell where
+// it was published to.
+const batchRoom = 64 << 10
 
 // tierError translates what the object store or the reader refuses.
 func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) error {
@@ -287,5 +300,5 @@ func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) err
 // Broker gives the gateways what they may use.
 func (e *Engine) Broker() shard.Broker {
 	return shard.Broker{Topics: e.topics, Log: e, Live: e.live, State: e.state, Groups: e.groups,
-		Cluster: cluster{e}, Users: users{e.cat}, ACLs: acls{e.cat}}
+		Cluster: cluster{e}, Users: users{e.cat}, ACLs: acls{e.cat}, Now: e.Time}
 }

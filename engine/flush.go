@@ -279,7 +279,7 @@ func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos, beh
 	}
 	for _, s := range dirty {
 		r := flushRun{s: s}
-		for p := range s.unflushed(cut) {
+		for p := range s.unflushed(cut, f.e.opened) {
 			if size > 0 && (size+int64(p.size) > limit || len(runs) >= maxSegmentShards) {
 				if len(r.pieces) > 0 {
 					runs = append(runs, r)
@@ -308,12 +308,12 @@ type sizedPiece struct {
 }
 
 // unflushed gives the entries up to cut that no segment holds. Not all at a time are
-// looked up: there may be very many.
-func (s *shardLog) unflushed(cut wal.Pos) iter.Seq[sizedPiece] {
+// looked up: there may be very many. opened is when the engine was.
+func (s *shardLog) unflushed(cut wal.Pos, opened int64) iter.Seq[sizedPiece] {
 	return func(yield func(sizedPiece) bool) {
 		page := make([]sizedPiece, 0, packLen)
 		for from, more := int64(0), true; more; {
-			page, more = s.unflushedFrom(from, cut, page[:0])
+			page, more = s.unflushedFrom(from, cut, opened, page[:0])
 			for i := range page {
 				from = page[i].last + 1
 				if !yield(page[i]) {
@@ -325,7 +325,7 @@ func (s *shardLog) unflushed(cut wal.Pos) iter.Seq[sizedPiece] {
 }
 
 // unflushedFrom adds some to page, and tells whether there may be more.
-func (s *shardLog) unflushedFrom(from int64, cut wal.Pos, page []sizedPiece) ([]sizedPiece, bool) {
+func (s *shardLog) unflushedFrom(from int64, cut wal.Pos, opened int64, page []sizedPiece) ([]sizedPiece, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
@@ -338,7 +338,7 @@ func (s *shardLog) unflushedFrom(from int64, cut wal.Pos, page []sizedPiece) ([]
 				return false
 			}
 			if t.last >= from {
-				page = append(page, sizedPiece{piece{t.batch, t.pos, t.base, t.last}, t.size})
+				page = append(page, sizedPiece{piece{t.batch, t.pos, t.base, t.last, t.arrivedOr(opened)}, t.size})
 			}
 			return true
 		})

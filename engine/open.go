@@ -30,6 +30,8 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 		parking: semaphore.NewWeighted(opts.AppendBytes), producerReads: make(chan struct{}, producerReads),
 		lost: make(chan struct{}), cold: newColdReads()}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.opened = opts.Now().UnixMilli()
+	e.clock = newClock(&e.opts)
 	e.tails.limit, e.tails.now = opts.TailBytes, opts.Now
 	for i := range e.shards {
 		e.shards[i].m = make(map[shard.ID]*shardLog)
@@ -45,6 +47,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	if err = e.claimFirst(ctx); err != nil {
 		return nil, err
 	}
+	e.startClock(ctx)
 	if e.reader, err = tier.NewReader(st, tier.ReaderOptions{CacheBytes: opts.CacheBytes}); err != nil {
 		return nil, err
 	}
@@ -66,7 +69,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 		return nil, err
 	}
 	e.live = live.NewHub(e.log, opts.Now)
-	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: opts.Now})
+	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: e.clock.now})
 	e.feed.groups, e.feed.live = e.groups.Durable, e.live.Durable
 	e.feed.start()
 	if err = e.groups.Load(ctx); err != nil {
@@ -165,6 +168,9 @@ func (e *Engine) Close(ctx context.Context) error {
 	}
 	if e.groups != nil {
 		e.groups.Close()
+	}
+	if cerr := e.closeClock(ctx); cerr != nil {
+		e.log.Warn("close clock", "error", cerr)
 	}
 	// What the groups and the flushes themselves noted in the state log comes after.
 	for i := 0; i < closeFlushes && err == nil && e.unsettled(ctx); i++ {

@@ -59,6 +59,7 @@ type span struct{ from, to int64 }
 type tailEntry struct {
 	base, last int64
 	maxTime    int64
+	arrived    int64 // milliseconds, by the clock here; 0: it was replayed
 	size       int
 	batch      *shard.Batch
 	pos        wal.Pos

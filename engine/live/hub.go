@@ -39,7 +39,7 @@ type filter struct {
 }
 
 // NewHub makes a hub without subscribers. logger is told of batches that cannot
-// be decoded; now tells the time for messages that expire.
+// be decoded; now tells the time of arrivals.
 func NewHub(logger *slog.Logger, now func() time.Time) *Hub {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -81,16 +81,11 @@ func (h *Hub) feed(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Or
 	buf := h.runs.Get().(*[]shard.Message)
 	ms := (*buf)[:0]
 	var cur *match
-	var now time.Time
+	now := h.now().UnixMilli()
 	for i := range recs {
 		r := &recs[i]
-		if _, has := r.Expires(); has {
-			if now.IsZero() {
-				now = h.now()
-			}
-			if r.Expired(now) {
-				continue
-			}
+		if r.Stillborn() {
+			continue
 		}
 		subject := Subject(t, r)
 		m := h.index.Match(subject, r)
@@ -99,7 +94,7 @@ func (h *Hub) feed(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Or
 			ms = ms[:0]
 		}
 		if cur = m; m != nil {
-			ms = append(ms, shard.Message{Topic: t, Shard: index, Subject: subject, Record: r, Origin: origin})
+			ms = append(ms, shard.Message{Topic: t, Shard: index, Subject: subject, Record: r, Origin: origin, Arrived: now})
 		}
 	}
 	if len(ms) > 0 {
