@@ -15,7 +15,7 @@ import (
 func TestArrival(t *testing.T) {
 	now := time.UnixMilli(1_700_000_000_000)
 	o := quiet()
-	o.MergeSegments = 4
+	o.MergeSegments, o.FlushInterval = 4, 1000*time.Hour // by a clock that goes on an hour
 	o.Now = func() time.Time { return now }
 	r := newRigOn(t, o, catalogtest.OpenEmbedded(t), mem.New(nil))
 	ctx := context.Background()
