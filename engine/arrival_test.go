@@ -15,7 +15,7 @@ import (
 func TestArrival(t *testing.T) {
 	clock := newTestClock()
 	o := quiet()
-	o.MergeSegments = 4
+	o.MergeSegments, o.FlushInterval = 4, 1000*time.Hour // by a clock that goes on an hour
 	o.Now = clock.now
 	r := newRigOn(t, o, catalogtest.OpenEmbedded(t), mem.New(nil))
 	ctx := context.Background()

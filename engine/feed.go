@@ -71,35 +71,30 @@ func (f *feed) run() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
-		s := f.next()
-		if s == nil {
-			return
+		for f.fresh.len()+f.behind.len() == 0 {
+			if f.closed {
+				return
+			}
+			f.cond.Wait()
 		}
 		n := 0
-		for ; n < feedTurn && s.fed.queue.len() > n; n++ {
-			items[n] = s.fed.queue.get(n)
+		for n < feedTurn && f.fresh.len()+f.behind.len() > 0 {
+			s := f.next()
+			for k := 0; n < feedTurn && k < s.fed.queue.len(); k++ {
+				items[n] = s.fed.queue.get(k)
+				n++
+			}
 		}
 		f.mu.Unlock()
 		done := f.handSome(items[:n])
-		clear(items[:n])
 		f.mu.Lock()
-		for range done {
-			s.fed.queue.pop()
-		}
-		if s.fed.turn = s.fed.queue.len() > 0; s.fed.turn {
-			f.behind.push(s)
-		}
+		f.end(items[:n], done)
+		clear(items[:n])
 	}
 }
 
-// next gives the shard whose turn it is; nil when the feed is closed and through.
+// next gives the shard whose turn it is.
 func (f *feed) next() *shardLog {
-	for f.fresh.len()+f.behind.len() == 0 {
-		if f.closed {
-			return nil
-		}
-		f.cond.Wait()
-	}
 	if f.fresh.len() > 0 && (f.row < freshInARow || f.behind.len() == 0) {
 		f.row++
 		return f.fresh.pop()
@@ -110,14 +105,39 @@ func (f *feed) next() *shardLog {
 
 // handSome hands on the first of ps, as many as there is time for, and tells how many.
 func (f *feed) handSome(ps []*pending) int {
-	begun := time.Now()
+	var begun time.Time
 	for i, p := range ps {
+		if i == 0 && len(ps) > 1 {
+			begun = time.Now()
+		}
 		f.hand(p)
-		if time.Since(begun) > feedTime {
+		if i+1 < len(ps) && time.Since(begun) > feedTime {
 			return i + 1
 		}
 	}
 	return len(ps)
+}
+
+// end ends the turns of the shards of ps, of which the first so many were handed on.
+func (f *feed) end(ps []*pending, done int) {
+	for i := 0; i < len(ps); {
+		s, had := ps[i].s, i < done
+		for ; i < len(ps) && ps[i].s == s; i++ {
+			if i < done {
+				s.fed.queue.pop()
+			}
+		}
+		s.fed.turn = s.fed.queue.len() > 0
+		switch {
+		case s.fed.turn && had:
+			f.behind.push(s)
+		case s.fed.turn:
+			f.fresh.push(s)
+		}
+	}
+	if f.fresh.len()+f.behind.len() > 0 {
+		f.cond.Signal()
+	}
 }
 
 func (f *feed) hand(p *pending) {

@@ -15,7 +15,7 @@ import (
 const maxConds = 1024
 
 // binding is one filter of a group, or what is left of it. All but the first
-// four fields is under the group's lock.
+// four fields and alone is under the group's lock.
 type binding struct {
 	g      *group
 	serial uint64
@@ -32,6 +32,8 @@ type binding struct {
 	dirty                     bool
 	// next took its place: who is to read one of them from the state has to find both.
 	next *binding
+	// alone is the match of this binding and no other of its group, made by watch.
+	alone *groupMatch
 }
 
 func newBinding(g *group, serial uint64, pub *shard.Binding) *binding {
@@ -241,7 +243,7 @@ func (g *group) bind(ctx context.Context, x *shard.Binding) (wait uint64, err er
 	g.pending++
 	g.rev++
 	g.mu.Unlock()
-	g.m.index.Add(n.filter, n)
+	g.m.watch(n)
 	err = g.cut(ctx, n, old)
 	wait = g.settle(n, old, err)
 	g.kick()

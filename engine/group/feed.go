@@ -27,35 +27,51 @@ type feed struct {
 }
 
 // match is what one name matches, made once for all messages under it.
-type match struct{ groups []groupMatch }
+type match struct{ groups []*groupMatch }
 
-// groupMatch is a group with its bindings that match. All but the first two
+// groupMatch is a group with its bindings that match. All but the first three
 // fields is under the group's lock.
 type groupMatch struct {
 	g        *group
 	bindings []*binding
+	shared   bool // it is its only binding's, of very many matches
 	// public are the bindings as they are handed out, made at revision rev.
 	public []*shard.Binding
 	rev    uint64
 	plain  bool
 }
 
+// buildMatch gives each group once. One of which a single binding matches, as most are,
+// has the match that this binding keeps, and what was made of it.
 func buildMatch(bs []*binding) *match {
-	m := &match{}
+	m := &match{groups: make([]*groupMatch, 0, len(bs))}
 	at := make(map[*group]int, len(bs))
 	for _, b := range bs {
 		i, ok := at[b.g]
 		if !ok {
-			i = len(m.groups)
-			at[b.g] = i
-			m.groups = append(m.groups, groupMatch{g: b.g})
+			at[b.g] = len(m.groups)
+			m.groups = append(m.groups, b.alone)
+			continue
 		}
-		m.groups[i].bindings = append(m.groups[i].bindings, b)
+		gm := m.groups[i]
+		if gm.shared {
+			gm = &groupMatch{g: b.g, bindings: slices.Clone(gm.bindings)}
+			m.groups[i] = gm
+		}
+		gm.bindings = append(gm.bindings, b)
 	}
-	for i := range m.groups {
-		slices.SortFunc(m.groups[i].bindings, func(a, b *binding) int { return int(a.serial) - int(b.serial) })
+	for _, gm := range m.groups {
+		if !gm.shared {
+			slices.SortFunc(gm.bindings, func(a, b *binding) int { return int(a.serial) - int(b.serial) })
+		}
 	}
 	return m
+}
+
+// watch has the index find a binding that its group has.
+func (m *Manager) watch(b *binding) {
+	b.alone = &groupMatch{g: b.g, bindings: []*binding{b}, shared: true}
+	m.index.Add(b.filter, b)
 }
 
 func (m *Manager) feed(id shard.ID) *feed {
@@ -122,7 +138,7 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 	flush := func() {
 		most = max(most, len(run))
 		for i := range cur.groups {
-			cur.groups[i].g.push(f, &cur.groups[i], t, run, b.Size())
+			cur.groups[i].g.push(f, cur.groups[i], t, run, b.Size())
 		}
 		run = run[:0]
 	}

@@ -75,7 +75,7 @@ func (m *Manager) load(ctx context.Context, name string) (*group, error) {
 	}
 	for _, b := range g.all {
 		if !b.removed {
-			m.index.Add(b.filter, b)
+			m.watch(b)
 		}
 	}
 	if err := g.restoreCursors(ctx, saved); err != nil {
