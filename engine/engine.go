@@ -40,13 +40,13 @@ type Engine struct {
 	tails  tails
 	// The budgets of appends, see budget.go. They are apart from each other, so that
 	// what waits for one thing holds up nobody who waits for another.
-	budget, feeding, objects *semaphore.Weighted
-	flusher                  flusher
-	feed                     feed
-	claimed                  claimed
-	clock                    *clock
-	damaged                  damagedReads
-	pins                     pins
+	budget, feeding, spare, objects *semaphore.Weighted
+	flusher                         flusher
+	feed                            feed
+	claimed                         claimed
+	clock                           *clock
+	damaged                         damagedReads
+	pins                            pins
 
 	// notedSince: of topics from it on the state log knows every producer.
 	notedSince    shard.TopicNum
@@ -70,10 +70,13 @@ type Engine struct {
 
 	// unmergeable holds the ULIDs of segments that a merge could not read.
 	unmergeable sync.Map
+	use         atomic.Pointer[catalogUse]
 	ledger      ledger
 	fresh       atomic.Pointer[unmerged] // as of the last look
 	merging     sync.Mutex               // held by a merge; guards what follows
 	mergeTurn   int
+	snapshotAt  int64 // of the last one, in milliseconds
+	inDoubt     *snapshotSwap
 	campaign    *campaign
 	inMerge     sync.Map // ULIDs of what is being merged
 
@@ -87,6 +90,8 @@ type hooks struct {
 	trimFirst func(wal.Pos)
 	// ackEarly completes appends before they are durable.
 	ackEarly bool
+	// usage stands for what etcd says of its size.
+	usage func(context.Context) (catalog.Usage, error)
 }
 
 type counters struct {
@@ -94,6 +99,7 @@ type counters struct {
 	flushFailures         atomic.Int64
 	merges, mergedBytes   atomic.Int64
 	unmergeable           atomic.Int64
+	snapshots             atomic.Int64
 	deletedObjects        atomic.Int64
 	lostRecords           atomic.Int64
 	producerReads         atomic.Int64
@@ -229,6 +235,10 @@ func (e *Engine) newShardLog(id shard.ID) *shardLog {
 	s := &shardLog{id: id, feeding: semaphore.NewWeighted(e.opts.AppendBytes / shardShare), epoch: e.epochs[slotOf(id)], lost: e.kept.lostOf(id)}
 	if _, last, ok := e.cat.Bounds(id); ok {
 		s.flushed = last + 1
+	}
+	if id.Topic == stateTopicNum { // up to there a snapshot has it, see findSnapshots
+		s.start = e.kept.start(id)
+		s.flushed = max(s.flushed, s.start)
 	}
 	s.end, s.next, s.synced = s.flushed, s.flushed, s.flushed
 	if e.serving { // else its entries in the WAL come first

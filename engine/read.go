@@ -168,12 +168,19 @@ func (s *shardLog) collect(from, limit int64, budget int) []piece {
 	var out []piece
 	n := 0
 	for i := s.find(from); i < len(s.tail); i++ {
-		t := &s.tail[i]
-		if t.base >= limit || len(out) > 0 && n+t.size > budget {
+		more := s.tail[i].each(func(t *tailEntry) bool {
+			if t.base >= limit || len(out) > 0 && n+t.size > budget {
+				return false
+			}
+			if t.last >= from {
+				out = append(out, piece{batch: t.batch, pos: t.pos, base: t.base, last: t.last})
+				n += t.size
+			}
+			return true
+		})
+		if !more {
 			break
 		}
-		out = append(out, piece{batch: t.batch, pos: t.pos, base: t.base, last: t.last})
-		n += t.size
 	}
 	return out
 }

@@ -42,6 +42,8 @@ type Config struct {
 		PasswordFile string        `mapstructure:"password_file" doc:"the password is in this file"`
 		TLS          ClientTLS     `mapstructure:"tls"`
 		LeaseTTL     time.Duration `mapstructure:"lease_ttl" doc:"how long a gateway is believed to live without a sign of life"`
+		Quota        int64         `mapstructure:"quota_bytes" doc:"bound of etcd's file; 0: 4 GiB inside this process, else what etcd says from version 3.6 on"`
+		History      time.Duration `mapstructure:"history" doc:"how long an etcd cluster keeps what was overwritten, then it is compacted; negative: somebody else does that"`
 	} `mapstructure:"etcd"`
 	Store StoreConfig `mapstructure:"store"`
 	WAL   struct {
@@ -141,6 +143,7 @@ func defaults() Config {
 	c.Store.Tries, c.Store.RetryBase, c.Store.RetryMax = 5, 50*time.Millisecond, 5*time.Second
 	c.Store.Timeout, c.Store.Concurrency = 30*time.Second, 128
 	c.Etcd.LeaseTTL = 5 * time.Second
+	c.Etcd.History = 5 * time.Minute
 	c.engineDefaults()
 	c.Topics.Durability = "wal"
 	c.Topics.Retention = 7 * 24 * time.Hour
@@ -341,6 +344,7 @@ func (c *Config) checkEngine() (errs []error) {
 		n    int64
 	}{
 		{"etcd.lease_ttl", int64(c.Etcd.LeaseTTL)},
+		{"etcd.quota_bytes", c.Etcd.Quota},
 		{"wal.max_bytes", c.WAL.MaxBytes},
 		{"wal.file_bytes", c.WAL.FileBytes},
 		{"wal.keep_free_bytes", c.WAL.KeepFree},

@@ -143,7 +143,7 @@ func lockDir(dir string) (*os.File, error) {
 
 func (c *Config) catalogConfig(log *slog.Logger) catalog.Config {
 	cfg := catalog.Config{Endpoints: c.Etcd.Endpoints, Prefix: c.Etcd.Prefix, Username: c.Etcd.Username,
-		Password: c.Etcd.Password, TLS: c.etcdTLS, LeaseTTL: c.Etcd.LeaseTTL, Logger: log}
+		Password: c.Etcd.Password, TLS: c.etcdTLS, LeaseTTL: c.Etcd.LeaseTTL, QuotaBytes: c.Etcd.Quota, HistoryKept: c.Etcd.History, Logger: log}
 	if len(cfg.Endpoints) == 0 {
 		cfg.Embedded = filepath.Join(c.DataDir, "etcd")
 		cfg.LeaseTTL = max(cfg.LeaseTTL, embeddedLeaseTTL)

@@ -113,11 +113,13 @@ func (g *group) seek(t *shard.Topic, id shard.ID, offset int64, b shard.Bounds) 
 	clear(c.out)
 	c.out, c.head, c.doneOut, c.acked, c.counts = c.out[:0], 0, 0, nil, nil
 	c.high, c.redelivered, c.rejectedTo, c.scanned, c.matched = 0, 0, 0, 0, 0
-	c.next, c.live, c.behind, c.counted = offset, offset >= end, 0, end
+	c.perhaps, c.next, c.behind, c.counted = 0, offset, 0, end
+	c.setLive(offset >= end)
 	c.gen++
 	for _, x := range g.all {
 		if !x.removed && x.starts[id] > offset {
-			x.starts[id], x.dirty = offset, true
+			x.starts[id] = offset
+			g.dirtyBinding(x)
 		}
 	}
 	g.rev++
