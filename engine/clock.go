@@ -41,8 +41,9 @@ const (
 	// clockStep is how far the clock may step while it runs: what time
 	// synchronisation does to a clock that was let run.
 	clockStep = 10 * time.Minute
-	// clockAway is how long a gateway may have been away without a witness.
-	clockAway = 24 * time.Hour
+	// clockAway is how long a gateway may have been away without a witness: a long
+	// weekend.
+	clockAway = 72 * time.Hour
 	// clockKeep is the time between two notes of the time in the catalog.
 	clockKeep = 10 * time.Minute
 	// clockAsk is the time between two questions to the witnesses while all is well.

@@ -182,3 +182,36 @@ func TestClockInvariants(t *testing.T) {
 		}
 	})
 }
+
+// TestClockIsHeldOverRestarts, also where the segments say what the wrong clock
+// said; and a witness that contradicts holds a new cluster's clock, too.
+func TestClockIsHeldOverRestarts(t *testing.T) {
+	h := newHands()
+	r := newRigOn(t, h.options(), catalogtest.OpenEmbedded(t), mem.New(nil))
+	id := r.topic("t", shard.TopicConfig{}).Shard(0)
+	r.segmentOf(id, h.wall().UnixMilli(), "", []byte("x"))
+	h.jump(month)
+	r.wantStart(id, 0)
+	r.segmentOf(id, h.wall().UnixMilli(), "", []byte("y")) // its row says a month later
+	for range 3 {
+		if err := r.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		r.open()
+		h.run(time.Minute)
+		r.wantStart(id, 0)
+		if a := r.Stats().ClockAhead; a < month-time.Hour {
+			t.Errorf("ahead by %s", a)
+		}
+	}
+	r.crash()
+	r.wantStart(id, 0)
+
+	var off atomic.Int64
+	n := newHands()
+	n.jump(month)
+	s := newRigOn(t, n.options(n.witness(&off)), catalogtest.OpenEmbedded(t), mem.New(nil))
+	if a := s.Stats().ClockAhead; a < month-time.Hour {
+		t.Errorf("a new cluster's clock is ahead by %s", a)
+	}
+}

@@ -154,7 +154,7 @@ func (e *Engine) loadProducers(s *shardLog, l *producerLoad) {
 	p := &s.producers
 	if err == nil {
 		p.table, p.partial, p.marked, p.since = l.scan.table, nil, true, 0
-		p.saved = e.opts.Now().UnixMilli()
+		p.saved = e.clock.now().UnixMilli()
 	}
 	for len(l.parked) > 0 {
 		x := l.parked[0]
@@ -199,7 +199,7 @@ func (e *Engine) scanProducers(ctx context.Context, s *shardLog, l *producerLoad
 			break
 		}
 		for _, b := range r.Batches {
-			x.table.Replay(b, e.opts.Now().UnixMilli())
+			x.table.Replay(b, e.clock.now().UnixMilli())
 			x.from = b.LastOffset() + 1
 			noted += int64(b.Size())
 		}

@@ -88,7 +88,7 @@ func (e *Engine) readyProducers(ctx context.Context, s *shardLog) (load *produce
 	}
 	s.mu.Lock()
 	s.producers.marked = true
-	s.producers.saved = e.opts.Now().UnixMilli()
+	s.producers.saved = e.clock.now().UnixMilli()
 	s.mu.Unlock()
 	return nil, nil
 }
@@ -145,7 +145,7 @@ func (e *Engine) checkProducer(s *shardLog, b *shard.Batch, opts *shard.AppendOp
 	if !idempotent(b, opts) {
 		return nil, false, nil
 	}
-	now := e.opts.Now().UnixMilli()
+	now := e.clock.now().UnixMilli()
 	v, err := s.producers.table.Check(b, now)
 	if err == nil && !v.Duplicate && opts.DedupeID != "" {
 		v, err = s.producers.table.CheckID(opts.DedupeID, now)
@@ -170,7 +170,7 @@ func (e *Engine) recordProducer(s *shardLog, b *shard.Batch, opts *shard.AppendO
 	if !idempotent(b, opts) {
 		return
 	}
-	now := e.opts.Now().UnixMilli()
+	now := e.clock.now().UnixMilli()
 	if id, _, _ := b.Producer(); id >= 0 {
 		s.producers.table.Add(b, now)
 	}
@@ -212,7 +212,7 @@ func (e *Engine) saveProducers(shards []*shardLog, all bool) {
 			s.mu.Unlock()
 			continue
 		}
-		now := e.opts.Now().UnixMilli()
+		now := e.clock.now().UnixMilli()
 		next, table := s.next, s.producers.due(now, all)
 		var snapshot []byte
 		if table != nil {

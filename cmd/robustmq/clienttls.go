@@ -5,10 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"strings"
 	"sync"
+	"time"
 )
 
 // ClientTLS says how this process, as a client, knows a server and is known by it.
@@ -20,29 +22,30 @@ type ClientTLS struct {
 }
 
 // config gives nil where nothing is configured.
-func (t *ClientTLS) config() (*tls.Config, error) {
+func (t *ClientTLS) config() (*tls.Config, *clientCert, error) {
 	if *t == (ClientTLS{}) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile != "" {
 		pool, err := readPool(t.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
+			return nil, nil, fmt.Errorf("ca_file: %w", err)
 		}
 		conf.RootCAs = pool
 	}
 	if (t.CertFile == "") != (t.KeyFile == "") {
-		return nil, errors.New("cert_file and key_file go together")
+		return nil, nil, errors.New("cert_file and key_file go together")
 	}
-	if t.CertFile != "" {
-		k := &clientCert{cert: t.CertFile, key: t.KeyFile}
-		if _, err := k.get(nil); err != nil {
-			return nil, fmt.Errorf("cert_file: %w", err)
-		}
-		conf.GetClientCertificate = k.get
+	if t.CertFile == "" {
+		return conf, nil, nil
 	}
-	return conf, nil
+	k := &clientCert{cert: t.CertFile, key: t.KeyFile}
+	if _, err := k.get(nil); err != nil {
+		return nil, nil, fmt.Errorf("cert_file: %w", err)
+	}
+	conf.GetClientCertificate = k.get
+	return conf, k, nil
 }
 
 func readPool(file string) (*x509.CertPool, error) {
@@ -63,19 +66,45 @@ type clientCert struct {
 	cert, key string
 	mu        sync.Mutex
 	last      *tls.Certificate
+	failed    error // why it could not be read again
+	said      bool
 }
 
 func (k *clientCert) get(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	c, err := tls.LoadX509KeyPair(k.cert, k.key)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	switch {
-	case err == nil:
-		k.last = &c
-	case k.last == nil:
+	if k.failed = err; err == nil {
+		k.last, k.said = &c, false
+	}
+	if k.last == nil {
 		return nil, err
 	}
 	return k.last, nil
+}
+
+// look reads the files by the clock, and says once when they cannot be read.
+func (k *clientCert) look(log *slog.Logger) {
+	_, _ = k.get(nil)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failed != nil && !k.said {
+		k.said = true
+		log.Error("a client certificate could not be read again: the old one goes on", "file", k.cert, "error", k.failed)
+	}
+}
+
+// trouble tells that the files cannot be read, or that the certificate is over.
+func (k *clientCert) trouble() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.failed != nil {
+		return fmt.Errorf("client certificate %s could not be read again, the old one goes on: %w", k.cert, k.failed)
+	}
+	if l := k.last.Leaf; l != nil && time.Now().After(l.NotAfter) {
+		return fmt.Errorf("client certificate %s is over since %s", k.cert, l.NotAfter.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // loadClients reads what the configuration names for etcd and the object store:
@@ -87,11 +116,18 @@ func (c *Config) loadClients() error {
 			errs = append(errs, fmt.Errorf("%s: %w", key, err))
 		}
 	}
-	var err error
-	c.etcdTLS, err = c.Etcd.TLS.config()
-	note("etcd.tls", err)
-	c.storeTLS, err = c.Store.TLS.config()
-	note("store.tls", err)
+	c.clientCerts = nil
+	for _, x := range []struct {
+		key  string
+		tls  *ClientTLS
+		conf **tls.Config
+	}{{"etcd.tls", &c.Etcd.TLS, &c.etcdTLS}, {"store.tls", &c.Store.TLS, &c.storeTLS}} {
+		conf, cert, err := x.tls.config()
+		note(x.key, err)
+		if *x.conf = conf; cert != nil {
+			c.clientCerts = append(c.clientCerts, cert)
+		}
+	}
 	note("etcd.password_file", fromFile(c.Etcd.PasswordFile, &c.Etcd.Password))
 	note("store.access_key_file", fromFile(c.Store.AccessKeyFile, &c.Store.AccessKey))
 	note("store.secret_key_file", fromFile(c.Store.SecretKeyFile, &c.Store.SecretKey))

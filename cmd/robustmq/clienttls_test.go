@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"net/http/httptest"
@@ -148,5 +149,43 @@ func TestElsewhere(t *testing.T) {
 		if elsewhere(address) != want {
 			t.Errorf("%q: %v", address, !want)
 		}
+	}
+}
+
+// TestClientCertificateIsReadAgain: a new one is shown from the next connection on;
+// one that cannot be read is told, and the old one goes on.
+func TestClientCertificateIsReadAgain(t *testing.T) {
+	a := newAuthority(t)
+	cert, key := a.issue("gateway", time.Now().Add(time.Hour))
+	cfg := ClientTLS{CAFile: a.ca, CertFile: cert, KeyFile: key}
+	conf, k, err := cfg.config()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := func() string {
+		t.Helper()
+		c, err := conf.GetClientCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Leaf.SerialNumber.String()
+	}
+	first := shown()
+	a.issue("gateway", time.Now().Add(time.Hour))
+	second := shown()
+	if second == first || k.trouble() != nil {
+		t.Errorf("%s after %s: %v", second, first, k.trouble())
+	}
+	write(t, key, "no key")
+	var log bytes.Buffer
+	for range 3 {
+		k.look(slog.New(slog.NewTextHandler(&log, nil)))
+	}
+	if shown() != second || k.trouble() == nil || strings.Count(log.String(), "\n") != 1 {
+		t.Errorf("shown %s, trouble %v, log %q", shown(), k.trouble(), log.String())
+	}
+	a.issue("gateway", time.Now().Add(-time.Minute))
+	if shown(); k.trouble() == nil || !strings.Contains(k.trouble().Error(), "is over") {
+		t.Errorf("one that is over: %v", k.trouble())
 	}
 }

@@ -104,6 +104,7 @@ type Config struct {
 
 	protocols         map[string]any // each protocol's own part, raw
 	live              *live          // of serve; nil otherwise
+	clientCerts       []*clientCert  // of etcd and the store
 	etcdTLS, storeTLS *tls.Config    // nil: none is configured
 }
 

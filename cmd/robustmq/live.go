@@ -23,6 +23,7 @@ type live struct {
 	level *slog.LevelVar
 	tls   *reloader // nil: no certificate is configured
 	load  func() (Config, error)
+	certs []*clientCert // what etcd and the store are shown
 
 	mu        sync.Mutex
 	settings  []setting // in force
@@ -49,7 +50,7 @@ func newLive(cfg *Config, log *slog.Logger, level *slog.LevelVar, load func() (C
 	if err != nil {
 		return nil, err
 	}
-	return &live{log: log, level: level, load: load, settings: all, limits: listenerLimits{cfg.Limits.MaxConnections, cfg.Limits.LoginTimeout}}, nil
+	return &live{log: log, level: level, load: load, settings: all, certs: cfg.clientCerts, limits: listenerLimits{cfg.Limits.MaxConnections, cfg.Limits.LoginTimeout}}, nil
 }
 
 // attach gives listeners the limits in force, and every later change.
@@ -130,6 +131,9 @@ func (l *live) health() error {
 		return nil
 	}
 	_, _, _, trouble := l.tls.state()
+	for _, k := range l.certs {
+		trouble = errors.Join(trouble, k.trouble())
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.failed != nil {
@@ -153,6 +157,9 @@ func (l *live) watch(ctx context.Context, hangups <-chan os.Signal) {
 		case <-tick.C:
 			if l.tls != nil {
 				l.tls.look()
+			}
+			for _, k := range l.certs {
+				k.look(l.log)
 			}
 		}
 	}

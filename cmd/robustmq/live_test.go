@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -185,4 +187,32 @@ func TestHangupWhileStarting(t *testing.T) {
 func exists(file string) bool {
 	_, err := os.Stat(file)
 	return err == nil
+}
+
+// TestStopWhileStarting: SIGTERM ends a start that waits for etcd, and that is no
+// failure.
+func TestStopWhileStarting(t *testing.T) {
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // an etcd that takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	dir := t.TempDir()
+	cmd := exec.Command(path, "serve", "--data-dir", dir, "--admin.listen", "off", "--set", "etcd.endpoints="+ln.Addr().String())
+	var log bytes.Buffer
+	cmd.Env, cmd.Stderr, cmd.Stdout = environment(), &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); !exists(filepath.Join(dir, "LOCK")) && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil || !strings.Contains(log.String(), "stopped during the start") {
+		t.Errorf("%v: %s", err, log.String())
+	}
 }
