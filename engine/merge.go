@@ -97,7 +97,7 @@ func (b *badSegment) Error() string { return fmt.Sprintf("segment %s: %v", b.id,
 func (b *badSegment) Unwrap() error { return b.err }
 
 func (e *Engine) setUnmergeable(id ulid.ULID) {
-	e.unmergeable.Store(id, true)
+	e.unmergeable.Store(id, true) // before it is counted, see ledger.stale
 	e.counters.unmergeable.Add(1)
 }
 
