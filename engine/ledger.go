@@ -172,8 +172,9 @@ type unmerged struct {
 
 func (e *Engine) noteUnmerged(segs []mergeSeg) {
 	var u unmerged
+	p := e.mergePolicy()
 	for i := range segs {
-		if s := &segs[i]; s.level == 0 && s.class != classSnapshot {
+		if s := &segs[i]; s.level == 0 && s.class != classSnapshot && !p.large(s, 0) {
 			if u.segments++; u.segments == 1 {
 				u.oldest = s.created
 			}

@@ -172,6 +172,8 @@ func (e *Engine) dead(x *catalog.Extent) bool {
 // unreference takes segments without a living extent out of the catalog, but for
 // those that a merge is about to.
 func (e *Engine) unreference(ctx context.Context) error {
+	e.removing.Lock()
+	defer e.removing.Unlock()
 	var dead []ulid.ULID
 	for _, s := range e.gather() {
 		if _, taken := e.inMerge.Load(s.id); s.extents == 0 && !taken {
