@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/oklog/ulid/v2"
+
+	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
@@ -89,6 +92,40 @@ func BenchmarkCurveFlush(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/shard")
+		})
+	}
+}
+
+// BenchmarkCurveRetain: a retention pass that frees nothing, and a look for merges that
+// finds none, over so many segments of 20 shards each.
+func BenchmarkCurveRetain(b *testing.B) {
+	const per = 20
+	for _, n := range []int{10, 100, 1_000, 10_000} {
+		b.Run(fmt.Sprintf("segments=%d", n), func(b *testing.B) {
+			e, ids, _ := curveEngine(b, per)
+			ctx := context.Background()
+			if err := e.Flush(ctx); err != nil {
+				b.Fatal(err)
+			}
+			for i := range n {
+				seg := catalog.Segment{ULID: ulid.Make(), Key: fmt.Sprintf("curve/%d", i), Level: maxLevel, Size: 64 << 20, Created: e.opts.Now().UnixMilli()}
+				for _, id := range ids {
+					base := int64(1+i) * 100
+					seg.Extents = append(seg.Extents, catalog.Extent{Shard: id, Base: base, Last: base + 99, Len: 3 << 20, Records: 100,
+						MinTime: seg.Created, MaxTime: seg.Created})
+				}
+				if err := e.session.CommitSegment(ctx, seg); err != nil {
+					b.Fatal(err)
+				}
+			}
+			for b.Loop() {
+				if err := e.Retain(ctx); err != nil {
+					b.Fatal(err)
+				}
+				if did, err := e.Merge(ctx); did || err != nil {
+					b.Fatalf("merge %t, %v", did, err)
+				}
+			}
 		})
 	}
 }

@@ -78,7 +78,8 @@ type Engine struct {
 	snapshotAt  int64 // of the last one, in milliseconds
 	inDoubt     *snapshotSwap
 	campaign    *campaign
-	inMerge     sync.Map // ULIDs of what is being merged
+	inMerge     sync.Map   // ULIDs of what is being merged
+	removing    sync.Mutex // held while retention takes segments out
 
 	hooks hooks
 }

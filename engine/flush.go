@@ -258,16 +258,23 @@ func (f *flusher) width(bytes int64) int {
 	return int(min(1+bytes/widenEvery, int64(f.e.opts.FlushParallel)))
 }
 
+// objectBytes bounds the object of a flush that is behind: a quarter of a segment, which
+// merges take up, or what a flush has when it is not.
+func (f *flusher) objectBytes() int64 {
+	o := &f.e.opts
+	return min(max(o.SegmentBytes/4, o.FlushBytes), o.SegmentBytes, maxFlushed)
+}
+
 // maxSegmentShards bounds a segment's row in the catalog.
 const maxSegmentShards = 20_000
 
-// write makes segments of all entries up to cut, each at most maxFlushed or
-// SegmentBytes; behind is their size. As many as width says are on
+// write makes segments of all entries up to cut, each of objectBytes at most; behind is
+// their size. As many as width says are on
 // their way at once; they are committed one after the other, in order.
 func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos, behind int64) error {
 	var runs []flushRun
 	var size int64
-	limit := min(f.e.opts.SegmentBytes, maxFlushed)
+	limit := f.objectBytes()
 	w := window{f: f, behind: behind}
 	defer w.close()
 	emit := func() error {

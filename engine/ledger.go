@@ -20,9 +20,28 @@ type ledger struct {
 	topics map[shard.TopicNum]uint32 // with extents: the number of their shards
 	// starts are the offsets below which a shard's extents count as dead in segs.
 	starts map[shard.ID]int64
+	// What was given last, and what it was made of.
+	last    []mergeSeg
+	changed <-chan struct{}
+	set     *catalog.TopicSet
+	bad     int64
 }
 
-// gather brings the ledger up to date and gives what it has, sorted by inTime.
+// stale tells whether something has changed since what was given last. mu is held.
+func (l *ledger) stale(set *catalog.TopicSet, bad int64) bool {
+	if l.changed == nil || set != l.set || bad != l.bad {
+		return true
+	}
+	select {
+	case <-l.changed:
+		return true
+	default:
+		return false
+	}
+}
+
+// gather brings the ledger up to date and gives what it has, sorted by inTime; it is not
+// to be changed.
 func (e *Engine) gather() []mergeSeg {
 	l := &e.ledger
 	l.mu.Lock()
@@ -31,7 +50,12 @@ func (e *Engine) gather() []mergeSeg {
 		l.segs, l.topics = make(map[ulid.ULID]*mergeSeg), make(map[shard.TopicNum]uint32)
 		l.starts = e.kept.allStarts()
 	}
-	for id, start := range e.kept.takeRaised() {
+	raised, set, bad := e.kept.takeRaised(), e.cat.Topics(), e.counters.unmergeable.Load()
+	if len(raised) == 0 && !l.stale(set, bad) {
+		return l.last
+	}
+	l.changed, l.set, l.bad = e.cat.SegmentsChanged(), set, bad
+	for id, start := range raised {
 		e.bury(id, start)
 	}
 	for num, shards := range l.topics {
@@ -63,6 +87,7 @@ func (e *Engine) gather() []mergeSeg {
 	}
 	slices.SortFunc(out, inTime)
 	e.noteUnmerged(out)
+	l.last = out
 	return out
 }
 
@@ -147,8 +172,9 @@ type unmerged struct {
 
 func (e *Engine) noteUnmerged(segs []mergeSeg) {
 	var u unmerged
+	p := e.mergePolicy()
 	for i := range segs {
-		if s := &segs[i]; s.level == 0 && s.class != classSnapshot {
+		if s := &segs[i]; s.level == 0 && s.class != classSnapshot && !p.large(s, 0) {
 			if u.segments++; u.segments == 1 {
 				u.oldest = s.created
 			}

@@ -63,8 +63,8 @@ func (e *Engine) Merge(ctx context.Context) (did bool, err error) {
 	if job == nil || err != nil {
 		return false, err
 	}
-	for _, s := range job.segs {
-		e.inMerge.Store(s.ULID, true)
+	if !e.reserve(job) {
+		return true, nil // chosen anew
 	}
 	err = e.merge(ctx, job)
 	e.inMerge.Clear()
@@ -84,6 +84,22 @@ func (e *Engine) Merge(ctx context.Context) (did bool, err error) {
 	return true, err
 }
 
+// reserve keeps retention from taking out what a merge is about to replace; false: it
+// has done so.
+func (e *Engine) reserve(job *mergeJob) bool {
+	e.removing.Lock()
+	defer e.removing.Unlock()
+	for _, s := range job.segs {
+		if _, ok := e.cat.Segment(s.ULID); !ok {
+			return false
+		}
+	}
+	for _, s := range job.segs {
+		e.inMerge.Store(s.ULID, true)
+	}
+	return true
+}
+
 // badSegment is a segment that a merge could not read.
 type badSegment struct {
 	id  ulid.ULID
@@ -97,7 +113,7 @@ func (b *badSegment) Error() string { return fmt.Sprintf("segment %s: %v", b.id,
 func (b *badSegment) Unwrap() error { return b.err }
 
 func (e *Engine) setUnmergeable(id ulid.ULID) {
-	e.unmergeable.Store(id, true)
+	e.unmergeable.Store(id, true) // before it is counted, see ledger.stale
 	e.counters.unmergeable.Add(1)
 }
 

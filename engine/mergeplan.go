@@ -67,17 +67,18 @@ func (p mergePolicy) large(s *mergeSeg, level int) bool {
 }
 
 // tier gives a run of segments to be merged into the next level, nil when there is
-// none; accept has the last word. segs are sorted by inTime.
+// none; accept has the last word. segs are sorted by inTime. What is all dead is not
+// merged: retention takes it out.
 func (p mergePolicy) tier(segs []mergeSeg, accept func([]mergeSeg) bool) []mergeSeg {
 	var count [maxClass + 1][maxLevel + 1]int // of what may begin a run
 	for i := range segs {
-		if s := &segs[i]; s.class <= maxClass && s.level < maxLevel && !s.bad && !p.large(s, s.level) {
+		if s := &segs[i]; s.class <= maxClass && s.level < maxLevel && !s.bad && s.extents > 0 && !p.large(s, s.level) {
 			count[s.class][s.level]++
 		}
 	}
 	n := min(p.n, maxRun/2)
 	if count[classMixed][0] >= n {
-		fresh := slices.DeleteFunc(slices.Clone(segs), func(s mergeSeg) bool { return s.level > 0 || s.class != classMixed })
+		fresh := slices.DeleteFunc(slices.Clone(segs), func(s mergeSeg) bool { return s.level > 0 || s.class != classMixed || s.extents == 0 })
 		if run := p.tierOf(fresh, 0, accept); run != nil {
 			return run
 		}
@@ -87,7 +88,7 @@ func (p mergePolicy) tier(segs []mergeSeg, accept func([]mergeSeg) bool) []merge
 			if count[class][level]+count[classMixed][level] < n {
 				continue
 			}
-			list := slices.DeleteFunc(slices.Clone(segs), func(s mergeSeg) bool { return s.class != classMixed && s.class != class })
+			list := slices.DeleteFunc(slices.Clone(segs), func(s mergeSeg) bool { return s.class != classMixed && s.class != class || s.extents == 0 })
 			if run := p.tierOf(list, level, accept); run != nil {
 				return run
 			}

@@ -95,6 +95,9 @@ func (e *Engine) onlyHere(ctx context.Context, key string, size int64) (bool, er
 			}
 			continue // deleted
 		}
+		if x.Shard.Topic == stateTopicNum && x.Last < e.snapshotOf(x.Shard.Index) {
+			continue // a snapshot has it
+		}
 		_, has, ok := e.cat.FindExtent(x.Shard, x.Last)
 		if !ok || !t.Config.Compact && has.Base <= x.Last && has.MinTime > x.MaxTime {
 			return true, nil

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
+
 	"github.com/robustmq/robustmq-go/catalog/catalogtest"
 	"github.com/robustmq/robustmq-go/internal/vfs"
 	"github.com/robustmq/robustmq-go/shard"
@@ -305,5 +307,30 @@ func TestSnapshotDue(t *testing.T) {
 	}
 	if n != 1 {
 		t.Errorf("%d snapshots are left", n)
+	}
+}
+
+// TestSnapshotOrphans: an orphan with state that a snapshot has holds nothing that is
+// not elsewhere, though no segment has that part of the state log any more.
+func TestSnapshotOrphans(t *testing.T) {
+	r := newRigOn(t, quiet(), catalogtest.OpenEmbedded(t), mem.New(nil))
+	ctx := context.Background()
+	r.put("o", "k", []byte("1"))
+	if err := r.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	id := shard.ID{Topic: stateTopicNum, Index: uint32(slotOfName("o"))}
+	seg, _, _ := r.cat.FindExtent(id, 0)
+	if only, err := r.onlyHere(ctx, seg.Key, seg.Size); err != nil || only {
+		t.Fatalf("before: %t, %v", only, err)
+	}
+	key, size := seg.Key, seg.Size
+	r.snapshotNow()
+	e := &Engine{cat: r.cat, store: r.store, opts: r.Engine.opts} // as orphans looks when no gateway runs
+	if err := r.session.SwapSegments(ctx, nil, []ulid.ULID{seg.ULID}); err != nil {
+		t.Fatal(err)
+	}
+	if only, err := e.onlyHere(ctx, key, size); err != nil || only {
+		t.Errorf("after: %t, %v", only, err)
 	}
 }

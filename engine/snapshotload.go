@@ -54,6 +54,23 @@ func takeUvarint(b []byte) (v uint64, rest []byte) {
 	return v, b[n:]
 }
 
+// snapshotOf gives up to where a snapshot has a slot's state log.
+func (e *Engine) snapshotOf(slot uint32) int64 {
+	t := e.snapshots()
+	if t == nil || slot >= Slots {
+		return 0
+	}
+	seg, _, ok := e.lastSnapshot(t, int(slot))
+	if !ok {
+		return 0
+	}
+	upto, err := snapshotUpto(seg, int(slot))
+	if err != nil {
+		return 0
+	}
+	return upto
+}
+
 // findSnapshots notes what snapshots took the place of, before the log is replayed.
 func (e *Engine) findSnapshots() error {
 	t := e.snapshots()
