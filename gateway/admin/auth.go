@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
@@ -60,6 +61,15 @@ func (r *request) mayCapture(old []string, t *shard.Topic) error {
 		return nil
 	}
 	return r.refused("publish and subscribe to all that captures name")
+}
+
+// mayDeleteGroup asks what the group's protocol asks: rules know those of Kafka by
+// their own names.
+func (r *request) mayDeleteGroup(name string) error {
+	if r.s.env.Auth.MayManageGroup(r.principal, gateway.RequestAddr(r.Request), shard.OpDelete, strings.TrimPrefix(name, "kafka/group/")) {
+		return nil
+	}
+	return r.refused("delete group %q", name)
 }
 
 func (r *request) maySeeAccounts() error {

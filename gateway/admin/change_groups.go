@@ -178,6 +178,9 @@ func (s *Server) keeper(name string) (k gateway.GroupKeeper, group string, ok bo
 }
 
 func (s *Server) deleteGroup(r *request) (any, error) {
+	if err := r.mayDeleteGroup(r.PathValue("name")); err != nil {
+		return nil, err
+	}
 	name := r.PathValue("name")
 	force, err := r.flag("force")
 	if err != nil {

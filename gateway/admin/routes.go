@@ -30,7 +30,7 @@ func (s *Server) table() []route {
 
 		{get, base + "/groups", "listGroups", "groups", "Consumer groups of all protocols with their lag", look, withPaging(prefix, protocol), nil, page[Group]{}, 0, s.listGroups},
 		{get, base + "/groups/{name}", "getGroup", "groups", "One group, with its bindings or positions", look, nil, nil, Group{}, 0, s.getGroup},
-		{del, base + "/groups/{name}", "deleteGroup", "groups", "Delete a group with all it holds: a queue, a session, a shared subscription, a Kafka group", administ, []param{{name: "force", doc: "true: also one that is in use; not of Kafka's"}}, nil, nil, 0, s.deleteGroup},
+		{del, base + "/groups/{name}", "deleteGroup", "groups", "Delete a group with all it holds: a queue, a session, a shared subscription, a Kafka group", asks, []param{{name: "force", doc: "true: also one that is in use; not of Kafka's"}}, nil, nil, 0, s.deleteGroup},
 		{post, base + "/groups/{name}/seek", "seekGroup", "groups", "Let a group begin again somewhere else; while it has no consumers", administ, nil, GroupMove{}, nil, 0, s.moveGroup},
 
 		{get, base + "/connections", "listConnections", "connections", "Open connections to this gateway", look,

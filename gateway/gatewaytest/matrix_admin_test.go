@@ -76,6 +76,13 @@ func adminRows() protocolRows {
 		add(x[0], x[1], get(x[2]))
 	}
 	adminTopicRows(add)
+	add("deleteGroup", "own group", func(c *cell) string { return c.call("DELETE", "/api/v1/groups/kafka%2Fgroup%2F"+c.name("own"), "") })
+	add("deleteGroup", "another's group", func(c *cell) string { return c.call("DELETE", "/api/v1/groups/amqp%2F%2F%2Fnone", "") })
+	add("seekGroup", "another's group", func(c *cell) string {
+		return c.call("POST", "/api/v1/groups/amqp%2F%2F%2Fnone/seek", `{"to":"latest"}`)
+	})
+	add("getSession", "any session", get("/api/v1/sessions/mqtt/none"))
+	add("deleteSession", "another's session", func(c *cell) string { return c.call("DELETE", "/api/v1/sessions/mqtt/none", "") })
 	add("closeConnection", "another's connection", func(c *cell) string { return c.call("DELETE", "/api/v1/connections/999999", "") })
 	adminAccountRows(add)
 	add("flush", "the log", func(c *cell) string { return c.call("POST", "/api/v1/flush", "") })
