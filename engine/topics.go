@@ -135,7 +135,7 @@ func (t *topics) sayLeftOut(x *shard.Topic) {
 
 // create checks and completes a topic, and makes it by fn.
 func (t *topics) create(ctx context.Context, x shard.Topic, fn func(context.Context, shard.Topic) (*shard.Topic, error)) (*shard.Topic, error) {
-	if x.Name == stateTopic { // nor does the first use of its subject make it
+	if x.Name == stateTopic || x.Name == snapshotTopic { // nor does the first use of its subject make it
 		return nil, shard.Errorf(shard.KindInvalid, "topic name %q is reserved", x.Name)
 	}
 	if x.Shards == 0 {

@@ -17,6 +17,10 @@ type Groups interface {
 	Get(name string) (Group, error)
 	// List gives the groups whose name begins with prefix, by name.
 	List(prefix string) []Group
+	// Interest tells whether a group that has a consumer, other than by pulling, has a
+	// binding whose filter matches the subject. What it costs does not grow with the
+	// number of groups.
+	Interest(subject string) bool
 	// Delete ends a group: its consumers get Closed, its cursors are forgotten;
 	// messages stay in their topics.
 	Delete(ctx context.Context, name string) error

@@ -107,6 +107,8 @@ func (g *group) restore(key string, data []byte, saved map[shard.ID][]byte) {
 		g.all = append(g.all, b)
 		if !b.removed {
 			g.bound[b.pub.ID] = b
+		} else {
+			g.removed++
 		}
 	case strings.HasPrefix(key, "c/"):
 		topic, index, _ := strings.Cut(key[2:], "/")
@@ -202,7 +204,7 @@ func (g *group) restoreCursor(ctx context.Context, t *shard.Topic, id shard.ID, 
 	if g.m.killed {
 		c.perhaps = end
 	}
-	c.live = saved.floor >= end
+	c.setLive(saved.floor >= end)
 	c.advance()
 	return nil
 }

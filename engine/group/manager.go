@@ -84,6 +84,8 @@ type Manager struct {
 	index  *live.Index[*binding, match]
 	// killed: the manager before was not closed.
 	killed bool
+	// attended has the bindings of groups with steady consumers.
+	attended *live.Index[*binding, match]
 	// queued is the bytes that all groups hold ready.
 	queued atomic.Int64
 	fills  chan struct{}
@@ -108,7 +110,7 @@ func NewManager(opts Options) *Manager {
 	opts.defaults()
 	m := &Manager{opts: opts, fills: make(chan struct{}, opts.Fills)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.index = live.NewIndex(buildMatch)
+	m.index, m.attended = live.NewIndex(buildMatch), live.NewIndex(buildMatch)
 	m.mu.groups = make(map[string]*group)
 	m.feeds.m = make(map[shard.ID]*feed)
 	m.work.wake.L = &m.work.Mutex
@@ -209,6 +211,9 @@ func (m *Manager) Get(name string) (shard.Group, error) {
 	}
 	return g, nil
 }
+
+// Interest implements shard.Groups.
+func (m *Manager) Interest(subject string) bool { return m.attended.Has(subject) }
 
 // List implements shard.Groups.
 func (m *Manager) List(prefix string) []shard.Group {
