@@ -14,12 +14,10 @@ import (
 // read is logged and left as it is. Call it once, before batches are fed.
 func (m *Manager) Load(ctx context.Context) error {
 	owners, err := m.opts.State.Owners(ctx, "group/")
-	if err == nil {
-		err = m.begin(ctx)
-	}
 	if err != nil {
 		return fmt.Errorf("load groups: %w", err)
 	}
+	m.begin(ctx)
 	for _, o := range owners {
 		g, err := m.load(ctx, strings.TrimPrefix(o, "group/"))
 		if err != nil {

@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -17,18 +18,24 @@ const (
 )
 
 // begin finds out whether the manager before was closed, and takes its word back
-// before anything is delivered.
-func (m *Manager) begin(ctx context.Context) error {
+// before anything is delivered. A log that takes nothing now holds no start up.
+func (m *Manager) begin(ctx context.Context) {
 	_, stopped, err := m.opts.State.Get(ctx, managerOwner, keyStopped)
 	if err != nil {
 		m.opts.Logger.Warn("whether groups were closed is not known: what they deliver is marked as redelivered", "err", err)
 	}
-	m.killed = !stopped
-	if !stopped {
-		return nil
+	if m.killed = !stopped; m.killed {
+		return
 	}
-	return shard.ApplyWait(ctx, m.opts.State, managerOwner, shard.StateOp{Key: keyStopped})
+	ctx, cancel := context.WithTimeout(ctx, beginWithin)
+	defer cancel()
+	if err := shard.ApplyWait(ctx, m.opts.State, managerOwner, shard.StateOp{Key: keyStopped}); err != nil {
+		m.opts.Logger.Warn("that groups are open is not noted: after a crash redelivered messages may lack their mark", "err", err)
+	}
 }
+
+// beginWithin bounds what begin waits for the log.
+const beginWithin = 5 * time.Second
 
 // stopped says that all deliveries are noted.
 func (m *Manager) stopped(ctx context.Context) {
