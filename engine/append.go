@@ -31,6 +31,10 @@ func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts s
 		done.Appended(shard.AppendResult{Err: shard.At(shard.ErrTopicNotFound, "append batch", id, -1), AppendTime: -1})
 		return
 	}
+	if err := e.refusal(); err != nil {
+		done.Appended(shard.AppendResult{Err: err, AppendTime: -1})
+		return
+	}
 	switch waits, err := e.park(ctx, id, b, &opts, done); {
 	case err != nil:
 		done.Appended(shard.AppendResult{Err: err, AppendTime: -1})

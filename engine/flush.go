@@ -72,7 +72,7 @@ func (f *flusher) note(s *shardLog, pos wal.Pos, size int64, object bool) {
 		s.dirty = true
 		f.mu.dirty = append(f.mu.dirty, s)
 	}
-	if wake || before < f.e.opts.FlushBytes && f.mu.bytes >= f.e.opts.FlushBytes {
+	if limit := f.e.opts.FlushBytes * f.e.braked(); wake || before < limit && f.mu.bytes >= limit {
 		select {
 		case f.kick <- struct{}{}:
 		default:
@@ -87,14 +87,15 @@ func (f *flusher) due() (time.Duration, bool) {
 	if f.mu.bytes == 0 {
 		return 0, false
 	}
-	if f.mu.bytes >= f.e.opts.FlushBytes {
+	brake := f.e.braked()
+	if f.mu.bytes >= f.e.opts.FlushBytes*brake {
 		return 0, true
 	}
 	interval := f.e.opts.FlushInterval
 	if f.mu.object {
 		interval = min(interval, f.e.opts.ObjectFlushInterval)
 	}
-	return interval - f.e.opts.Now().Sub(f.mu.oldest), true
+	return interval*time.Duration(brake) - f.e.opts.Now().Sub(f.mu.oldest), true
 }
 
 const maxFlushBackoff = 5 * time.Second

@@ -36,7 +36,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	for i := range e.shards {
 		e.shards[i].m = make(map[shard.ID]*shardLog)
 	}
-	e.topics = &topics{e: e}
+	e.topics = &topics{e: e, maker: topicMaker{e: e}}
 	e.state = newStateStore(e)
 	e.flusher = flusher{e: e, kick: make(chan struct{}, 1), ask: make(chan chan error)}
 	defer func() {
@@ -79,6 +79,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	e.wg.Go(func() { e.flusher.run(e.ctx) })
 	e.wg.Go(func() { e.retentionLoop(e.ctx) })
 	e.wg.Go(func() { e.mergeLoop(e.ctx) })
+	e.wg.Go(func() { e.brakeLoop(e.ctx) })
 	return e, nil
 }
 

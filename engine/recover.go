@@ -42,6 +42,9 @@ type replayed struct {
 // recover replays the WAL into the tails and loads the state log.
 func (e *Engine) recover(ctx context.Context) error {
 	r := &recovery{e: e, entries: make(map[shard.ID]*replayedShard), hurt: make(map[*shardLog]bool)}
+	if err := e.findSnapshots(); err != nil {
+		return err
+	}
 	rec, err := e.wal.Replay(r.take)
 	if err != nil {
 		return fmt.Errorf("replay write-ahead log: %w", err)
@@ -80,6 +83,9 @@ func (e *Engine) recover(ctx context.Context) error {
 
 // loadState loads the slots that this gateway owns.
 func (e *Engine) loadState(ctx context.Context) error {
+	if err := e.loadSnapshots(ctx); err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	for slot := range Slots {

@@ -155,8 +155,11 @@ type DeliveryTag struct {
 type Delivery struct {
 	Message
 	Tag DeliveryTag
-	// Count is 1 at the first delivery; more means redelivered.
+	// Count is 1 at the first delivery that is known.
 	Count int
+	// Redelivered: it was delivered before, or may have been by a process that was
+	// killed before it could note it.
+	Redelivered bool
 	// Bindings are those that matched.
 	Bindings []*Binding
 }

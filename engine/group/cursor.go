@@ -64,6 +64,8 @@ type cursor struct {
 	// high is the offset after the last delivered; below redelivered everything
 	// was delivered once before a restart.
 	high, redelivered int64
+	// below perhaps it may have been: the process before did not say how far it came.
+	perhaps int64
 	// counts are deliveries of what was forgotten.
 	counts map[int64]int32
 	// behind counts what is the group's from offset counted on and not queued.

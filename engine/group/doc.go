@@ -57,6 +57,9 @@
 //	c/<topic>/<index>  floor, delivered high mark, runs done above the floor (gap, length),
 //	                   in version 2 deliveries of what is not done (gap, count less 2)
 //
+// Owner "groups": key stopped, that the manager was closed and all deliveries are
+// noted; without it what was in the log may have been delivered (stopped.go).
+//
 // One write per group is under way at a time; what changes meanwhile goes in the
 // next. An acknowledgement is thus durable within one write of an idle group. A
 // crash may bring back what was acknowledged just before it, as redelivered.

@@ -14,6 +14,9 @@ import (
 // read is logged and left as it is. Call it once, before batches are fed.
 func (m *Manager) Load(ctx context.Context) error {
 	owners, err := m.opts.State.Owners(ctx, "group/")
+	if err == nil {
+		err = m.begin(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("load groups: %w", err)
 	}
@@ -200,6 +203,9 @@ func (g *group) restoreCursor(ctx context.Context, t *shard.Topic, id shard.ID, 
 		}
 	}
 	c.counted = end
+	if g.m.killed {
+		c.perhaps = end
+	}
 	c.setLive(saved.floor >= end)
 	c.advance()
 	return nil

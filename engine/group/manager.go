@@ -82,6 +82,8 @@ type Manager struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	index  *live.Index[*binding, match]
+	// killed: the manager before was not closed.
+	killed bool
 	// attended has the bindings of groups with steady consumers.
 	attended *live.Index[*binding, match]
 	// queued is the bytes that all groups hold ready.
@@ -307,10 +309,15 @@ func (m *Manager) Close() {
 	for i, g := range gs {
 		waits[i] = g.touch(1)
 	}
+	all := true
 	for i, g := range gs {
 		if err := g.written(ctx, waits[i]); err != nil {
+			all = false
 			m.opts.Logger.Error("a group's cursors are not written; messages may come again", "group", g.name, "err", err)
 		}
+	}
+	if all && slices.ContainsFunc(gs, func(g *group) bool { return g.durable }) {
+		m.stopped(ctx)
 	}
 	m.cancel()
 	m.work.Lock()
