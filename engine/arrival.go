@@ -62,8 +62,12 @@ func (e *Engine) Arrived(id shard.ID, offset int64) (first, last int64, ok bool)
 		return 0, 0, false
 	}
 	s.mu.Lock()
-	if t, ok := s.batchAt(offset); ok {
-		at := t.arrivedOr(e.opened)
+	if i := s.find(offset); i < len(s.tail) && s.tail[i].base <= offset {
+		at := int64(0)
+		s.tail[i].each(func(t *tailEntry) bool {
+			at = t.arrivedOr(e.opened)
+			return t.last < offset
+		})
 		s.mu.Unlock()
 		return at, at, true
 	}

@@ -16,16 +16,16 @@ const (
 	tailOverhead = 256
 )
 
-// packedRun is consecutive batches of a tail that are in the WAL alone, in about twelve
+// packedRun is consecutive batches of a tail that are in the WAL alone, in about ten
 // bytes each: for each, as varints, the gap before it, its length in offsets, its
-// bytes, and how far its times and its place are from the one before.
+// bytes, and how far its time, its arrival and its place are from the one before.
 type packedRun struct{ b []byte }
 
 // pack makes one entry of several, all of them synced and not in memory.
 func pack(es []tailEntry) tailEntry {
 	t := tailEntry{base: es[0].base, last: es[len(es)-1].last, maxTime: es[0].maxTime, pos: es[0].pos, synced: true}
 	b := make([]byte, 0, 12*len(es))
-	next, at, arrived, file, off := t.base, int64(0), int64(0), uint64(0), int64(0)
+	next, at, came, file, off := t.base, int64(0), int64(0), uint64(0), int64(0)
 	for i := range es {
 		e := &es[i]
 		t.size += e.size
@@ -34,10 +34,10 @@ func pack(es []tailEntry) tailEntry {
 		b = binary.AppendUvarint(b, uint64(e.last-e.base))
 		b = binary.AppendUvarint(b, uint64(e.size))
 		b = binary.AppendVarint(b, e.maxTime-at)
-		b = binary.AppendVarint(b, e.arrived-arrived)
+		b = binary.AppendVarint(b, e.arrived-came)
 		b = binary.AppendUvarint(b, e.pos.File-file)
 		b = binary.AppendVarint(b, e.pos.Off-off)
-		next, at, arrived, file, off = e.last+1, e.maxTime, e.arrived, e.pos.File, e.pos.Off
+		next, at, came, file, off = e.last+1, e.maxTime, e.arrived, e.pos.File, e.pos.Off
 	}
 	t.run = &packedRun{slices.Clip(b)}
 	return t
@@ -74,22 +74,6 @@ func (t *tailEntry) each(fn func(e *tailEntry) bool) bool {
 		}
 	}
 	return true
-}
-
-// batchAt gives the tail's batch that holds an offset. The shard is locked.
-func (s *shardLog) batchAt(offset int64) (found tailEntry, ok bool) {
-	i := s.find(offset)
-	if i == len(s.tail) {
-		return tailEntry{}, false
-	}
-	s.tail[i].each(func(e *tailEntry) bool {
-		if e.last < offset {
-			return true
-		}
-		found, ok = *e, e.base <= offset
-		return false
-	})
-	return found, ok
 }
 
 // after gives what an entry has of batches that end at or past offset, at least one.

@@ -20,7 +20,7 @@ func TestPackedRuns(t *testing.T) {
 		next, pos := rapid.Int64Range(0, 1<<60).Draw(t, "base"), wal.Pos{File: rapid.Uint64Range(0, 1<<62).Draw(t, "file")}
 		for range rapid.IntRange(1, 40).Draw(t, "batches") {
 			e := tailEntry{base: next + rapid.Int64Range(0, 3).Draw(t, "gap"), synced: true,
-				maxTime: rapid.Int64().Draw(t, "time"), arrived: rapid.Int64().Draw(t, "arrived"), size: rapid.IntRange(61, 1<<24).Draw(t, "size")}
+				maxTime: rapid.Int64().Draw(t, "time"), arrived: rapid.Int64().Draw(t, "arrival"), size: rapid.IntRange(61, 1<<24).Draw(t, "size")}
 			e.last = e.base + rapid.Int64Range(0, 1<<25).Draw(t, "records")
 			if rapid.Bool().Draw(t, "next file") {
 				pos = wal.Pos{File: pos.File + 1}
@@ -122,7 +122,7 @@ func (r *rig) flushPart(s *shardLog, to int64) {
 	r.t.Helper()
 	run := flushRun{s: s}
 	size := int64(0)
-	for p := range s.unflushed(r.wal.Position(), r.opened) {
+	for p := range s.unflushed(r.wal.Position(), 0) {
 		if p.base < to {
 			run.pieces, size = append(run.pieces, p.piece), size+int64(p.size)
 		}
@@ -146,7 +146,7 @@ func unflushedHeap(n int) float64 {
 	}
 	before := heap()
 	for i := range n {
-		s.tail = append(s.tail, tailEntry{base: int64(i), last: int64(i), maxTime: 1_700_000_000_000 + int64(i/10), arrived: 1_700_000_000_002 + int64(i/12), size: 90,
+		s.tail = append(s.tail, tailEntry{base: int64(i), last: int64(i), maxTime: 1_700_000_000_000 + int64(i/10), size: 90,
 			pos: wal.Pos{File: uint64(i / 300_000), Off: int64(i % 300_000 * 130)}, synced: true})
 		s.loosened()
 	}
