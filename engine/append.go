@@ -21,6 +21,7 @@ type pending struct {
 	last   int64
 	size   int64
 	object bool // it becomes visible with its segment's commit
+	spared bool // its budget is spare
 }
 
 // Append implements shard.Log. Only State writes to the state log: what lies there
@@ -142,7 +143,7 @@ func (p *pending) follow() {
 	base := s.next
 	s.next = p.last + 1
 	s.tail = append(s.tail, tailEntry{base: base, last: p.last, maxTime: b.MaxTimestamp(), arrived: p.e.opts.Now().UnixMilli(), size: int(p.size), batch: b})
-	p.e.tails.push(s, p.last, p.size)
+	p.e.tails.push(s, p.last, p.size+tailOverhead)
 	if p.topic.Num != stateTopicNum {
 		p.e.live.Assigned(p.topic, s.id.Index, b, p.origin)
 	}
@@ -176,6 +177,7 @@ func (p *pending) WALDone(pos wal.Pos, err error) {
 		t.pos, t.synced = pos, true
 		if t.evicted {
 			t.batch = nil
+			s.loosened()
 		}
 	}
 	s.synced = p.last + 1

@@ -40,11 +40,13 @@ type Engine struct {
 	tails  tails
 	// The budgets of appends, see budget.go. They are apart from each other, so that
 	// what waits for one thing holds up nobody who waits for another.
-	budget, feeding, objects *semaphore.Weighted
-	flusher                  flusher
-	feed                     feed
-	claimed                  claimed
-	clock                    *clock
+	budget, feeding, spare, objects *semaphore.Weighted
+	flusher                         flusher
+	feed                            feed
+	claimed                         claimed
+	clock                           *clock
+	damaged                         damagedReads
+	pins                            pins
 
 	// notedSince: of topics from it on the state log knows every producer.
 	notedSince    shard.TopicNum
@@ -297,13 +299,18 @@ func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) err
 	case errors.Is(err, errMoved):
 	case errors.As(err, &c):
 		kind = shard.KindCorrupt
+		at := offset
 		if c.From <= c.To {
-			err = &damage{msg: err.Error(), resume: c.To + 1, err: err}
+			at, err = c.From, &damage{msg: err.Error(), resume: c.To + 1, err: err}
 		}
-		e.log.Error("segment cannot be read", "object", key, "shard", id.String(), "offset", offset, "error", err)
+		e.noteDamage(key, id, at, err)
 	case errors.Is(err, store.ErrNotFound):
 		kind = shard.KindCorrupt
-		e.log.Error("segment cannot be read", "object", key, "shard", id.String(), "offset", offset, "error", err)
+		at := offset
+		if _, x, ok := e.cat.FindExtent(id, offset); ok {
+			at = x.Base
+		}
+		e.noteDamage(key, id, at, err)
 	}
 	return &shard.Error{Kind: kind, Op: "read segment " + key, Shard: &id, Offset: offset, Err: err}
 }

@@ -34,8 +34,8 @@ func (s *server) startAdmin(tlsConfig *tls.Config) error {
 		return nil
 	}
 	env := admin.Env{
-		Broker: s.storage.engine.Broker(), Auth: s.auth, Engine: adminEngine{s.storage}, Drain: s.drain,
-		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}},
+		Broker: s.storage.engine.Broker(), Auth: s.auth, Engine: adminEngine{s.storage}, Drain: s.drain, Pinned: s.storage.engine.Pinned,
+		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}, liveCollector{s.cfg.live}},
 		Version:    version, Log: s.log.With("protocol", "admin"),
 	}
 	for _, p := range protocols() {
@@ -74,7 +74,10 @@ type adminEngine struct{ st *storage }
 var _ admin.Engine = adminEngine{}
 
 // Health implements admin.Engine.
-func (a adminEngine) Health() (down, degraded error) { return a.st.engine.Health() }
+func (a adminEngine) Health() (down, degraded error) {
+	down, degraded = a.st.engine.Health()
+	return down, errors.Join(degraded, a.st.trouble.Trouble(), a.st.live.health())
+}
 
 // Flush implements admin.Engine.
 func (a adminEngine) Flush(ctx context.Context) error { return a.st.engine.Flush(ctx) }
@@ -162,6 +165,8 @@ var engineMetrics = []struct {
 	{metricDesc("objects_deleted_total", "Objects deleted that nobody needs any more."), counter, func(s *engine.Stats) float64 { return float64(s.DeletedObjects) }, nil},
 	{metricDesc("objects_awaiting_deletion", "Objects within their grace."), gauge, func(s *engine.Stats) float64 { return float64(s.Deletions) }, nil},
 	{metricDesc("records_lost_total", "Records found missing from the write-ahead log at the start; one for a batch of which nothing is known, so it is the least that it may be."), counter, func(s *engine.Stats) float64 { return float64(s.LostRecords) }, nil},
+	{metricDesc("damaged_reads_total", "Reads that met stored records which cannot be read: damaged, or in an object that is gone."), counter, func(s *engine.Stats) float64 { return float64(s.DamagedReads) }, nil},
+	{metricDesc("damaged_ranges", "Damaged ranges of offsets that reads met within the last hour."), gauge, func(s *engine.Stats) float64 { return float64(s.DamagedRanges) }, nil},
 	{metricDesc("clock_held", "1 while the clock is ahead of what can be believed: nothing is freed or expires by it."), gauge, func(s *engine.Stats) float64 { return boolValue(s.ClockAhead > 0) }, nil},
 	{metricDesc("clock_ahead_seconds", "How far the clock is ahead of what is believed."), gauge, func(s *engine.Stats) float64 { return s.ClockAhead.Seconds() }, nil},
 	{metricDesc("segments", "Segments that the catalog names."), gauge, func(s *engine.Stats) float64 { return float64(s.Segments) }, nil},

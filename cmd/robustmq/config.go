@@ -103,6 +103,7 @@ type Config struct {
 	} `mapstructure:"admin"`
 
 	protocols         map[string]any // each protocol's own part, raw
+	live              *live          // of serve; nil otherwise
 	etcdTLS, storeTLS *tls.Config    // nil: none is configured
 }
 
@@ -374,18 +375,28 @@ func (c *Config) checkEngine() (errs []error) {
 	return errs
 }
 
-// logger makes the process's logger.
-func (c *Config) logger() (*slog.Logger, error) {
-	var level slog.Level
+// level reads log.level.
+func (c *Config) level() (level slog.Level, err error) {
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
-		return nil, fmt.Errorf("log.level: %w", err)
+		return level, fmt.Errorf("log.level: %w", err)
 	}
+	return level, nil
+}
+
+// logger makes the process's logger, whose level can be changed.
+func (c *Config) logger() (*slog.Logger, *slog.LevelVar, error) {
+	now, err := c.level()
+	if err != nil {
+		return nil, nil, err
+	}
+	level := new(slog.LevelVar)
+	level.Set(now)
 	opts := &slog.HandlerOptions{Level: level}
 	switch c.Log.Format {
 	case "json":
-		return slog.New(ratelog.New(slog.NewJSONHandler(os.Stderr, opts))), nil
+		return slog.New(ratelog.New(slog.NewJSONHandler(os.Stderr, opts))), level, nil
 	case "text":
-		return slog.New(ratelog.New(slog.NewTextHandler(os.Stderr, opts))), nil
+		return slog.New(ratelog.New(slog.NewTextHandler(os.Stderr, opts))), level, nil
 	}
-	return nil, fmt.Errorf("log.format %q is neither text nor json", c.Log.Format)
+	return nil, nil, fmt.Errorf("log.format %q is neither text nor json", c.Log.Format)
 }
