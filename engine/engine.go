@@ -234,12 +234,9 @@ func (e *Engine) owned(id shard.ID) (*shardLog, *shard.Topic, error) {
 // newShardLog loads what the catalog knows of a shard.
 func (e *Engine) newShardLog(id shard.ID) *shardLog {
 	s := &shardLog{id: id, feeding: semaphore.NewWeighted(e.opts.AppendBytes / shardShare), epoch: e.epochs[slotOf(id)], lost: e.kept.lostOf(id)}
-	if _, last, ok := e.cat.Bounds(id); ok {
-		s.flushed = last + 1
-	}
+	s.flushed = e.flushedTo(id)
 	if id.Topic == stateTopicNum { // up to there a snapshot has it, see findSnapshots
 		s.start = e.kept.start(id)
-		s.flushed = max(s.flushed, s.start)
 	}
 	s.end, s.next, s.synced = s.flushed, s.flushed, s.flushed
 	if e.serving { // else its entries in the WAL come first

@@ -71,6 +71,19 @@ func (e *Engine) snapshotOf(slot uint32) int64 {
 	return upto
 }
 
+// flushedTo gives the offset after what segments have of a shard. Of the state log that
+// may be less than what a snapshot has.
+func (e *Engine) flushedTo(id shard.ID) int64 {
+	end := int64(0)
+	if _, last, ok := e.cat.Bounds(id); ok {
+		end = last + 1
+	}
+	if id.Topic == stateTopicNum {
+		end = max(end, e.snapshotOf(id.Index))
+	}
+	return end
+}
+
 // findSnapshots notes what snapshots took the place of, before the log is replayed.
 func (e *Engine) findSnapshots() error {
 	t := e.snapshots()
