@@ -9,7 +9,10 @@ import (
 
 // Every value begins with one byte, the version of its format; it is compared
 // on its own before anything else is read.
-const version1 = 1
+const (
+	version1 = 1
+	version2 = 2
+)
 
 // Caps on what a value may hold, checked before memory is taken.
 const (
@@ -50,6 +53,16 @@ func newDecoder(b []byte, version byte) *decoder {
 		return &decoder{err: fmt.Errorf("%w: %d", ErrFormat, b[0])}
 	}
 	return &decoder{b: b[1:]}
+}
+
+// newDecoderOf is newDecoder for a kind that has had several versions.
+func newDecoderOf(b []byte, versions ...byte) (*decoder, byte) {
+	for _, v := range versions {
+		if len(b) > 0 && b[0] == v {
+			return newDecoder(b, v), v
+		}
+	}
+	return newDecoder(b, versions[0]), 0
 }
 
 func (d *decoder) fail(what string) {

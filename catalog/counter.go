@@ -6,8 +6,6 @@ import (
 	"math"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-
-	"github.com/robustmq/robustmq-go/shard"
 )
 
 // A counter is counters/{name}, persistent.
@@ -49,18 +47,6 @@ func (c *Catalog) NextIDs(ctx context.Context, counter string, n int64) (first i
 		return 0, fmt.Errorf("take %d numbers of %q: %w", n, counter, err)
 	}
 	return first, nil
-}
-
-// RaiseTopicNumbers makes all topics made from now on get numbers above floor:
-// after etcd was restored from an old snapshot, the highest that objects speak of.
-func (c *Catalog) RaiseTopicNumbers(ctx context.Context, floor shard.TopicNum) error {
-	err := c.editCounter(ctx, topicCounter, func(next int64) (int64, bool) {
-		return max(next, int64(floor)+1), floor < math.MaxInt64
-	})
-	if err != nil {
-		return fmt.Errorf("raise topic numbers to %d: %w", floor, err)
-	}
-	return nil
 }
 
 // editCounter replaces a counter's next number; fn is called again when another

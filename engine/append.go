@@ -60,6 +60,11 @@ func (e *Engine) admit(ctx context.Context, size int64, object bool) error {
 	if size > e.opts.AppendBytes {
 		return &shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Err: shard.ErrBatchTooLarge}
 	}
+	if !object && !e.waits() {
+		if err := e.openLog(ctx); err != nil {
+			return err
+		}
+	}
 	if object {
 		if err := e.objects.Acquire(ctx, size); err != nil {
 			return &shard.Error{Kind: shard.KindUnavailable, Op: "append batch", Err: err, Hint: "too much waits for the object store"}
@@ -92,6 +97,9 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 	s, topic, err := e.owned(id)
 	if err != nil {
 		return fail(err)
+	}
+	if e.waits() && !object { // of an object-durable topic, and to be acknowledged by the log
+		return fail(e.waiting.err)
 	}
 	if max := e.maxMessageBytes(topic); size > int64(max) {
 		return fail(&shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Shard: &id, Err: shard.ErrBatchTooLarge})
@@ -129,6 +137,9 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 		b.SetAppendTime(r.AppendTime)
 	}
 	last := b.LastOffset()
+	if last-s.flushed >= maxUnflushed {
+		return fail(shard.ErrWALFull)
+	}
 	p := &pending{e: e, s: s, topic: topic, batch: b, done: done, result: r, origin: opts.Origin, last: last, size: size, object: object}
 	if err := e.wal.Append(wal.Entry{Shard: id, Epoch: s.epoch, Data: b.Raw()}, p); err != nil {
 		if errors.Is(err, wal.ErrFailed) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -25,6 +26,9 @@ const (
 func (e *Engine) Health() (down, degraded error) {
 	w := e.wal.Stats()
 	hurt := append(e.flusher.health(), e.walPressure(&w))
+	if e.waits() {
+		hurt = append(hurt, fmt.Errorf("%w; %s", e.waiting.err, waitHint))
+	}
 	for slot := range e.state.slots {
 		sl := &e.state.slots[slot]
 		sl.mu.RLock()

@@ -44,6 +44,9 @@ func (e *Engine) mergeLoop(ctx context.Context) {
 // level: fewer objects, each shard's records together, dead and superseded
 // records left out. did is false when there is nothing to merge.
 func (e *Engine) Merge(ctx context.Context) (did bool, err error) {
+	if e.waits() {
+		return false, nil
+	}
 	run := e.mergeRun()
 	if run == nil {
 		return false, nil

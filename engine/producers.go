@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/robustmq/robustmq-go/engine/producer"
@@ -37,7 +38,7 @@ func (e *Engine) ensureProducers(ctx context.Context, s *shardLog) error {
 	}
 	table := producer.New(producer.Limits{})
 	v, ok, err := e.state.Get(ctx, shardStateOwner(s.id), shardStateKey("producers", s.id))
-	if err != nil && shard.KindOf(err) != shard.KindCorrupt { // without a snapshot all is read
+	if err != nil && shard.KindOf(err) != shard.KindCorrupt && !errors.Is(err, shard.ErrLogAway) { // without a snapshot all is read
 		return err
 	}
 	if ok && len(v.Data) >= 8 {
@@ -152,6 +153,9 @@ func (s *shardLog) takeDups() []dupWait {
 // saveProducers puts the tables that changed into the state log, so that a
 // restart need not read the whole shard again.
 func (e *Engine) saveProducers(dirty []*shardLog) {
+	if e.stateWaits() != nil {
+		return // a restart reads the shard
+	}
 	for _, s := range dirty {
 		s.mu.Lock()
 		var v []byte

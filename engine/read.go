@@ -14,13 +14,15 @@ const defaultReadBytes = 1 << 20
 
 // Bounds implements shard.Log.
 func (e *Engine) Bounds(_ context.Context, id shard.ID) (shard.Bounds, error) {
-	s, _, err := e.shardFor(id)
+	s, t, err := e.shardFor(id)
 	if err != nil {
 		return shard.Bounds{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.bounds(), nil
+	b := s.bounds()
+	b.Waiting = e.mayServe(t)
+	return b, nil
 }
 
 // Wait implements shard.Log.
@@ -103,6 +105,10 @@ func (e *Engine) read(ctx context.Context, s *shardLog, from int64, opts shard.R
 	if s.gone {
 		s.mu.Unlock()
 		return shard.ReadResult{}, shard.ErrTopicNotFound
+	}
+	if from > b.End && from <= s.hole { // the end for who has read what was lost
+		s.mu.Unlock()
+		return shard.ReadResult{Bounds: b}, nil
 	}
 	if from < b.Start || from > b.End {
 		s.mu.Unlock()

@@ -33,6 +33,9 @@ func (e *Engine) retentionLoop(ctx context.Context) {
 // grace has passed. Its cost grows with the extents that exist, not with the
 // shards. What fails does not keep the rest from being done.
 func (e *Engine) Retain(ctx context.Context) error {
+	if e.waits() { // what groups still need is not known
+		return nil
+	}
 	var errs []error
 	for _, id := range e.expiring() {
 		if err := e.retainShard(ctx, id); err != nil {

@@ -42,6 +42,8 @@ type shardLog struct {
 	// lost are ranges that were damaged in the WAL before they were flushed:
 	// reported by reads, never passed over.
 	lost []span
+	// hole is where offsets go on after a leap, 0 if they never leaped.
+	hole int64
 
 	dirty bool // in the flusher's list; guarded by flusher.mu
 

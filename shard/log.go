@@ -119,6 +119,9 @@ type Bounds struct {
 	Stable int64
 	// Epoch is the owner's epoch.
 	Epoch int32
+	// Waiting, when not nil, is why the shard takes no append: the end is that of
+	// what is in segments, and a log that is not here may hold more. ErrLogAway.
+	Waiting error
 }
 
 // AppendWait appends and waits for the completion, or for ctx to end (the
