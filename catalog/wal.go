@@ -116,6 +116,10 @@ func (c *Catalog) WALRevision(id string) int64 { return c.wals.rows()[id].mod }
 // WALsChanged gives a channel that is closed when a WAL's record changes.
 func (c *Catalog) WALsChanged() <-chan struct{} { return c.wals.note.wait() }
 
+// SalvageSuffix ends the id under which somebody joins who brings a gateway's log
+// back: it is no gateway that clients could go to.
+const SalvageSuffix = ".salvage"
+
 // maxWALID bounds the id of a log: it is a key.
 const maxWALID = 128
 

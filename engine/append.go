@@ -49,7 +49,13 @@ func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts s
 // waitsForObject tells whether an append becomes visible with its segment's commit.
 func (e *Engine) waitsForObject(id shard.ID, opts *shard.AppendOptions) bool {
 	t, ok := e.topics.ByNum(id.Topic)
-	return ok && e.durability(t) == shard.DurabilityObject && opts.Durability != shard.DurabilityWAL
+	if !ok || opts.Durability == shard.DurabilityWAL {
+		return false
+	}
+	if e.durability(t) == shard.DurabilityObject {
+		return true
+	}
+	return e.becomesObject(id.Topic)
 }
 
 // admit takes the append's share of the budgets.
@@ -95,11 +101,11 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 		return &shard.AppendResult{Err: err, AppendTime: -1}, nil
 	}
 	s, topic, err := e.owned(id)
+	if err == nil && e.waits() && !object { // of an object-durable topic, and to be acknowledged by the log
+		err = e.waiting.err
+	}
 	if err != nil {
 		return fail(err)
-	}
-	if e.waits() && !object { // of an object-durable topic, and to be acknowledged by the log
-		return fail(e.waiting.err)
 	}
 	if max := e.maxMessageBytes(topic); size > int64(max) {
 		return fail(&shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Shard: &id, Err: shard.ErrBatchTooLarge})
@@ -111,11 +117,8 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone {
-		return fail(shard.ErrTopicNotFound)
-	}
-	if opts.CheckNext && opts.ExpectNext != s.next {
-		return fail(shard.At(shard.ErrPrecondition, "append batch", id, s.next))
+	if err := e.takes(s, b, opts, object); err != nil {
+		return fail(err)
 	}
 	if err := e.down(); err != nil { // since admit: after it nobody completes what waits
 		return fail(err)
@@ -137,9 +140,6 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 		b.SetAppendTime(r.AppendTime)
 	}
 	last := b.LastOffset()
-	if last-s.flushed >= maxUnflushed {
-		return fail(shard.ErrWALFull)
-	}
 	p := &pending{e: e, s: s, topic: topic, batch: b, done: done, result: r, origin: opts.Origin, last: last, size: size, object: object}
 	if err := e.wal.Append(wal.Entry{Shard: id, Epoch: s.epoch, Data: b.Raw()}, p); err != nil {
 		if errors.Is(err, wal.ErrFailed) {
@@ -158,6 +158,21 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 		return &r, p
 	}
 	return nil, p
+}
+
+// takes tells whether a shard takes a batch as things are; it is locked.
+func (e *Engine) takes(s *shardLog, b *shard.Batch, opts *shard.AppendOptions, object bool) error {
+	switch {
+	case s.gone:
+		return shard.ErrTopicNotFound
+	case !object && opts.Durability != shard.DurabilityWAL && e.becomesObject(s.id.Topic): // since it was asked before
+		return errSettling
+	case opts.CheckNext && opts.ExpectNext != s.next:
+		return shard.At(shard.ErrPrecondition, "append batch", s.id, s.next)
+	case s.next+b.LastOffset()-b.BaseOffset()-s.flushed >= maxUnflushed:
+		return shard.ErrWALFull
+	}
+	return nil
 }
 
 // WALDone implements wal.Waiter; it runs on the WAL's sync goroutine, in order.

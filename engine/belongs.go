@@ -58,7 +58,7 @@ func (e *Engine) beforeJoin() error {
 	} else if err != nil {
 		return err
 	}
-	if err := e.comparable(j, have); err != nil {
+	if err := comparable(e.cat, e.walID(), e.opts.WALDir, j, have); err != nil {
 		return err
 	}
 	next := wal.Joined{Cluster: e.cat.ClusterID(), Mark: [16]byte(catalog.NewMark()), Before: j.Mark, Revision: j.Revision}
@@ -76,29 +76,29 @@ func (e *Engine) beforeJoin() error {
 	return nil
 }
 
-// comparable tells whether the catalog is of the state that the log's directory
-// has noted.
-func (e *Engine) comparable(j wal.Joined, have bool) error {
-	w, known := e.cat.WAL(e.walID())
+// comparable tells whether the catalog is of the state that a log's directory has
+// noted.
+func comparable(cat *catalog.Catalog, id, dir string, j wal.Joined, have bool) error {
+	w, known := cat.WAL(id)
 	switch {
 	case w.State == catalog.WALAbandoned:
-		return fmt.Errorf("%w: log %s in %s", catalog.ErrAbandoned, e.walID(), e.opts.WALDir)
-	case have && j.Cluster != e.cat.ClusterID():
-		return fmt.Errorf("%w: it is of %s, the catalog is of %s", errOtherCluster, j.Cluster, e.cat.ClusterID())
-	case have && e.cat.Revision() < j.Revision:
-		return fmt.Errorf("%w: it is at revision %d, the log has seen %d", ErrCatalogOlder, e.cat.Revision(), j.Revision)
+		return fmt.Errorf("%w: log %s in %s", catalog.ErrAbandoned, id, dir)
+	case have && j.Cluster != cat.ClusterID():
+		return fmt.Errorf("%w: it is of %s, the catalog is of %s", errOtherCluster, j.Cluster, cat.ClusterID())
+	case have && cat.Revision() < j.Revision:
+		return fmt.Errorf("%w: it is at revision %d, the log has seen %d", ErrCatalogOlder, cat.Revision(), j.Revision)
 	case have && !known && j.Revision > 0:
-		return fmt.Errorf("%w: it does not know the log %s, which has joined", ErrCatalogOlder, e.walID())
+		return fmt.Errorf("%w: it does not know the log %s, which has joined", ErrCatalogOlder, id)
 	case len(w.Mark) == 0:
 		return nil // a version that drew no marks was the last one to use it
 	case !have:
-		return fmt.Errorf("%w: log %s in %s", ErrLogOlder, e.walID(), e.opts.WALDir)
+		return fmt.Errorf("%w: log %s in %s", ErrLogOlder, id, dir)
 	case bytes.Equal(w.Mark, j.Mark[:]), bytes.Equal(w.Mark, j.Before[:]):
 		return nil
-	case e.cat.WALRevision(e.walID()) < j.Revision:
-		return fmt.Errorf("%w: it knows an older state of the log %s", ErrCatalogOlder, e.walID())
+	case cat.WALRevision(id) < j.Revision:
+		return fmt.Errorf("%w: it knows an older state of the log %s", ErrCatalogOlder, id)
 	}
-	return fmt.Errorf("%w: log %s in %s", ErrLogOlder, e.walID(), e.opts.WALDir)
+	return fmt.Errorf("%w: log %s in %s", ErrLogOlder, id, dir)
 }
 
 // checkFlushed compares where the log ends with what the catalog names of it.
@@ -133,6 +133,7 @@ func (e *Engine) noteSeen(rev int64) {
 func (e *Engine) revisionLoop() {
 	tick := time.NewTicker(seenEvery)
 	defer tick.Stop()
+	e.checkObjects()
 	var last time.Time
 	for {
 		select {
@@ -148,6 +149,35 @@ func (e *Engine) revisionLoop() {
 			}
 		}
 	}
+}
+
+// newestObjects is how many of the newest segments are looked for at the start.
+const newestObjects = 16
+
+// checkObjects looks for the newest segments in the store: one that was set back
+// lacks them. Reads of their offsets fail, and all else is served; that it is the
+// store as a whole is what an operator has to know.
+func (e *Engine) checkObjects() {
+	var newest []*catalog.Segment
+	for s := range e.cat.Segments() {
+		newest = append(newest, s)
+	}
+	newest = newest[max(0, len(newest)-newestObjects):]
+	var missing []string
+	for _, s := range newest {
+		if _, err := e.store.Head(e.ctx, s.Key); errors.Is(err, store.ErrNotFound) {
+			if _, still := e.cat.Segment(s.ULID); still {
+				missing = append(missing, s.Key)
+			}
+		}
+	}
+	if len(missing) == 0 {
+		return
+	}
+	err := shard.Errorf(shard.KindCorrupt, "the object store lacks %d of the %d newest objects that the catalog names, as %s: was it set back? robustmq verify lists them all",
+		len(missing), len(newest), missing[0])
+	e.log.Error("objects are missing", "error", err)
+	e.storeOlder.Store(err)
 }
 
 // noteRevision puts the catalog's revision into the store, and takes out what says

@@ -52,7 +52,11 @@ type Engine struct {
 	waiting waiting
 	joined  wal.Joined // what the log's directory notes; the start's, then revisionLoop's
 	opened  opened
-	kept    kept
+	// storeOlder is set where the store lacks what was stored last.
+	storeOlder atomic.Pointer[shard.Error]
+	// settling holds the topics that are about to become object-durable.
+	settling sync.Map
+	kept     kept
 	// serving is set once the WAL has been replayed.
 	serving bool
 

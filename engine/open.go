@@ -11,6 +11,7 @@ import (
 	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/engine/group"
 	"github.com/robustmq/robustmq-go/engine/live"
+	"github.com/robustmq/robustmq-go/internal/vfs"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/tier/store"
@@ -49,8 +50,8 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	if opts.WALFileBytes >= 2*shard.MaxBatchBytes {
 		maxEntry = shard.MaxBatchBytes
 	}
-	if e.wal, err = wal.Open(wal.Options{Dir: opts.WALDir, FS: opts.FS, FileBytes: opts.WALFileBytes,
-		MaxBytes: opts.WALMaxBytes, MaxEntryBytes: maxEntry, Logger: opts.Logger}); err != nil {
+	wo := wal.Options{Dir: opts.WALDir, FS: opts.FS, FileBytes: opts.WALFileBytes, MaxBytes: opts.WALMaxBytes, MaxEntryBytes: maxEntry, Logger: opts.Logger}
+	if err = vfs.Soon(ctx, func() (err error) { e.wal, err = wal.Open(wo); return err }); err != nil {
 		return nil, fmt.Errorf("open write-ahead log: %w", err)
 	}
 	if err = e.join(ctx); err != nil {

@@ -95,5 +95,5 @@ func (s *shardLog) advance(to int64) {
 }
 
 func (s *shardLog) bounds() shard.Bounds {
-	return shard.Bounds{Start: s.start, End: s.end, Stable: s.end, Epoch: s.epoch}
+	return shard.Bounds{Start: s.start, End: s.end, Stable: s.end, Epoch: s.epoch, Past: s.hole}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/wal"
@@ -28,6 +29,9 @@ type Stats struct {
 	TailBytes             int64 // of batches in memory
 	Shards                int64 // in memory
 
+	WaitingSlots  int // that wait for the log of a former owner
+	AbandonedLogs int // of the cluster, ever
+
 	Segments, Extents, Deletions int // that the catalog names
 }
 
@@ -39,6 +43,18 @@ func (e *Engine) Stats() Stats {
 		Merges: c.merges.Load(), MergedBytes: c.mergedBytes.Load(), DeletedObjects: c.deletedObjects.Load(),
 		LostRecords: c.lostRecords.Load(), Unmergeable: c.unmergeable.Load(), WALMaxBytes: e.opts.WALMaxBytes, Deletions: len(e.cat.Deletions())}
 	s.Segments, s.Extents = e.cat.SegmentStats()
+	waiting := make(map[int]bool)
+	for _, l := range e.waiting.logs {
+		for _, n := range l.Slots {
+			waiting[n] = true
+		}
+	}
+	s.WaitingSlots = len(waiting)
+	for _, w := range e.cat.WALs() {
+		if w.State == catalog.WALAbandoned {
+			s.AbandonedLogs++
+		}
+	}
 	f := &e.flusher.mu
 	f.Lock()
 	s.FlushFailing, s.UnflushedBytes = f.failing, f.bytes

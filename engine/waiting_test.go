@@ -348,3 +348,101 @@ func TestOlderLog(t *testing.T) {
 		s.have("wal")
 	})
 }
+
+// TestSalvage: what a log holds is committed beside a gateway that waits for it,
+// from wherever its directory is; that gateway starts over and has everything.
+func TestSalvage(t *testing.T) {
+	s := newStarts(t, Options{})
+	first := s.dir
+	s.fill()
+	s.mustOpen("other", t.TempDir())
+	s.away("test-1")
+	id := s.Waiting()[0].ID
+	slots, losses, err := Losses(s.cat, id, shard.DurabilityWAL, false)
+	if err != nil || len(slots) != Slots || len(losses) != 2+Slots || losses[len(losses)-1].Topic != "wal" || losses[len(losses)-1].From != 2 {
+		t.Fatalf("%d slots, losses %+v: %v", len(slots), losses, err)
+	}
+	moved := copyDir(t, first)
+	for range 2 { // the second finds that nobody waits any more
+		rep, err := Salvage(context.Background(), s.cat, s.store, SalvageOptions{Dir: moved, Durability: shard.DurabilityWAL})
+		if err != nil || rep.Log != id || rep.Overtaken != 0 || !rep.Clean && rep.Batches < 3 {
+			t.Fatalf("report %+v: %v", rep, err)
+		}
+	}
+	s.startedOver()
+	s.open()
+	if len(s.Waiting()) > 0 {
+		t.Fatalf("waiting %+v", s.Waiting())
+	}
+	for topic := range s.ids {
+		s.have(topic)
+		s.publish(topic, "d")
+	}
+	if v, ok, err := s.state.Get(context.Background(), "owner", "k"); err != nil || !ok || string(v.Data) != "v" {
+		t.Fatalf("state %v %v: %v", v, ok, err)
+	}
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s.mustOpen("test-1", first) // all it holds is in segments
+	for topic := range s.ids {
+		s.have(topic)
+	}
+}
+
+// TestSalvageRefuses: a log that is not known, was given up, or is an older one.
+func TestSalvageRefuses(t *testing.T) {
+	s := newStarts(t, Options{})
+	if _, err := Salvage(context.Background(), s.cat, s.store, SalvageOptions{Dir: s.dir}); err == nil {
+		t.Fatal("a log that is open was salvaged")
+	}
+	if _, err := Salvage(context.Background(), s.cat, s.store, SalvageOptions{Dir: t.TempDir()}); shard.KindOf(err) != shard.KindNotFound {
+		t.Fatalf("an empty directory: %v", err)
+	}
+	s.publish("wal", "a")
+	backup := copyDir(t, s.dir)
+	if err := s.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s.publish("wal", "b")
+	if err := s.Flush(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	first := s.dir
+	s.abandon()
+	if _, err := Salvage(context.Background(), s.cat, s.store, SalvageOptions{Dir: backup, Alone: true}); !errors.Is(err, ErrLogOlder) {
+		t.Fatalf("an older log: %v", err)
+	}
+	if err := s.cat.AbandonWAL(context.Background(), s.walID(), true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Salvage(context.Background(), s.cat, s.store, SalvageOptions{Dir: first, Alone: true}); !errors.Is(err, catalog.ErrAbandoned) {
+		t.Fatalf("an abandoned log: %v", err)
+	}
+}
+
+// TestTopicBecomesObjectDurable: what was acknowledged before is in segments then,
+// since nobody waits for a log because of such a topic; and while somebody waits,
+// no topic changes its class.
+func TestTopicBecomesObjectDurable(t *testing.T) {
+	s := newStarts(t, Options{})
+	s.publish("wal", "a")
+	change := func(d shard.Durability) error {
+		_, err := s.topics.Update(context.Background(), "wal", func(x *shard.Topic) error { x.Config.Durability = d; return nil })
+		return err
+	}
+	if err := change(shard.DurabilityObject); err != nil {
+		t.Fatal(err)
+	}
+	s.publish("wal", "b")
+	s.abandon()
+	s.mustOpen("test-1", t.TempDir())
+	if len(s.Waiting()) != 1 {
+		t.Fatalf("waiting %+v", s.Waiting())
+	}
+	s.have("wal")
+	s.publish("wal", "c")
+	if err := change(shard.DurabilityWAL); !errors.Is(err, shard.ErrLogAway) {
+		t.Fatalf("change of class while a log is away: %v", err)
+	}
+}

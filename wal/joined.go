@@ -71,7 +71,12 @@ func joinedName(dir string) string { return filepath.Join(dir, "joined") }
 // Joined gives what SetJoined noted last; ok is false where it never did.
 // ErrCorrupt: it cannot be read.
 func (w *WAL) Joined() (j Joined, ok bool, err error) {
-	f, err := w.fs.Open(joinedName(w.opt.Dir), vfs.ReadOnly)
+	return ReadJoined(Source{Dir: w.opt.Dir, FS: w.fs})
+}
+
+// ReadJoined is WAL.Joined for a log that is not open.
+func ReadJoined(src Source) (j Joined, ok bool, err error) {
+	f, err := src.fs().Open(joinedName(src.Dir), vfs.ReadOnly)
 	if errors.Is(err, fs.ErrNotExist) {
 		return j, false, nil
 	}
@@ -137,10 +142,7 @@ func Hold(fsys vfs.FS, dir string) (io.Closer, error) {
 // Identify gives the id of the log in a directory. ok is false where neither the
 // trim mark nor the header of a file tells it.
 func Identify(src Source) (id [16]byte, ok bool, err error) {
-	fsys := src.FS
-	if fsys == nil {
-		fsys = vfs.OS{}
-	}
+	fsys := src.fs()
 	f, err := fsys.Open(markName(src.Dir), vfs.ReadOnly)
 	if err == nil {
 		m, known, err := readMark(f)

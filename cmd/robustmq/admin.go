@@ -27,7 +27,8 @@ func (c *Config) adminEndpoints() []endpoint {
 	return out
 }
 
-// startAdmin makes the admin gateway and opens its listeners.
+// startAdmin makes this incarnation's admin server, and opens the listeners unless
+// a former one did: they outlive it.
 func (s *server) startAdmin(tlsConfig *tls.Config) error {
 	es := s.cfg.adminEndpoints()
 	if len(es) == 0 {
@@ -51,6 +52,10 @@ func (s *server) startAdmin(tlsConfig *tls.Config) error {
 	if s.admin, err = admin.New(env); err != nil {
 		return err
 	}
+	s.front.Show(s.admin)
+	if s.front.Listening() {
+		return nil
+	}
 	for _, e := range es {
 		var conf *tls.Config
 		if e.tls {
@@ -59,7 +64,7 @@ func (s *server) startAdmin(tlsConfig *tls.Config) error {
 			}
 			conf = tlsConfig
 		}
-		at, err := s.admin.Start(e.addr, conf)
+		at, err := s.front.Start(e.addr, conf)
 		if err != nil {
 			return err
 		}
@@ -159,6 +164,8 @@ var engineMetrics = []struct {
 	{metricDesc("objects_deleted_total", "Objects deleted that nobody needs any more."), counter, func(s *engine.Stats) float64 { return float64(s.DeletedObjects) }, nil},
 	{metricDesc("objects_awaiting_deletion", "Objects within their grace."), gauge, func(s *engine.Stats) float64 { return float64(s.Deletions) }, nil},
 	{metricDesc("records_lost_total", "Records found missing from the write-ahead log at the start."), counter, func(s *engine.Stats) float64 { return float64(s.LostRecords) }, nil},
+	{metricDesc("waiting_slots", "Slots that wait for the log of a former owner: of them only what is object-durable is served."), gauge, func(s *engine.Stats) float64 { return float64(s.WaitingSlots) }, nil},
+	{metricDesc("wal_abandoned_total", "Logs of this cluster that were given up for lost, ever."), counter, func(s *engine.Stats) float64 { return float64(s.AbandonedLogs) }, nil},
 	{metricDesc("segments", "Segments that the catalog names."), gauge, func(s *engine.Stats) float64 { return float64(s.Segments) }, nil},
 	{metricDesc("segment_extents", "Extents of shards in them."), gauge, func(s *engine.Stats) float64 { return float64(s.Extents) }, nil},
 	{metricDesc("shards_loaded", "Shards in memory."), gauge, func(s *engine.Stats) float64 { return float64(s.Shards) }, nil},

@@ -41,6 +41,7 @@ type storage struct {
 	storeStats   *metrics.Store
 	storeRetries atomic.Int64
 	engine       *engine.Engine
+	durability   shard.Durability // of topics, by default
 }
 
 // openStorage joins catalog, store and engine. The data directory is locked:
@@ -55,7 +56,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 	if err := os.MkdirAll(c.DataDir, 0o755); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	if s.lock, err = lockDir(c.DataDir); err != nil {
+	if err := vfs.Soon(ctx, func() (err error) { s.lock, err = lockDir(c.DataDir); return err }); err != nil {
 		return nil, err
 	}
 	if err := c.catalogGone(); err != nil {
@@ -73,6 +74,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 		return nil, err
 	}
 	known := s.cat.Topics().Len() > 0
+	s.durability, _ = shard.ParseDurability(c.Topics.Durability)
 	if s.engine, err = engine.Open(ctx, s.cat, s.store, c.engineOptions(log, addresses)); err != nil {
 		return nil, c.foreignStore(err, known)
 	}
@@ -83,11 +85,11 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 // it: a request that is tried again keeps its place, so that a failing store is
 // not asked by more and more callers.
 func (s *storage) openStore(ctx context.Context, c *Config, cfg open.Config) error {
-	bare, closer, err := open.Open(ctx, cfg)
+	var bare store.Store
+	err := vfs.Soon(ctx, func() (err error) { bare, s.closer, err = open.Open(ctx, cfg); return err })
 	if err != nil {
 		return fmt.Errorf("open object store: %w", err)
 	}
-	s.closer = closer
 	s.storeStats = metrics.New(bare)
 	tried := retry.New(s.storeStats, retry.Options{Tries: c.Store.Tries, Base: c.Store.RetryBase, Max: c.Store.RetryMax,
 		Timeout: c.Store.Timeout, OnRetry: func(string, string, int, error) { s.storeRetries.Add(1) }})
@@ -127,6 +129,9 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = vfs.ErrLocked
+		}
 		return nil, fmt.Errorf("lock data directory %s: another process uses it: %w", dir, err)
 	}
 	return f, nil
@@ -289,6 +294,7 @@ type server struct {
 	stats     map[string]*gateway.Stats
 	auth      *gateway.Auth
 	admin     *admin.Server
+	front     *admin.Front
 	drained   sync.Once
 }
 
@@ -364,11 +370,11 @@ func (s *server) stop() {
 	defer cancel()
 	if s.admin != nil {
 		s.admin.SetDraining()
-		defer s.admin.Close()
 	}
 	s.drain(ctx)
 	for _, l := range s.listeners {
 		l.Close()
 	}
+	s.front.Away(errStopping)
 	s.storage.close(ctx, s.log)
 }
