@@ -180,7 +180,7 @@ func (c *checker) extents(id shard.ID) {
 		switch {
 		case x.Base < next:
 			c.findAt("catalog", key, id, x.Base, min(next-1, x.Last), "offsets are named by another segment too")
-		case x.Base > next && !c.compacted(id):
+		case x.Base > next && !c.compacted(id) && !c.leaped(next, x.Base):
 			c.findAt("catalog", key, id, next, x.Base-1, "no segment holds the offsets before this one's")
 		}
 		next = max(next, x.Last+1)
@@ -339,7 +339,7 @@ func (c *checker) wal() error {
 			return nil
 		case known && base < next:
 			c.findAt("wal", pos.String(), e.Shard, base, next-1, "offsets are written twice")
-		case known && base > next && !c.compacted(e.Shard):
+		case known && base > next && !c.compacted(e.Shard) && !c.leaped(next, base):
 			id := e.Shard
 			c.gaps = append(c.gaps, Finding{Part: "wal", Where: pos.String(), Shard: &id, From: next, To: base - 1})
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
+	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
@@ -106,4 +108,12 @@ func (s *shardLog) leap(base int64) {
 		return
 	}
 	s.next, s.synced, s.flushed, s.hole = base, base, base, base
+}
+
+// leaped tells whether a hole is what an abandoned log has left.
+func (c *checker) leaped(next, base int64) bool {
+	if base-next < maxUnflushed {
+		return false
+	}
+	return slices.ContainsFunc(c.cat.WALs(), func(w catalog.WAL) bool { return w.State == catalog.WALAbandoned })
 }

@@ -216,6 +216,10 @@ func TestAbandon(t *testing.T) {
 	if err := s.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
+	rep, err := Check(context.Background(), s.cat, s.store, CheckOptions{WALDir: s.dir})
+	if err != nil || len(rep.Findings) > 0 {
+		t.Fatalf("verify: %v, %v", rep.Findings, err)
+	}
 	s.mustOpen("other", t.TempDir())
 	for topic := range s.ids {
 		s.publish(topic, "f")
