@@ -134,6 +134,10 @@ func (g *group) SetData(ctx context.Context, data []byte, expireAfter time.Durat
 		g.mu.Unlock()
 		return shard.ErrGroupNotFound
 	}
+	if err := checkConfig(&shard.GroupConfig{Name: g.name, Data: data, ExpireAfter: expireAfter}); err != nil {
+		g.mu.Unlock()
+		return err
+	}
 	g.cfg.Data, g.cfg.ExpireAfter = slices.Clone(data), expireAfter
 	g.configDirty = true
 	wait := g.markLocked()
