@@ -172,6 +172,43 @@ func (s *Session) editWAL(ctx context.Context, edit func(*WAL)) error {
 	}
 }
 
+// ForgetWALs deletes the records of logs that nobody has to wait for and no living
+// gateway writes: each start with an empty directory leaves one. Those that were
+// abandoned stay for ever, so that their directories never start.
+func (s *Session) ForgetWALs(ctx context.Context) error {
+	ctx, cancel := s.context(ctx)
+	defer cancel()
+	named := map[string]bool{s.gateway.WALID: true}
+	for _, g := range s.c.Gateways() {
+		named[g.WALID] = true
+	}
+	for _, sl := range s.c.Slots() {
+		named[sl.WAL] = true
+		for _, id := range sl.Pending {
+			named[id] = true
+		}
+	}
+	var t txn
+	var chs []change
+	for id, r := range s.c.wals.rows() {
+		if named[id] || r.val.State != WALClean && r.val.State != WALIdle || len(chs) == claimChunk {
+			continue
+		}
+		key := s.c.key(kindWAL, id)
+		t.iff(modifiedAt(key, r.mod))
+		t.do(clientv3.OpDelete(key))
+		chs = append(chs, ownDelete(kindWAL, id))
+	}
+	if len(chs) == 0 {
+		return nil
+	}
+	out, err := s.run(ctx, "forget wals", t)
+	if err == nil && out.ok { // else somebody has one of them in use: the next start looks again
+		s.c.applyOwn(out.rev, chs...)
+	}
+	return err
+}
+
 // NoteFlushed has the commits that follow say up to which entry the log is in
 // committed segments.
 func (s *Session) NoteFlushed(at WALPos) { s.flushed.Store(&at) }

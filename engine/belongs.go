@@ -79,7 +79,7 @@ func (e *Engine) beforeJoin() error {
 // comparable tells whether the catalog is of the state that a log's directory has
 // noted.
 func comparable(cat *catalog.Catalog, id, dir string, j wal.Joined, have bool) error {
-	w, known := cat.WAL(id)
+	w, _ := cat.WAL(id) // none: clean and forgotten since, or new
 	switch {
 	case w.State == catalog.WALAbandoned:
 		return fmt.Errorf("%w: log %s in %s", catalog.ErrAbandoned, id, dir)
@@ -87,8 +87,6 @@ func comparable(cat *catalog.Catalog, id, dir string, j wal.Joined, have bool) e
 		return fmt.Errorf("%w: it is of %s, the catalog is of %s", errOtherCluster, j.Cluster, cat.ClusterID())
 	case have && cat.Revision() < j.Revision:
 		return fmt.Errorf("%w: it is at revision %d, the log has seen %d", ErrCatalogOlder, cat.Revision(), j.Revision)
-	case have && !known && j.Revision > 0:
-		return fmt.Errorf("%w: it does not know the log %s, which has joined", ErrCatalogOlder, id)
 	case len(w.Mark) == 0:
 		return nil // a version that drew no marks was the last one to use it
 	case !have:

@@ -101,6 +101,9 @@ func (e *Engine) join(ctx context.Context) (err error) {
 		return err
 	}
 	e.findWaiting()
+	if err := e.session.ForgetWALs(ctx); err != nil {
+		return fmt.Errorf("forget logs: %w", err)
+	}
 	return e.ensureStateTopic(ctx)
 }
 

@@ -178,10 +178,10 @@ func (s *shardLog) skipLost() {
 	}
 }
 
-// saveLost keeps a shard's damaged ranges beyond the WAL that showed them. While
-// the state waits it cannot: then they are known until the next restart.
+// saveLost keeps a shard's damaged ranges beyond the WAL that showed them. While a
+// log is waited for nothing stands on ours: then they are known until the next restart.
 func (e *Engine) saveLost(ctx context.Context, s *shardLog) error {
-	if e.stateWaits() != nil {
+	if e.waits() {
 		return nil
 	}
 	s.mu.Lock()

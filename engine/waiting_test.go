@@ -284,6 +284,44 @@ func TestManyStarts(t *testing.T) {
 			t.Fatalf("slot %+v", sl)
 		}
 	}
+	if n := len(s.cat.WALs()); n > 2 {
+		t.Fatalf("the catalog has %d logs", n)
+	}
+}
+
+// TestLogGoneOfAnObjectCluster: where the class of the cluster is object, state and
+// groups are served while a topic of the class wal waits.
+func TestLogGoneOfAnObjectCluster(t *testing.T) {
+	s := newStarts(t, Options{Durability: shard.DurabilityObject})
+	s.ids["only-wal"] = s.topic("only-wal", shard.TopicConfig{Durability: shard.DurabilityWAL}).Shard(0)
+	first := s.dir
+	s.publish("wal", "a") // of the cluster's class
+	if err := shard.ApplyWait(context.Background(), s.state, "owner", shard.StateOp{Key: "k", Value: []byte("v")}); err != nil {
+		t.Fatal(err)
+	}
+	s.publish("only-wal", "a")
+	s.abandon()
+	s.mustOpen("test-1", t.TempDir())
+	s.refused("only-wal")
+	s.publish("wal", "b")
+	s.have("wal")
+	if v, ok, err := s.Broker().State.Get(context.Background(), "owner", "k"); err != nil || !ok || string(v.Data) != "v" {
+		t.Fatalf("state %v %v: %v", v, ok, err)
+	}
+	if _, err := s.Broker().Groups.Create(context.Background(), shard.GroupConfig{Name: "g", Durable: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	s.mustOpen("test-1", first)
+	s.publish("only-wal", "b")
+	for _, topic := range []string{"wal", "only-wal"} {
+		s.have(topic)
+	}
+	if _, err := s.Broker().Groups.Get("g"); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestCleanStops: after a stop in good order nobody waits, whatever the class.

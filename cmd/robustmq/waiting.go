@@ -48,7 +48,7 @@ type catalogLogs struct {
 }
 
 func (k catalogLogs) list(context.Context) ([]admin.Log, error) {
-	var out []admin.Log
+	out := []admin.Log{}
 	for _, w := range k.cat.WALs() {
 		if slots := k.cat.Holders(w.ID, k.alone); w.State == catalog.WALOpen && len(slots) > 0 {
 			out = append(out, admin.Log{ID: w.ID, Owner: w.Owner, Slots: slots})
