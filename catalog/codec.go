@@ -130,6 +130,8 @@ func longUvarintAt(b []byte, at int) (v uint64, next int) {
 
 func (d *decoder) varint() int64 { return unzigzag(d.uvarint()) }
 
+func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }
+
 func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 
 // offset reads a number that must be a non-negative int64.

@@ -38,20 +38,27 @@ type Engine struct {
 
 	shards [shardStripes]shardStripe
 	tails  tails
-	budget *semaphore.Weighted
-	// objects bounds the batches that wait in memory for the commit of their
-	// segment; it is apart from budget, so that they hold up nobody else.
-	objects *semaphore.Weighted
-	flusher flusher
-	feed    feed
-	claimed claimed
+	// The budgets of appends, see budget.go. They are apart from each other, so that
+	// what waits for one thing holds up nobody who waits for another.
+	budget, feeding, objects *semaphore.Weighted
+	flusher                  flusher
+	feed                     feed
+	claimed                  claimed
+	clock                    *clock
 
+	// notedSince: of topics from it on the state log knows every producer.
+	notedSince    shard.TopicNum
+	loads         atomic.Int64 // scans for producers under way
+	parking       *semaphore.Weighted
+	producerReads chan struct{}
+
+	opened int64 // milliseconds
 	epochs [Slots]int32
 	// leaps counts, by slot, the abandoned logs whose offsets are not leaped over yet.
 	leaps   [Slots]int64
 	waiting waiting
 	joined  wal.Joined // what the log's directory notes; the start's, then revisionLoop's
-	opened  opened
+	logOpen opened
 	// storeOlder is set where the store lacks what was stored last.
 	storeOlder atomic.Pointer[shard.Error]
 	// settling holds the topics that are about to become object-durable.
@@ -70,6 +77,12 @@ type Engine struct {
 
 	// unmergeable holds the ULIDs of segments that a merge could not read.
 	unmergeable sync.Map
+	ledger      ledger
+	fresh       atomic.Pointer[unmerged] // as of the last look
+	merging     sync.Mutex               // held by a merge; guards what follows
+	mergeTurn   int
+	campaign    *campaign
+	inMerge     sync.Map // ULIDs of what is being merged
 
 	hooks hooks
 }
@@ -90,6 +103,7 @@ type counters struct {
 	unmergeable           atomic.Int64
 	deletedObjects        atomic.Int64
 	lostRecords           atomic.Int64
+	producerReads         atomic.Int64
 }
 
 const shardStripes = 64
@@ -228,7 +242,7 @@ func (e *Engine) owned(id shard.ID) (*shardLog, *shard.Topic, error) {
 
 // newShardLog loads what the catalog knows of a shard.
 func (e *Engine) newShardLog(id shard.ID) *shardLog {
-	s := &shardLog{id: id, epoch: e.epochs[slotOf(id)], lost: e.kept.lostOf(id)}
+	s := &shardLog{id: id, feeding: semaphore.NewWeighted(e.opts.AppendBytes / shardShare), epoch: e.epochs[slotOf(id)], lost: e.kept.lostOf(id)}
 	if _, last, ok := e.cat.Bounds(id); ok {
 		s.flushed = last + 1
 	}
@@ -275,8 +289,13 @@ func (e *Engine) maxMessageBytes(t *shard.Topic) int32 {
 	if t.Internal {
 		return shard.MaxBatchBytes
 	}
-	return e.opts.MaxMessageBytes
+	return min(e.opts.MaxMessageBytes+batchRoom, shard.MaxBatchBytes)
 }
+
+// batchRoom is what a batch may have over the bound that holds where a topic sets none,
+// in bytes: the framing of a message of that very size, and the headers that tell where
+// it was published to.
+const batchRoom = 64 << 10
 
 // tierError translates what the object store or the reader refuses.
 func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) error {
@@ -300,7 +319,7 @@ func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) err
 // Broker gives the gateways what they may use.
 func (e *Engine) Broker() shard.Broker {
 	b := shard.Broker{Topics: e.topics, Log: e, Live: e.live, State: e.state, Groups: e.groups,
-		Cluster: cluster{e}, Users: users{e.cat}, ACLs: acls{e.cat}}
+		Cluster: cluster{e}, Users: users{e.cat}, ACLs: acls{e.cat}, Now: e.Time}
 	if err := e.stateWaits(); err != nil {
 		b.Groups = waitingGroups{err}
 	}

@@ -40,6 +40,7 @@ type replayed struct {
 	maxTime    int64
 	size       int
 	pos        wal.Pos
+	idempotent bool
 	batch      *shard.Batch // of the state log, while there is room
 }
 
@@ -122,7 +123,7 @@ func (r *recovery) take(pos wal.Pos, entry wal.Entry) error {
 		r.malformed = true
 		return nil // the entry after it shows the gap
 	}
-	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos}
+	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos, idempotent: idempotent(b, &shard.AppendOptions{})}
 	if !state {
 		r.entries = append(r.entries, x)
 		return nil
@@ -167,7 +168,7 @@ func (r *recovery) apply(x *replayed) error {
 			Hint: "its directory is a mixture of two states of the log: bring one of them back, whole"}
 	}
 	if from := max(s.next, r.e.kept.start(x.id)); x.base > from && !r.leaped(x, from) {
-		if r.lose(s, from, x.base) {
+		if r.lose(s, from, x.base, x.base-from) {
 			r.gaps = append(r.gaps, gap{x.id, from, x.base - 1})
 		}
 	}
@@ -175,20 +176,23 @@ func (r *recovery) apply(x *replayed) error {
 	if x.batch != nil {
 		r.e.tails.push(s, x.last, int64(x.size))
 	}
+	if x.idempotent && s.producers.replayed == 0 {
+		s.producers.replayed = x.base + 1
+	}
 	s.next, s.synced, s.end = x.last+1, x.last+1, x.last+1
 	r.e.flusher.note(s, x.pos, int64(x.size), r.e.durability(t) == shard.DurabilityObject)
 	return nil
 }
 
 // lose notes offsets that the WAL should hold and does not, and tells whether that
-// was not known. The shard is locked.
-func (r *recovery) lose(s *shardLog, from, to int64) bool {
+// was not known; known is how many records that is at least. The shard is locked.
+func (r *recovery) lose(s *shardLog, from, to, known int64) bool {
 	if !s.lose(from, to) {
 		return false
 	}
 	r.hurt[s] = true
-	r.e.counters.lostRecords.Add(to - from)
-	r.e.log.Error("acknowledged records are lost: the write-ahead log is damaged", "shard", s.id.String(), "from", from, "to", to-1)
+	r.e.counters.lostRecords.Add(known)
+	r.e.log.Error("acknowledged records are lost: the write-ahead log is damaged", "shard", s.id.String(), "from", from, "to", to-1, "records_at_least", known)
 	return true
 }
 
@@ -219,7 +223,7 @@ func (r *recovery) damage(rec wal.Recovery, state bool) error {
 		}
 		s.mu.Lock()
 		if d.BaseOffset >= s.next {
-			r.lose(s, s.next, d.BaseOffset+unknownSpan)
+			r.lose(s, s.next, d.BaseOffset+unknownSpan, d.BaseOffset-s.next+1)
 			s.skipLost()
 		}
 		s.mu.Unlock()

@@ -205,12 +205,14 @@ func (s *salvage) commit(ctx context.Context) error {
 	}
 	slices.SortStableFunc(s.chunk, func(a, b salvaged) int { return cmp.Or(a.id.Compare(b.id), cmp.Compare(a.base, b.base)) })
 	b := tier.NewBuilderIn(nil, int(s.size+s.size/16))
+	now, as := s.e.opts.Now().UnixMilli(), make(arrivals)
 	for _, x := range s.chunk {
 		if err := b.Add(x.id, x.data); err != nil {
 			return err
 		}
+		as.note(x.id, arrivedAt(now)) // as at a replay
 	}
-	seg, object, err := s.e.finish(b, 0, s.e.opts.Now().UnixMilli())
+	seg, object, err := s.e.finish(b, 0, now, as)
 	if err != nil {
 		return err
 	}

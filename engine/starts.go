@@ -30,6 +30,7 @@ type kept struct {
 	starts map[shard.ID]int64
 	leaps  map[shard.ID]int64
 	lost   map[shard.ID][]span
+	raised map[shard.ID]int64 // starts that the ledger was not told of
 }
 
 func (k *kept) leap(id shard.ID) int64 {
@@ -59,7 +60,14 @@ func (k *kept) raise(id shard.ID, offset int64) {
 	if k.starts == nil {
 		k.starts = make(map[shard.ID]int64)
 	}
-	k.starts[id] = max(k.starts[id], offset)
+	if offset <= k.starts[id] {
+		return
+	}
+	k.starts[id] = offset
+	if k.raised == nil {
+		k.raised = make(map[shard.ID]int64)
+	}
+	k.raised[id] = offset
 }
 
 func (k *kept) lostOf(id shard.ID) []span {

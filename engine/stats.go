@@ -29,8 +29,9 @@ type Stats struct {
 	TailBytes             int64 // of batches in memory
 	Shards                int64 // in memory
 
-	WaitingSlots  int // that wait for the log of a former owner
-	AbandonedLogs int // of the cluster, ever
+	WaitingSlots  int           // that wait for the log of a former owner
+	AbandonedLogs int           // of the cluster, ever
+	ClockAhead    time.Duration // of what is believed; 0: it is believed
 
 	Segments, Extents, Deletions int // that the catalog names
 }
@@ -41,7 +42,7 @@ func (e *Engine) Stats() Stats {
 	s := Stats{WAL: e.wal.Stats(), Reader: e.reader.Stats(),
 		Flushes: c.flushes.Load(), FlushedBytes: c.flushedBytes.Load(), FlushFailures: c.flushFailures.Load(),
 		Merges: c.merges.Load(), MergedBytes: c.mergedBytes.Load(), DeletedObjects: c.deletedObjects.Load(),
-		LostRecords: c.lostRecords.Load(), Unmergeable: c.unmergeable.Load(), WALMaxBytes: e.opts.WALMaxBytes, Deletions: len(e.cat.Deletions())}
+		LostRecords: c.lostRecords.Load(), Unmergeable: c.unmergeable.Load(), WALMaxBytes: e.opts.WALMaxBytes, Deletions: len(e.cat.Deletions()), ClockAhead: e.clock.ahead()}
 	s.Segments, s.Extents = e.cat.SegmentStats()
 	waiting := make(map[int]bool)
 	for _, l := range e.waiting.logs {

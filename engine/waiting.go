@@ -173,18 +173,18 @@ type opened struct {
 }
 
 func (e *Engine) openLog(ctx context.Context) error {
-	if e.opened.yes.Load() {
+	if e.logOpen.yes.Load() {
 		return nil
 	}
-	e.opened.mu.Lock()
-	defer e.opened.mu.Unlock()
-	if e.opened.yes.Load() {
+	e.logOpen.mu.Lock()
+	defer e.logOpen.mu.Unlock()
+	if e.logOpen.yes.Load() {
 		return nil
 	}
 	if err := e.session.PutWAL(ctx, catalog.WALOpen); err != nil {
 		return shard.Errorf(shard.KindUnavailable, "note that the write-ahead log is in use: %w", err)
 	}
-	e.opened.yes.Store(true)
+	e.logOpen.yes.Store(true)
 	return nil
 }
 

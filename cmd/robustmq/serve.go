@@ -79,7 +79,7 @@ func collectGarbage(log *slog.Logger) {
 
 func serve(cmd *cobra.Command, _ []string) error {
 	listenerFlags(cmd)
-	cfg, err := loadConfig(cmd.Flags())
+	cfg, err := loadUsed(cmd.Flags())
 	if err != nil {
 		return err
 	}

@@ -40,9 +40,13 @@ func (c *conn) deliver(ms []shard.Message, matched []shard.SubID) int {
 		if s == nil {
 			continue
 		}
-		k := s.take(len(ms))
+		seen := ms
+		if s.part.Load() {
+			seen = c.visible(ms)
+		}
+		k := s.take(len(seen))
 		var bytes int
-		buf, bytes = c.appendRun(buf, ms[:k], s.sid)
+		buf, bytes = c.appendRun(buf, seen[:k], s.sid)
 		n, size = n+k, size+bytes
 		if s.over() {
 			c.dropLocked(s)

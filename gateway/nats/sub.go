@@ -2,6 +2,7 @@ package nats
 
 import (
 	"strings"
+	"sync/atomic"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -14,7 +15,8 @@ type subscription struct {
 	filter    shard.Filter
 	subject   string
 	delivered int64
-	max       int64 // 0: no bound
+	max       int64       // 0: no bound
+	part      atomic.Bool // rules deny some of it: each message is asked about
 }
 
 // take gives how many of n messages the subscription still wants.
@@ -46,7 +48,7 @@ func (c *conn) sub(args []byte) error {
 		return nil
 	}
 	rules := c.s.rules.Load()
-	if !c.maySubscribe(&c.principal, s.subject) {
+	if !c.maySubscribe(&c.principal, s) {
 		c.permission("Subscription to", s.subject, s.queue)
 		return nil
 	}
@@ -67,7 +69,7 @@ func (c *conn) sub(args []byte) error {
 		c.softError(softSubject)
 		return nil
 	}
-	if c.s.rules.Load() != rules && !c.maySubscribe(&c.principal, s.subject) { // changed before it was put
+	if c.s.rules.Load() != rules && !c.maySubscribe(&c.principal, s) { // changed before it was put
 		c.drop(s)
 		c.live.Remove(s.id)
 		c.permission("Subscription to", s.subject, s.queue)
@@ -159,7 +161,7 @@ func (c *conn) dropAll() {
 
 // validSubject tells whether no token is empty, and whether none is a wildcard.
 func validSubject(s string) (valid, literal bool) {
-	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") || shard.CheckSubject(s) != nil {
+	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") || shard.CheckSubject(s) != nil && !deep(s) {
 		return false, false
 	}
 	if strings.IndexByte(s, '*') < 0 && strings.IndexByte(s, '>') < 0 {
@@ -171,4 +173,10 @@ func validSubject(s string) (valid, literal bool) {
 		}
 	}
 	return true, true
+}
+
+// deep tells whether a subject has more tokens than a topic may have: such messages
+// are handed to who is subscribed.
+func deep(s string) bool {
+	return len(s) <= shard.MaxSubjectBytes && strings.Count(s, ".") >= shard.MaxSubjectDepth && strings.IndexByte(s, 0) < 0
 }
