@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/robustmq/robustmq-go/test/e2e/clients"
 	"github.com/robustmq/robustmq-go/test/harness"
 )
 
@@ -105,6 +108,10 @@ func TestLogAway(t *testing.T) {
 		t.Fatal("a topic of the class wal takes records")
 	}
 	must(t, readAll(ctx, b.Ports, "away", 0))
+	c, err := clients.DialKafka(b.Ports.Kafka) // idempotent, as Java's producers are
+	must(t, err)
+	must(t, c.ProduceSync(ctx, &kgo.Record{Topic: "safe", Value: []byte("one")}, &kgo.Record{Topic: "safe", Value: []byte("two")}).FirstErr())
+	c.Close()
 	must(t, b.Stop())
 	if out := ask("wal", "recover", moved, "--data-dir", b.DataDir); !strings.Contains(out, "committed in") {
 		t.Fatal(out)
@@ -114,6 +121,9 @@ func TestLogAway(t *testing.T) {
 		t.Fatalf("health: %s", text)
 	}
 	must(t, readAll(ctx, b.Ports, "away", 20))
+	if rs, err := clients.ReadRange(ctx, b.Ports.Kafka, "safe", 0, 0, 2); err != nil || string(rs[1].Value) != "two" {
+		t.Fatalf("what was taken while the log was away: %v, %v", rs, err)
+	}
 	must(t, writeAll(ctx, b.Ports, "away", 20, 20))
 
 	takeAway()
