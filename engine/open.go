@@ -154,6 +154,9 @@ func (e *Engine) claimAll(ctx context.Context) error {
 		if !said {
 			said = true
 			e.log.Warn("another gateway owns slots: waiting for the end of its lease", "slots", Slots-len(claimed))
+			if err := e.salvageOwn(ctx); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-changed:

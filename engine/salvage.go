@@ -79,20 +79,29 @@ func Salvage(ctx context.Context, cat *catalog.Catalog, st store.Store, o Salvag
 		rep.Clean = true
 		return rep, nil
 	}
-	rec, err := wal.Dump(src, nil)
-	if err != nil {
-		return rep, fmt.Errorf("read write-ahead log: %w", err)
-	}
-	if rep.Damaged = len(rec.Damaged); rec.Err() != nil && !o.AcceptDamage {
-		return rep, fmt.Errorf("%w; what is lost is passed over with --accept-damage", rec.Err())
-	}
-	if at := (wal.Pos{File: row.Flushed.File, Off: row.Flushed.Off}); !at.IsZero() && !at.Less(rec.End) && !at.Less(rec.Start) && !o.AcceptDamage {
-		return rep, fmt.Errorf("%w: it ends at %s, and the catalog names records behind %s", ErrLogOlder, rec.End, at)
-	}
 	s := &salvage{rep: &rep, row: row, holders: holders, next: map[shard.ID]int64{}}
-	s.e = &Engine{cat: cat, store: st, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), opts: Options{Now: o.Now, Durability: o.Durability}}
+	s.e = &Engine{cat: cat, store: st, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), opts: Options{Now: o.Now, Durability: o.Durability, AcceptDamage: o.AcceptDamage}}
 	s.e.opts.setDefaults()
 	return rep, s.run(ctx, src)
+}
+
+// salvageOwn is Salvage for a gateway that has come back with its log, and finds
+// another one that lives and waits for it.
+func (e *Engine) salvageOwn(ctx context.Context) error {
+	row, _ := e.cat.WAL(e.walID())
+	holders := e.cat.Holders(e.walID(), false)
+	if row.State != catalog.WALOpen || len(holders) == 0 {
+		return nil
+	}
+	rep := SalvageReport{Log: row.ID}
+	s := &salvage{e: e, rep: &rep, row: row, holders: holders, next: map[shard.ID]int64{}}
+	err := s.fill(ctx, wal.Source{Dir: e.opts.WALDir, FS: e.opts.FS})
+	if err != nil {
+		return fmt.Errorf("salvage write-ahead log: %w", err)
+	}
+	e.log.Info("another gateway waited for this one's log: what it held is committed", "log", rep.Log, "batches", rep.Batches, "bytes", rep.Bytes,
+		"overtaken", rep.Overtaken, "ranges", rep.Ranges)
+	return nil
 }
 
 // salvageable gives the record of a log that may be salvaged: it is known, of this
@@ -139,11 +148,30 @@ func (s *salvage) run(ctx context.Context, src wal.Source) (err error) {
 			err = lerr
 		}
 	}()
-	if _, err := wal.Dump(src, func(_ wal.Pos, x wal.Entry) error { return s.take(ctx, x) }); err != nil {
+	if err := s.fill(ctx, src); err != nil {
 		return fmt.Errorf("salvage write-ahead log: %w", err)
 	}
+	return nil
+}
+
+// fill commits what the log holds, and says that it is clean.
+func (s *salvage) fill(ctx context.Context, src wal.Source) error {
+	rec, err := wal.Dump(src, nil)
+	if err != nil {
+		return err
+	}
+	accept := s.e.opts.AcceptDamage
+	if s.rep.Damaged = len(rec.Damaged); rec.Err() != nil && !accept {
+		return fmt.Errorf("%w; robustmq wal recover --accept-damage passes over what is lost", rec.Err())
+	}
+	if at := (wal.Pos{File: s.row.Flushed.File, Off: s.row.Flushed.Off}); !at.IsZero() && !at.Less(rec.End) && !at.Less(rec.Start) && !accept {
+		return fmt.Errorf("%w: it ends at %s, and the catalog names records behind %s", ErrLogOlder, rec.End, at)
+	}
+	if _, err := wal.Dump(src, func(_ wal.Pos, x wal.Entry) error { return s.take(ctx, x) }); err != nil {
+		return err
+	}
 	if err := s.commit(ctx); err != nil {
-		return fmt.Errorf("salvage write-ahead log: %w", err)
+		return err
 	}
 	s.rep.Ranges = gapText(s.over)
 	return s.e.session.PutWAL(ctx, catalog.WALClean)

@@ -432,6 +432,45 @@ func TestSalvage(t *testing.T) {
 	}
 }
 
+// TestComeBackBesideAnother: a gateway that comes back while another one waits for its
+// log commits what the log holds; the other one goes on with it.
+func TestComeBackBesideAnother(t *testing.T) {
+	s := newStarts(t, Options{})
+	first := s.dir
+	s.fill()
+	s.mustOpen("other", t.TempDir())
+	s.away("test-1")
+	other := s.Engine
+	back := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var came *Engine
+	go func() {
+		o := s.opts
+		o.WALDir, o.WALFileBytes, o.Node, o.Logger = first, 1<<20, shard.Node{Name: "test-1"}, slog.New(slog.DiscardHandler)
+		var err error
+		came, err = Open(ctx, s.cat, s.store, o)
+		back <- err
+	}()
+	select {
+	case <-other.Lost():
+	case err := <-back:
+		t.Fatalf("the gateway that came back: %v", err)
+	case <-time.After(30 * time.Second):
+		t.Fatal("the other gateway does not start over")
+	}
+	cancel()
+	if err := <-back; err == nil { // it was first to claim what the other gave up
+		came.abandon()
+	}
+	s.abandon()
+	s.open()
+	for topic := range s.ids {
+		s.have(topic)
+		s.publish(topic, "after")
+	}
+}
+
 // TestSalvageRefuses: a log that is not known, was given up, or is an older one.
 func TestSalvageRefuses(t *testing.T) {
 	s := newStarts(t, Options{})
