@@ -35,8 +35,8 @@ func (e *Engine) leapAll(ctx context.Context) error {
 	ops := map[noteOwner][]shard.StateOp{}
 	shards := 0
 	for t := range e.cat.Topics().All() {
-		if e.class(t) == shard.DurabilityObject {
-			continue // what was acknowledged is in segments
+		if e.class(t) == shard.DurabilityObject || t.Internal && t.Num != stateTopicNum {
+			continue // what was acknowledged is in segments; snapshots of state are no log
 		}
 		for i := range t.Shards {
 			id := t.Shard(i)

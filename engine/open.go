@@ -25,7 +25,8 @@ import (
 func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Options) (_ *Engine, err error) {
 	opts.setDefaults()
 	e := &Engine{opts: opts, log: opts.Logger, cat: cat, store: st,
-		budget: semaphore.NewWeighted(opts.AppendBytes), feeding: semaphore.NewWeighted(opts.AppendBytes), objects: semaphore.NewWeighted(opts.AppendBytes),
+		budget: semaphore.NewWeighted(opts.AppendBytes), feeding: semaphore.NewWeighted(opts.AppendBytes),
+		spare: semaphore.NewWeighted(opts.AppendBytes / spareShare), objects: semaphore.NewWeighted(opts.AppendBytes),
 		parking: semaphore.NewWeighted(opts.AppendBytes), producerReads: make(chan struct{}, producerReads),
 		lost: make(chan struct{}), cold: newColdReads()}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -35,7 +36,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	for i := range e.shards {
 		e.shards[i].m = make(map[shard.ID]*shardLog)
 	}
-	e.topics = &topics{e: e}
+	e.topics = &topics{e: e, maker: topicMaker{e: e}}
 	e.state = newStateStore(e)
 	e.flusher = flusher{e: e, kick: make(chan struct{}, 1), ask: make(chan chan error)}
 	defer func() {
@@ -74,6 +75,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: e.clock.now})
 	e.feed.groups, e.feed.live = e.groups.Durable, e.live.Durable
 	e.feed.start()
+	e.wg.Go(func() { e.flusher.run(e.ctx) }) // groups note that they run, which in an object-durable cluster waits for a flush
 	if e.stateWaits() == nil {
 		if err = e.groups.Load(ctx); err != nil {
 			return nil, err
@@ -83,10 +85,10 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 		e.wg.Go(e.watchWaiting)
 	}
 	e.wg.Go(e.watchSession)
-	e.wg.Go(func() { e.flusher.run(e.ctx) })
 	e.wg.Go(e.revisionLoop)
 	e.wg.Go(func() { e.retentionLoop(e.ctx) })
 	e.wg.Go(func() { e.mergeLoop(e.ctx) })
+	e.wg.Go(func() { e.brakeLoop(e.ctx) })
 	return e, nil
 }
 

@@ -37,7 +37,7 @@ func (e *Engine) Retain(ctx context.Context) error {
 	if e.waits() { // what groups still need is not known
 		return nil
 	}
-	errs := []error{e.observeClock(ctx)}
+	errs := []error{e.observeClock(ctx), e.checkStore(ctx)}
 	for _, id := range e.expiring() {
 		if err := e.retainShard(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("trim shard %s: %w", id, err))
@@ -46,6 +46,7 @@ func (e *Engine) Retain(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	e.pins.tell()
 	errs = append(errs, e.unreference(ctx), e.deleteObjects(ctx), e.forgetState(ctx))
 	return errors.Join(errs...)
 }
@@ -133,6 +134,7 @@ func (e *Engine) retainShard(ctx context.Context, id shard.ID) error {
 		return true
 	})
 	if !l.topic.Config.RetentionHard {
+		e.notePins(id, to)
 		if pin, ok := e.groups.Pinned(id); ok {
 			to = min(to, pin)
 		}

@@ -82,6 +82,7 @@ func Salvage(ctx context.Context, cat *catalog.Catalog, st store.Store, o Salvag
 	s := &salvage{rep: &rep, row: row, holders: holders, next: map[shard.ID]int64{}}
 	s.e = &Engine{cat: cat, store: st, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), opts: Options{Now: o.Now, Durability: o.Durability, AcceptDamage: o.AcceptDamage}}
 	s.e.opts.setDefaults()
+	s.e.state = newStateStore(s.e)
 	return rep, s.run(ctx, src)
 }
 
@@ -156,6 +157,9 @@ func (s *salvage) run(ctx context.Context, src wal.Source) (err error) {
 
 // fill commits what the log holds, and says that it is clean.
 func (s *salvage) fill(ctx context.Context, src wal.Source) error {
+	if err := s.e.findSnapshots(); err != nil { // what state they have is flushed, too
+		return err
+	}
 	rec, err := wal.Dump(src, nil)
 	if err != nil {
 		return err
@@ -192,6 +196,7 @@ func (s *salvage) take(ctx context.Context, x wal.Entry) error {
 		if _, last, known := s.e.cat.Bounds(x.Shard); known {
 			next = last + 1
 		}
+		next = max(next, s.e.kept.start(x.Shard))
 		s.next[x.Shard] = next
 	}
 	switch {
@@ -279,7 +284,7 @@ func Losses(cat *catalog.Catalog, log string, def shard.Durability, alone bool) 
 	s.e.opts.setDefaults()
 	slots = cat.Holders(log, alone)
 	for t := range cat.Topics().All() {
-		if s.object(t) {
+		if s.object(t) || t.Internal && t.Num != stateTopicNum {
 			continue
 		}
 		for i := range t.Shards {

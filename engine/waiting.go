@@ -220,5 +220,8 @@ func (g waitingGroups) Get(string) (shard.Group, error) { return nil, g.err }
 // List implements shard.Groups.
 func (g waitingGroups) List(string) []shard.Group { return nil }
 
+// Interest implements shard.Groups.
+func (g waitingGroups) Interest(string) bool { return false }
+
 // Delete implements shard.Groups.
 func (g waitingGroups) Delete(context.Context, string) error { return g.err }

@@ -25,6 +25,7 @@ import (
 	"github.com/robustmq/robustmq-go/internal/vfs"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier/store"
+	"github.com/robustmq/robustmq-go/tier/store/health"
 	"github.com/robustmq/robustmq-go/tier/store/limit"
 	"github.com/robustmq/robustmq-go/tier/store/metrics"
 	"github.com/robustmq/robustmq-go/tier/store/open"
@@ -40,8 +41,10 @@ type storage struct {
 	// storeStats are of the requests that were sent, each try counted.
 	storeStats   *metrics.Store
 	storeRetries atomic.Int64
-	bare         store.Store // without retries and limits
-	clock        store.Clock // the store's
+	live         *live         // nil but in serve
+	trouble      *health.Store // notices when they fail
+	bare         store.Store   // without retries and limits
+	clock        store.Clock   // the store's
 	engine       *engine.Engine
 	durability   shard.Durability // of topics, by default
 }
@@ -49,7 +52,7 @@ type storage struct {
 // openStorage joins catalog, store and engine. The data directory is locked:
 // two processes on one WAL would each believe it theirs.
 func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map[string]string) (_ *storage, err error) {
-	s := &storage{}
+	s := &storage{live: c.live}
 	defer func() {
 		if err != nil {
 			s.close(ctx, log)
@@ -72,7 +75,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 			return nil, err
 		}
 	}
-	if err = s.openStore(ctx, c, c.storeConfig()); err != nil {
+	if err = s.openStore(ctx, c, c.storeConfig(), log); err != nil {
 		return nil, err
 	}
 	known := s.cat.Topics().Len() > 0
@@ -88,7 +91,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 // openStore opens the object store and puts counters, retries and limits around
 // it: a request that is tried again keeps its place, so that a failing store is
 // not asked by more and more callers.
-func (s *storage) openStore(ctx context.Context, c *Config, cfg open.Config) error {
+func (s *storage) openStore(ctx context.Context, c *Config, cfg open.Config, log *slog.Logger) error {
 	cfg.Clock = &s.clock
 	var bare store.Store
 	err := vfs.Soon(ctx, func() (err error) { bare, s.closer, err = open.Open(ctx, cfg); return err })
@@ -97,7 +100,8 @@ func (s *storage) openStore(ctx context.Context, c *Config, cfg open.Config) err
 	}
 	s.bare = bare
 	s.storeStats = metrics.New(bare)
-	tried := retry.New(s.storeStats, retry.Options{Tries: c.Store.Tries, Base: c.Store.RetryBase, Max: c.Store.RetryMax,
+	s.trouble = health.New(s.storeStats, health.Options{Log: log})
+	tried := retry.New(s.trouble, retry.Options{Tries: c.Store.Tries, Base: c.Store.RetryBase, Max: c.Store.RetryMax,
 		Timeout: c.Store.Timeout, OnRetry: func(string, string, int, error) { s.storeRetries.Add(1) }})
 	s.store = limit.New(tried, limit.Options{Concurrency: c.Store.Concurrency, BytesPerSec: c.Store.BytesPerSecond})
 	return nil
@@ -145,7 +149,7 @@ func lockDir(dir string) (*os.File, error) {
 
 func (c *Config) catalogConfig(log *slog.Logger) catalog.Config {
 	cfg := catalog.Config{Endpoints: c.Etcd.Endpoints, Prefix: c.Etcd.Prefix, Username: c.Etcd.Username,
-		Password: c.Etcd.Password, TLS: c.etcdTLS, LeaseTTL: c.Etcd.LeaseTTL, Logger: log}
+		Password: c.Etcd.Password, TLS: c.etcdTLS, LeaseTTL: c.Etcd.LeaseTTL, QuotaBytes: c.Etcd.Quota, HistoryKept: c.Etcd.History, Logger: log}
 	if len(cfg.Endpoints) == 0 {
 		cfg.Embedded = filepath.Join(c.DataDir, "etcd")
 		cfg.LeaseTTL = max(cfg.LeaseTTL, embeddedLeaseTTL)
@@ -352,6 +356,9 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 		s.listeners = append(s.listeners, ln)
 		s.log.Info("listening", "protocol", e.protocol.Name, "address", ln.Address().String(),
 			"websocket", len(e.spec.Subprotocols) > 0, "tls", e.tls)
+	}
+	if s.cfg.live != nil {
+		s.cfg.live.attach(s.listeners)
 	}
 	return nil
 }

@@ -133,6 +133,11 @@ func (ch *channel) attach(k *consumer, m *frame.BasicConsume) error {
 		}
 		cfg.Priority = int(n)
 	}
+	for _, name := range []string{"x-consumer-timeout", "x-stream-filter", "x-stream-match-unfiltered"} {
+		if _, ok := m.Arguments.Get(name); ok {
+			return refuse(codePreconditionFailed, "arg '%s' is not held here", name)
+		}
+	}
 	if k.q.limits.Load().kind == "stream" {
 		if err := ch.openStream(k, m); err != nil {
 			return err
@@ -220,7 +225,7 @@ func (ch *channel) get(m *frame.BasicGet) error {
 		ch.send(&frame.BasicGetEmpty{})
 		return nil
 	}
-	ok2 := frame.BasicGetOk{Redelivered: d.Count > 1, MessageCount: clamp(q.group.Stats().Ready)}
+	ok2 := frame.BasicGetOk{Redelivered: d.Redelivered, MessageCount: clamp(q.group.Stats().Ready)}
 	ok2.Exchange, ok2.RoutingKey = ch.c.vh.addressee(&d)
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
