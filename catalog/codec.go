@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -11,7 +12,7 @@ import (
 // on its own before anything else is read.
 const (
 	version1 = 1
-	version2 = 2 // of segments
+	version2 = 2
 )
 
 // Caps on what a value may hold, checked before memory is taken.
@@ -53,6 +54,16 @@ func newDecoder(b []byte, version byte) *decoder {
 		return &decoder{err: fmt.Errorf("%w: %d", ErrFormat, b[0])}
 	}
 	return &decoder{b: b[1:]}
+}
+
+// newDecoderOf is newDecoder for a kind that has had several versions.
+func newDecoderOf(b []byte, versions ...byte) (*decoder, byte) {
+	for _, v := range versions {
+		if len(b) > 0 && b[0] == v {
+			return newDecoder(b, v), v
+		}
+	}
+	return newDecoder(b, versions[0]), 0
 }
 
 func (d *decoder) fail(what string) {
@@ -185,14 +196,23 @@ func (d *decoder) done() error {
 	return d.err
 }
 
-// encodeJSON writes a value of a rare kind: the version byte, then JSON.
-func encodeJSON(v any) ([]byte, error) {
+// encodeJSON writes a value of a rare kind: the version byte, then JSON. What JSON
+// cannot say is refused: it would replace bytes of a string that are no UTF-8, and a
+// rule would be stored that speaks of something else.
+func encodeJSON[T any](v T) ([]byte, error) {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	if len(b) > maxBlobBytes {
 		return nil, fmt.Errorf("%w: %d bytes", ErrTooLarge, len(b))
+	}
+	var back T
+	if err := json.Unmarshal(b, &back); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if again, err := json.Marshal(back); err != nil || !bytes.Equal(again, b) {
+		return nil, fmt.Errorf("%w: a text in it is not UTF-8", ErrInvalid)
 	}
 	return append([]byte{version1}, b...), nil
 }

@@ -79,6 +79,11 @@ func (s *Session) swap(ctx context.Context, add []Segment, remove []ULID) error 
 	if err := s.planRemove(&plan, add, remove); err != nil {
 		return err
 	}
+	if len(remove) == 0 {
+		if err := s.planFlushed(&plan); err != nil {
+			return err
+		}
+	}
 	if err := s.checkOverlap(add, remove); err != nil {
 		return err
 	}

@@ -51,18 +51,6 @@ func (c *Catalog) NextIDs(ctx context.Context, counter string, n int64) (first i
 	return first, nil
 }
 
-// RaiseTopicNumbers makes all topics made from now on get numbers above floor:
-// after etcd was restored from an old snapshot, the highest that objects speak of.
-func (c *Catalog) RaiseTopicNumbers(ctx context.Context, floor shard.TopicNum) error {
-	err := c.editCounter(ctx, topicCounter, func(next int64) (int64, bool) {
-		return max(next, int64(floor)+1), floor < math.MaxInt64
-	})
-	if err != nil {
-		return fmt.Errorf("raise topic numbers to %d: %w", floor, err)
-	}
-	return nil
-}
-
 // TopicsSince gives the number that the next topic had when it was first asked for
 // under that name: who asks tells topics made before it kept a record of them from
 // those made since. The counter of the name holds it. Once one transaction, then none.

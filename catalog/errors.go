@@ -27,6 +27,8 @@ var (
 	ErrConflict = &shard.Error{Kind: shard.KindStale, Msg: "catalog record has changed"}
 	// ErrOverlap: the segment holds offsets that another segment holds already.
 	ErrOverlap = &shard.Error{Kind: shard.KindStale, Msg: "segment overlaps a committed one"}
+	// ErrAbandoned: the write-ahead log was given up for lost; what it holds is below offsets that have leaped.
+	ErrAbandoned = &shard.Error{Kind: shard.KindInvalid, Msg: "the write-ahead log was abandoned", Hint: "move its directory away: a gateway starts with an empty one"}
 	// ErrExists: the name, or the id of a living gateway, is taken.
 	ErrExists = &shard.Error{Kind: shard.KindExists, Msg: "exists already"}
 	// ErrNotFound: there is no such record.

@@ -51,6 +51,9 @@ func (f *feed) revision() int64 {
 	return f.mu.rev
 }
 
+// Revision gives the revision of etcd up to which the view has everything.
+func (c *Catalog) Revision() int64 { return c.feed.revision() }
+
 // Health gives the first stored value that could not be decoded, or nil. What
 // it held is missing from the view.
 func (c *Catalog) Health() error {

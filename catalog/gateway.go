@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/robustmq/robustmq-go/shard"
 )
 
 // Gateway is a member of the cluster: gateways/{id}, kept alive by a lease.
@@ -23,6 +25,8 @@ type Gateway struct {
 	// Incarnation tells one run of the process from the next: the revision at
 	// which etcd made the key. Set when read, not stored.
 	Incarnation int64
+	// Default is of the log's record (see WAL), and not stored with the gateway.
+	Default shard.Durability
 
 	mark []byte // tells our own Join from another's when an answer is lost
 }
@@ -32,7 +36,10 @@ const (
 	maxMarkBytes = 16
 )
 
-func encodeGateway(g Gateway) []byte {
+func encodeGateway(g Gateway) ([]byte, error) {
+	if err := g.check(); err != nil {
+		return nil, err
+	}
 	e := encoder{b: []byte{version1}}
 	e.str(string(g.mark))
 	e.str(g.Zone)
@@ -43,7 +50,7 @@ func encodeGateway(g Gateway) []byte {
 		e.str(k)
 		e.str(g.Addresses[k])
 	}
-	return e.b
+	return e.b, nil
 }
 
 func decodeGateway(name string, b []byte) (Gateway, error) {
@@ -73,11 +80,11 @@ func decodeGateway(name string, b []byte) (Gateway, error) {
 
 func (g *Gateway) check() error {
 	switch {
-	case g.ID == "" || len(g.ID) > maxNameBytes:
+	case g.ID == "" || len(g.ID) > maxNameBytes || len(g.mark) > maxMarkBytes || len(g.WALID) > maxWALID:
 		return fmt.Errorf("%w: gateway id %q", ErrInvalid, g.ID)
 	case len(g.Addresses) > maxAddresses:
 		return fmt.Errorf("%w: %d addresses", ErrTooLarge, len(g.Addresses))
-	case len(g.Zone) > maxNameBytes || len(g.Version) > maxNameBytes || len(g.WALID) > maxNameBytes:
+	case len(g.Zone) > maxNameBytes || len(g.Version) > maxNameBytes:
 		return fmt.Errorf("%w: gateway %q", ErrTooLarge, g.ID)
 	}
 	for k, v := range g.Addresses {

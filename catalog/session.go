@@ -25,7 +25,11 @@ type Session struct {
 	ttl         time.Duration
 	key         string
 	renewed     atomic.Pointer[time.Time] // when the last renewal that was answered was sent
-	epochFloor  atomic.Int64
+	flushed     atomic.Pointer[WALPos]
+	former      struct {
+		sync.Mutex
+		slots map[int]Slot
+	}
 
 	lost chan struct{}
 	once sync.Once
@@ -40,7 +44,8 @@ type Session struct {
 // skips the wait: to be set only by a caller that knows the old process to be
 // dead, as the holder of its data directory's lock does. It has no effect on an
 // incarnation with another log, which lives elsewhere, unless etcd itself is in
-// the data directory. g.WALID is recorded as open.
+// the data directory. g.WALID is recorded as idle, unless it is open: ErrAbandoned
+// when it was given up for lost.
 func (c *Catalog) Join(ctx context.Context, g Gateway, takeover bool) (*Session, error) {
 	if err := g.check(); err != nil {
 		return nil, fmt.Errorf("join: %w", err)
@@ -70,6 +75,13 @@ func (c *Catalog) Join(ctx context.Context, g Gateway, takeover bool) (*Session,
 	go s.keepAlive()
 	go s.watchKey()
 	return s, nil
+}
+
+// NewMark gives random bytes for MarkWAL.
+func NewMark() []byte {
+	b := make([]byte, maxMarkBytes)
+	rand.Read(b)
+	return b
 }
 
 func (c *Catalog) grant(ctx context.Context) (clientv3.LeaseID, error) {
@@ -104,17 +116,47 @@ func (c *Catalog) revoke(id clientv3.LeaseID) error {
 	return nil
 }
 
+// joinWAL adds the record of the gateway's log to the transaction of its join.
+// One that is open stays so: it may hold what no segment has.
+func (s *Session) joinWAL(t *txn) (change, error) {
+	id := s.gateway.WALID
+	r := s.c.wals.rows()[id]
+	w := r.val
+	switch w.State {
+	case WALAbandoned:
+		return change{}, fmt.Errorf("%w: log %s", ErrAbandoned, id)
+	case WALOpen:
+	default:
+		w.State = WALIdle
+	}
+	w.ID, w.Owner, w.Default = id, s.gateway.ID, s.gateway.Default
+	value, err := encodeWAL(w)
+	if err != nil {
+		return change{}, err
+	}
+	t.iff(modifiedAt(s.c.key(kindWAL, id), r.mod))
+	t.put(s.c.key(kindWAL, id), value)
+	t.orGet(s.c.key(kindWAL, id))
+	return ownUpdate(kindWAL, id, value, r.create, r.version), nil
+}
+
 // create makes the gateway's key, and with it the incarnation.
 func (s *Session) create(ctx context.Context, takeover bool) error {
-	c, value := s.c, encodeGateway(s.gateway)
+	c := s.c
+	value, err := encodeGateway(s.gateway)
+	if err != nil {
+		return err
+	}
 	for {
 		t := txn{cmps: []clientv3.Cmp{absent(s.key)}}
 		t.put(s.key, value, clientv3.WithLease(s.lease))
 		chs := []change{own(kindGateway, s.gateway.ID, value)}
-		if id := s.gateway.WALID; id != "" {
-			w := encodeWAL(WAL{ID: id, Owner: s.gateway.ID, State: WALOpen})
-			t.put(c.key(kindWAL, id), w)
-			chs = append(chs, own(kindWAL, id, w))
+		if s.gateway.WALID != "" {
+			ch, err := s.joinWAL(&t)
+			if err != nil {
+				return err
+			}
+			chs = append(chs, ch)
 		}
 		t.orGet(s.key)
 		out, err := c.commit(ctx, "create gateway", t)
@@ -125,6 +167,9 @@ func (s *Session) create(ctx context.Context, takeover bool) error {
 			s.incarnation = out.rev
 			c.applyOwn(out.rev, chs...)
 			return c.waitApplied(ctx, out.rev)
+		}
+		if err := s.catchUp(ctx, kindWAL, out); err != nil {
+			return err
 		}
 		kv := out.found[s.key]
 		switch {

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+
+	"github.com/robustmq/robustmq-go/shard"
 )
 
 // NumSlots is the number of slots of a cluster. Part of the format.
@@ -15,45 +17,70 @@ const NumSlots = 256
 // each, beside the fence and the compares of the former owners.
 const claimChunk = 100
 
+// maxPending bounds the logs that one slot waits for. Only logs that may hold
+// acknowledged records are waited for, so it takes as many crashes, each with a
+// disk that did not come back, to meet it.
 const maxPending = 64
 
 // Slot is the unit of ownership: slots/{n}, persistent, overwritten and never
 // deleted. It is owned when it is not released and the incarnation lives.
 //
-// Value, version 1: epoch (varint), released (1 byte), incarnation (varint),
-// owner, WAL id (strings), pending WAL ids (count, strings).
+// Value, version 2: epoch (varint), released (1 byte), incarnation (varint),
+// owner, WAL id (strings), pending WAL ids (count, strings), leaps (varint).
+//
+// Version 1 had no leaps, and named each log that its gateway had not used when
+// it claimed, of gateways that had stopped in good order too; nobody waited for
+// them. Its list may be longer than version 1 itself could read.
 type Slot struct {
 	Index       int
 	Owner       string
 	Incarnation int64
-	// Epoch rises with each claim, by one unless RaiseEpochs asks for more.
+	// Epoch rises by one with each claim.
 	Epoch    int64
 	Released bool
 	// WAL is the log of the owner, or of the last one.
 	WAL string
 	// Pending names the logs of former owners that died: they may hold
 	// acknowledged records of this slot, until the WAL's record says clean or
-	// abandoned, or the owner has settled it (SettleWAL).
+	// abandoned.
 	Pending []string
+	// Leaps counts the logs that were abandoned since the owner last noted, for
+	// each shard, from where on offsets go on.
+	Leaps int64
+	// Passed are the logs that version 1 named pending and waited for in vain: it
+	// has given their offsets out again. They are not written any more.
+	Passed []string
 }
 
-func encodeSlot(s Slot) []byte {
-	e := encoder{b: []byte{version1}}
+func encodeSlot(s Slot) ([]byte, error) {
+	if len(s.Pending) > maxPending {
+		return nil, fmt.Errorf("%w: slot %d waits for %d logs", ErrTooLarge, s.Index, len(s.Pending))
+	}
+	e := encoder{b: []byte{version2}}
 	e.uvarint(uint64(s.Epoch))
 	e.bool(s.Released)
 	e.uvarint(uint64(s.Incarnation))
 	e.str(s.Owner)
 	e.str(s.WAL)
 	e.strs(s.Pending)
-	return e.b
+	e.uvarint(uint64(s.Leaps))
+	if _, err := decodeSlot(e.b); err != nil {
+		return nil, fmt.Errorf("%w: slot %d: %w", ErrInvalid, s.Index, err)
+	}
+	return e.b, nil
 }
 
 func decodeSlot(b []byte) (Slot, error) {
-	d := newDecoder(b, version1)
+	d, version := newDecoderOf(b, version1, version2)
 	s := Slot{Epoch: d.offset(), Released: d.bool(), Incarnation: d.offset()}
 	s.Owner = d.str(maxNameBytes)
 	s.WAL = d.str(maxNameBytes)
-	s.Pending = d.strs(maxPending, maxNameBytes)
+	if version == version1 {
+		s.Passed = d.strs(maxListLength, maxNameBytes)
+	} else {
+		s.Pending = d.strs(maxPending, maxNameBytes)
+		s.Leaps = d.offset()
+	}
 	if err := d.done(); err != nil {
 		return Slot{}, fmt.Errorf("decode slot: %w", err)
 	}
@@ -135,6 +162,7 @@ func (s *Session) claim(ctx context.Context, slots []int, owned map[int]int64) (
 	rows := c.slots.rows()
 	var t txn
 	var chs []change
+	was := map[int]Slot{}
 	former := map[string]int64{}
 	for _, n := range slots {
 		name := slotName(n)
@@ -152,8 +180,11 @@ func (s *Session) claim(ctx context.Context, slots []int, owned map[int]int64) (
 		if len(former) > maxTxnOps-claimChunk-1 {
 			return rev, false, fmt.Errorf("%w: slots of %d former owners", ErrTooLarge, len(former))
 		}
-		next := s.successor(r.val)
-		value := encodeSlot(next)
+		value, err := encodeSlot(s.successor(r.val))
+		if err != nil {
+			return rev, false, &shard.Error{Kind: shard.KindTooLarge, Op: "claim slots", Err: err, Hint: "bring the logs back that are waited for, or abandon them: robustmq wal waiting lists them"}
+		}
+		was[n] = r.val
 		t.iff(modifiedAt(c.key(kindSlot, name), r.mod))
 		t.put(c.key(kindSlot, name), value)
 		t.orGet(c.key(kindSlot, name))
@@ -175,6 +206,7 @@ func (s *Session) claim(ctx context.Context, slots []int, owned map[int]int64) (
 		return rev, true, s.catchUp(ctx, kindSlot, out)
 	}
 	c.applyOwn(out.rev, chs...)
+	s.note(was)
 	for _, ch := range chs {
 		sl, err := decodeSlotAt(ch.name, ch.value)
 		if err != nil {
@@ -186,7 +218,8 @@ func (s *Session) claim(ctx context.Context, slots []int, owned map[int]int64) (
 }
 
 // catchUp waits until the view has what a failed transaction has found of a
-// kind, so that the next attempt starts from it.
+// kind, so that the next attempt starts from it. A record that is there and not
+// in the view cannot be read: no attempt would end otherwise.
 func (s *Session) catchUp(ctx context.Context, kind string, out outcome) error {
 	var rev int64
 	for key, kv := range out.found {
@@ -194,7 +227,36 @@ func (s *Session) catchUp(ctx context.Context, kind string, out outcome) error {
 			rev = max(rev, kv.ModRevision)
 		}
 	}
-	return s.c.waitApplied(ctx, rev)
+	if err := s.c.waitApplied(ctx, rev); err != nil {
+		return err
+	}
+	for key, kv := range out.found {
+		if k, name := s.c.split([]byte(key)); k == kindSlot {
+			if _, err := decodeSlotAt(name, kv.Value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// note keeps slots as they were before this session claimed them.
+func (s *Session) note(was map[int]Slot) {
+	s.former.Lock()
+	defer s.former.Unlock()
+	if s.former.slots == nil {
+		s.former.slots = map[int]Slot{}
+	}
+	maps.Copy(s.former.slots, was)
+}
+
+// Former gives a slot as it was before this session claimed it; ok is false for
+// one that it has not claimed.
+func (s *Session) Former(n int) (sl Slot, ok bool) {
+	s.former.Lock()
+	defer s.former.Unlock()
+	sl, ok = s.former.slots[n]
+	return sl, ok
 }
 
 func (s *Session) owns(sl Slot) bool {
@@ -202,28 +264,26 @@ func (s *Session) owns(sl Slot) bool {
 }
 
 // successor gives the slot as we claim it. A log that a dead owner left open
-// stays pending; ours is not, for we have read it.
+// stays pending; ours is not, for we have read it. One that was abandoned is
+// waited for no more, and offsets leap over what it may have given out.
 func (s *Session) successor(sl Slot) Slot {
-	pending := make([]string, 0, len(sl.Pending)+1)
-	candidates := sl.Pending
-	if sl.Epoch > 0 && !sl.Released && sl.WAL != "" {
-		candidates = append(slices.Clone(candidates), sl.WAL)
+	next := Slot{Index: sl.Index, Owner: s.gateway.ID, Incarnation: s.incarnation, Epoch: sl.Epoch + 1, WAL: s.gateway.WALID, Leaps: sl.Leaps}
+	candidates := slices.Clone(sl.Pending)
+	if sl.Epoch > 0 && !sl.Released && sl.WAL != "" && !slices.Contains(candidates, sl.WAL) {
+		candidates = append(candidates, sl.WAL)
 	}
 	for _, id := range candidates {
-		w, ok := s.c.WAL(id)
-		if id != s.gateway.WALID && ok && w.State == WALOpen && !slices.Contains(pending, id) {
-			pending = append(pending, id)
+		w, _ := s.c.WAL(id)
+		switch {
+		case id == s.gateway.WALID:
+		case w.State == WALOpen:
+			next.Pending = append(next.Pending, id)
+		case w.State == WALAbandoned:
+			next.Leaps++
 		}
 	}
-	return Slot{
-		Index: sl.Index, Owner: s.gateway.ID, Incarnation: s.incarnation, Epoch: max(sl.Epoch, s.epochFloor.Load()) + 1,
-		WAL: s.gateway.WALID, Pending: pending,
-	}
+	return next
 }
-
-// RaiseEpochs makes all later claims give epochs above floor: after etcd was
-// restored from an old snapshot, the highest epoch that objects speak of.
-func (s *Session) RaiseEpochs(floor int64) { s.epochFloor.Store(floor) }
 
 // ReleaseSlots gives up slots this session owns, so that others may claim them
 // at once: to be called when all they hold is in committed segments. Slots it
@@ -235,13 +295,13 @@ func (s *Session) ReleaseSlots(ctx context.Context, slots []int) error {
 	})
 }
 
-// SettleWAL notes that what a former owner's log held of the slots has been
-// recovered, for those of them that this session owns.
-func (s *Session) SettleWAL(ctx context.Context, walID string, slots []int) error {
-	return s.editSlots(ctx, "settle wal", slots, func(sl *Slot) bool {
-		n := len(sl.Pending)
-		sl.Pending = slices.DeleteFunc(slices.Clone(sl.Pending), func(id string) bool { return id == walID })
-		return len(sl.Pending) != n
+// SettleLeaps notes that offsets of the slots' shards go on above all that the
+// abandoned logs may have given out, durably.
+func (s *Session) SettleLeaps(ctx context.Context, slots []int) error {
+	return s.editSlots(ctx, "settle leaps", slots, func(sl *Slot) bool {
+		leaps := sl.Leaps
+		sl.Leaps = 0
+		return leaps > 0
 	})
 }
 
@@ -265,7 +325,10 @@ func (s *Session) editSlots(ctx context.Context, what string, slots []int, edit 
 				if !s.owns(r.val) || !edit(&r.val) {
 					continue
 				}
-				value := encodeSlot(r.val)
+				value, err := encodeSlot(r.val)
+				if err != nil {
+					return err
+				}
 				t.iff(modifiedAt(s.c.key(kindSlot, name), r.mod))
 				t.put(s.c.key(kindSlot, name), value)
 				t.orGet(s.c.key(kindSlot, name))

@@ -71,7 +71,7 @@ func decodeFeature(name string, b []byte) (Feature, error) {
 }
 
 // putJSON overwrites a record of a rare kind.
-func (c *Catalog) putJSON(ctx context.Context, kind, name string, v any) error {
+func putJSON[T any](ctx context.Context, c *Catalog, kind, name string, v T) error {
 	if name == "" || len(name) > maxNameBytes {
 		return fmt.Errorf("put %s %q: %w", kind, name, ErrInvalid)
 	}
@@ -112,7 +112,7 @@ func (c *Catalog) remove(ctx context.Context, kind string, names ...string) erro
 
 // PutUser stores an account under its name.
 func (c *Catalog) PutUser(ctx context.Context, u shard.User) error {
-	return c.putJSON(ctx, kindUser, u.Name, u)
+	return putJSON(ctx, c, kindUser, u.Name, u)
 }
 
 // DeleteUser removes an account. ErrNotFound if there is none.
@@ -203,7 +203,7 @@ func (c *Catalog) ACLsChanged() <-chan struct{} { return c.acls.note.wait() }
 
 // PutQuota stores a quota under its name; DeleteQuota removes it.
 func (c *Catalog) PutQuota(ctx context.Context, q Quota) error {
-	return c.putJSON(ctx, kindQuota, q.Name, q)
+	return putJSON(ctx, c, kindQuota, q.Name, q)
 }
 
 // DeleteQuota removes a quota; it is no error if there is none.
@@ -216,7 +216,7 @@ func (c *Catalog) Quotas() []Quota { return c.quotas.values() }
 
 // PutFeature stores a switch under its name.
 func (c *Catalog) PutFeature(ctx context.Context, f Feature) error {
-	return c.putJSON(ctx, kindFeature, f.Name, f)
+	return putJSON(ctx, c, kindFeature, f.Name, f)
 }
 
 // DeleteFeature removes a switch; it is no error if there is none.

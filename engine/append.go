@@ -57,7 +57,7 @@ func (e *Engine) appendNow(ctx context.Context, id shard.ID, b *shard.Batch, opt
 func (e *Engine) queue(ctx context.Context, id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion) *shard.AppendResult {
 	p, err := e.pend(id, b, done, opts.Origin)
 	if err == nil {
-		p.object = e.durability(p.topic) == shard.DurabilityObject && opts.Durability != shard.DurabilityWAL
+		p.object = opts.Durability != shard.DurabilityWAL && (e.durability(p.topic) == shard.DurabilityObject || e.becomesObject(id.Topic))
 		err = p.admit(ctx)
 	}
 	if err != nil {
@@ -96,11 +96,8 @@ func (p *pending) append(opts *shard.AppendOptions) (r *shard.AppendResult, queu
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone {
-		return fail(shard.ErrTopicNotFound)
-	}
-	if opts.CheckNext && opts.ExpectNext != s.next {
-		return fail(shard.At(shard.ErrPrecondition, "append batch", id, s.next))
+	if err := p.fits(opts); err != nil {
+		return fail(err)
 	}
 	if err := e.down(); err != nil { // since pend: after it nobody completes what waits
 		return fail(err)
@@ -135,6 +132,24 @@ func (p *pending) append(opts *shard.AppendOptions) (r *shard.AppendResult, queu
 		return &result, true
 	}
 	return nil, true
+}
+
+// fits tells whether the shard takes the batch as things are; it is locked.
+func (p *pending) fits(opts *shard.AppendOptions) error {
+	e, s := p.e, p.s
+	switch {
+	case s.gone:
+		return shard.ErrTopicNotFound
+	case !p.object && opts.Durability != shard.DurabilityWAL && e.becomesObject(s.id.Topic): // since it was asked before
+		return errSettling
+	case !p.object && e.waits(): // of an object-durable topic, and to be acknowledged by the log
+		return e.waiting.err
+	case opts.CheckNext && opts.ExpectNext != s.next:
+		return shard.At(shard.ErrPrecondition, "append batch", s.id, s.next)
+	case s.next+p.batch.LastOffset()-p.batch.BaseOffset()-s.flushed >= maxUnflushed:
+		return shard.ErrWALFull
+	}
+	return nil
 }
 
 // follow makes the shard go on after a batch that the WAL was given. The shard is locked.

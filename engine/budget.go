@@ -44,6 +44,11 @@ func (p *pending) admit(ctx context.Context) error {
 	if p.size > limit {
 		return &shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Err: shard.ErrBatchTooLarge}
 	}
+	if !p.object && !e.waits() {
+		if err := e.openLog(ctx); err != nil {
+			return err
+		}
+	}
 	if p.fed() {
 		if err := p.s.feeding.Acquire(ctx, p.cost(limit/shardShare)); err != nil {
 			return spent(err, "the shard's followers are behind")

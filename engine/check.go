@@ -187,7 +187,7 @@ func (c *checker) extents(id shard.ID) {
 		switch {
 		case x.Base < next:
 			c.findAt("catalog", key, id, x.Base, min(next-1, x.Last), "offsets are named by another segment too")
-		case x.Base > next && !c.compacted(id):
+		case x.Base > next && !c.compacted(id) && !c.leaped(next, x.Base):
 			c.open = append(c.open, hole{id: id, finding: Finding{Part: "catalog", Where: key, Shard: &id, From: next, To: x.Base - 1,
 				Problem: "no segment holds the offsets before this one's"}})
 		}
@@ -365,7 +365,7 @@ func (c *checker) wal(ctx context.Context) error {
 			return nil
 		case known && base < next:
 			c.findAt("wal", pos.String(), e.Shard, base, next-1, "offsets are written twice")
-		case known && base > next && !c.compacted(e.Shard):
+		case known && base > next && !c.compacted(e.Shard) && !c.leaped(next, base):
 			id := e.Shard
 			c.gaps = append(c.gaps, Finding{Part: "wal", Where: pos.String(), Shard: &id, From: next, To: base - 1})
 		}

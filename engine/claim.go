@@ -58,6 +58,8 @@ type Ownership struct {
 	// are; Named tells whether the catalog names any of them.
 	Example string
 	Named   bool
+	// Revision is the highest revision of our catalog that the store knows of.
+	Revision int64
 	// Gone is an object that the catalog names where the store holds no segment.
 	Gone string
 }
@@ -123,8 +125,14 @@ func (o *Ownership) markers(ctx context.Context, cat *catalog.Catalog, st store.
 	if err != nil {
 		return fmt.Errorf("look for markers: %w", err)
 	}
-	o.Others = nil
+	o.Others, o.Revision = nil, 0
 	for _, m := range page {
+		if cluster, rev, ok := tier.ParseRevisionKey(m.Key); ok {
+			if cat != nil && cluster == cat.ClusterID() {
+				o.Revision = max(o.Revision, rev)
+			}
+			continue
+		}
 		if cat != nil && m.Key == tier.MarkerKey(cat.ClusterID()) {
 			o.Since = m.Modified
 		} else {
@@ -225,6 +233,9 @@ func (e *Engine) look(ctx context.Context) (Ownership, error) {
 	if err != nil {
 		return o, fmt.Errorf("find out whose the object store is: %w", err)
 	}
+	if at := e.cat.Revision(); at < o.Revision {
+		return o, fmt.Errorf("%w: it is at revision %d, the object store knows of %d", ErrCatalogOlder, at, o.Revision)
+	}
 	if e.opts.AcceptForeign {
 		return o, nil
 	}
@@ -243,7 +254,7 @@ func (e *Engine) claimFirst(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, firstClaimTime)
 	defer cancel()
 	err := e.claim(ctx)
-	if err == nil || errors.Is(err, ErrForeignStore) || errors.Is(err, ErrObjectsGone) {
+	if err == nil || errors.Is(err, ErrForeignStore) || errors.Is(err, ErrObjectsGone) || errors.Is(err, ErrCatalogOlder) {
 		return err
 	}
 	e.log.Warn("the object store is not marked as this cluster's yet; nothing is put into it until then", "error", err)

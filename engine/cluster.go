@@ -4,6 +4,7 @@ import (
 	"context"
 	"hash/fnv"
 	"slices"
+	"strings"
 
 	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
@@ -22,7 +23,7 @@ func (c cluster) Self() shard.Node { return c.e.opts.Node }
 func (c cluster) Nodes() []shard.Node {
 	var out []shard.Node
 	for _, g := range c.e.cat.Gateways() {
-		if g.ID == c.e.opts.Node.Name {
+		if g.ID == c.e.opts.Node.Name || strings.HasSuffix(g.ID, catalog.SalvageSuffix) {
 			continue
 		}
 		out = append(out, shard.Node{ID: nodeID(g.ID), Name: g.ID, Zone: g.Zone, Addresses: g.Addresses})

@@ -56,7 +56,16 @@ type Engine struct {
 
 	opened int64 // milliseconds
 	epochs [Slots]int32
-	kept   kept
+	// leaps counts, by slot, the abandoned logs whose offsets are not leaped over yet.
+	leaps   [Slots]int64
+	waiting waiting
+	joined  wal.Joined // what the log's directory notes; the start's, then revisionLoop's
+	logOpen opened
+	// storeOlder is set where the store lacks what was stored last.
+	storeOlder atomic.Pointer[shard.Error]
+	// settling holds the topics that are about to become object-durable.
+	settling sync.Map
+	kept     kept
 	// serving is set once the WAL has been replayed.
 	serving bool
 
@@ -120,7 +129,11 @@ func (e *Engine) fail(err error) {
 	if !e.failed.CompareAndSwap(nil, &err) {
 		return
 	}
-	e.log.Error("storage failed; nothing is acknowledged until it is opened anew", "error", err)
+	if errors.Is(err, errStartOver) {
+		e.log.Info("ownership is given up", "why", err)
+	} else {
+		e.log.Error("storage failed; nothing is acknowledged until it is opened anew", "error", err)
+	}
 	close(e.lost)
 	go func() {
 		e.sweep(err)
@@ -228,6 +241,11 @@ func (e *Engine) owned(id shard.ID) (*shardLog, *shard.Topic, error) {
 	if err == nil && s.epoch == 0 {
 		return nil, nil, &shard.Error{Kind: shard.KindMoved, Op: "append batch", Shard: &id, Msg: "another gateway owns the shard"}
 	}
+	if err == nil {
+		if err := e.mayServe(t); err != nil {
+			return nil, nil, shard.At(err, "append batch", id, -1)
+		}
+	}
 	return s, t, err
 }
 
@@ -242,6 +260,7 @@ func (e *Engine) newShardLog(id shard.ID) *shardLog {
 	if e.serving { // else its entries in the WAL come first
 		s.skipLost()
 		s.raise(e.kept.start(id))
+		s.leap(e.kept.leap(id))
 	}
 	return s
 }
@@ -314,6 +333,10 @@ func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) err
 
 // Broker gives the gateways what they may use.
 func (e *Engine) Broker() shard.Broker {
-	return shard.Broker{Topics: e.topics, Log: e, Live: e.live, State: e.state, Groups: e.groups,
+	b := shard.Broker{Topics: e.topics, Log: e, Live: e.live, State: e.state, Groups: e.groups,
 		Cluster: cluster{e}, Users: users{e.cat}, ACLs: acls{e.cat}, Now: e.Time}
+	if err := e.stateWaits(); err != nil {
+		b.Groups = waitingGroups{err}
+	}
+	return b
 }

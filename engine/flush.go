@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/wal"
 )
@@ -207,6 +208,9 @@ func (f *flusher) flush(ctx context.Context) error {
 	f.mu.Unlock()
 	if e.hooks.trimFirst != nil {
 		e.hooks.trimFirst(trim)
+	}
+	if !cut.IsZero() {
+		e.session.NoteFlushed(catalog.WALPos{File: cut.File, Off: cut.Off})
 	}
 	slices.SortFunc(dirty, func(a, b *shardLog) int { return a.id.Compare(b.id) })
 	if err := f.write(ctx, dirty, cut, bytes); err != nil {

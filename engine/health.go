@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -25,6 +26,12 @@ const (
 func (e *Engine) Health() (down, degraded error) {
 	w := e.wal.Stats()
 	hurt := append(e.flusher.health(), e.walPressure(&w), e.catalogPressure(), e.clock.health(), e.claimed.health(), e.damaged.health(e.opts.Now()))
+	if e.waits() {
+		hurt = append(hurt, fmt.Errorf("%w; %s", e.waiting.err, waitHint))
+	}
+	if err := e.storeOlder.Load(); err != nil {
+		hurt = append(hurt, err)
+	}
 	for slot := range e.state.slots {
 		sl := &e.state.slots[slot]
 		sl.mu.RLock()
@@ -91,3 +98,11 @@ func (f *flusher) health() []error {
 // Lost is closed when the engine acknowledges nothing any more and gives up its
 // ownership: the catalog session has ended, or the write-ahead log failed.
 func (e *Engine) Lost() <-chan struct{} { return e.lost }
+
+// Reason gives why Lost is closed.
+func (e *Engine) Reason() error {
+	if err := e.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
+}

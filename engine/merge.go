@@ -57,6 +57,9 @@ type mergeJob struct {
 // together, dead and superseded records left out. did is false when there is nothing
 // to merge.
 func (e *Engine) Merge(ctx context.Context) (did bool, err error) {
+	if e.waits() {
+		return false, nil
+	}
 	e.merging.Lock()
 	defer e.merging.Unlock()
 	job, err := e.chooseMerge(ctx, e.gather())

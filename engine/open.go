@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/engine/group"
 	"github.com/robustmq/robustmq-go/engine/live"
+	"github.com/robustmq/robustmq-go/internal/vfs"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/tier/store"
@@ -55,8 +55,8 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	if opts.WALFileBytes >= 2*shard.MaxBatchBytes {
 		maxEntry = shard.MaxBatchBytes
 	}
-	if e.wal, err = wal.Open(wal.Options{Dir: opts.WALDir, FS: opts.FS, FileBytes: opts.WALFileBytes,
-		MaxBytes: opts.WALMaxBytes, MaxEntryBytes: maxEntry, Logger: opts.Logger}); err != nil {
+	wo := wal.Options{Dir: opts.WALDir, FS: opts.FS, FileBytes: opts.WALFileBytes, MaxBytes: opts.WALMaxBytes, MaxEntryBytes: maxEntry, Logger: opts.Logger}
+	if err = vfs.Soon(ctx, func() (err error) { e.wal, err = wal.Open(wo); return err }); err != nil {
 		return nil, fmt.Errorf("open write-ahead log: %w", err)
 	}
 	if err = e.join(ctx); err != nil {
@@ -65,18 +65,27 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	if err = e.recover(ctx); err != nil {
 		return nil, err
 	}
-	if e.notedSince, err = e.cat.TopicsSince(ctx, producersCounter); err != nil {
+	if err = e.afterRecovery(ctx); err != nil {
+		return nil, err
+	}
+	if e.notedSince, err = e.producersSince(ctx); err != nil {
 		return nil, err
 	}
 	e.live = live.NewHub(e.log, opts.Now)
 	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: e.clock.now})
 	e.feed.groups, e.feed.live = e.groups.Durable, e.live.Durable
 	e.feed.start()
-	if err = e.groups.Load(ctx); err != nil {
-		return nil, err
+	e.wg.Go(func() { e.flusher.run(e.ctx) }) // groups note that they run, which in an object-durable cluster waits for a flush
+	if e.stateWaits() == nil {
+		if err = e.groups.Load(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if e.waits() {
+		e.wg.Go(e.watchWaiting)
 	}
 	e.wg.Go(e.watchSession)
-	e.wg.Go(func() { e.flusher.run(e.ctx) })
+	e.wg.Go(e.revisionLoop)
 	e.wg.Go(func() { e.retentionLoop(e.ctx) })
 	e.wg.Go(func() { e.mergeLoop(e.ctx) })
 	e.wg.Go(func() { e.brakeLoop(e.ctx) })
@@ -85,20 +94,42 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 
 // join registers this gateway and claims the slots.
 func (e *Engine) join(ctx context.Context) (err error) {
-	id := e.wal.ID()
-	walID := hex.EncodeToString(id[:])
+	if err := e.beforeJoin(); err != nil {
+		return err
+	}
 	e.session, err = e.cat.Join(ctx, catalog.Gateway{ID: e.opts.Node.Name, Addresses: e.opts.Node.Addresses,
-		Zone: e.opts.Node.Zone, WALID: walID}, true)
+		Zone: e.opts.Node.Zone, WALID: e.walID(), Default: e.opts.Durability}, true)
 	if err != nil {
 		return fmt.Errorf("join cluster: %w", err)
 	}
+	e.noteSeen(e.session.Incarnation())
 	if e.opts.Node.ID == 0 {
 		e.opts.Node.ID = nodeID(e.opts.Node.Name)
 	}
 	if err := e.claimAll(ctx); err != nil {
 		return err
 	}
+	e.findWaiting()
+	if err := e.session.ForgetWALs(ctx); err != nil {
+		return fmt.Errorf("forget logs: %w", err)
+	}
 	return e.ensureStateTopic(ctx)
+}
+
+// afterRecovery notes that the log is the one that the catalog knows, and in use.
+func (e *Engine) afterRecovery(ctx context.Context) error {
+	if err := e.session.MarkWAL(ctx, e.joined.Mark[:]); err != nil {
+		return fmt.Errorf("note the write-ahead log: %w", err)
+	}
+	if e.waits() {
+		return nil
+	}
+	if e.opts.Durability != shard.DurabilityObject { // or the first append would have to wait for it
+		if err := e.openLog(ctx); err != nil {
+			return err
+		}
+	}
+	return e.leapAll(ctx)
 }
 
 // claimAll claims every slot. Those of a gateway of another name are free when its lease
@@ -125,6 +156,9 @@ func (e *Engine) claimAll(ctx context.Context) error {
 		if !said {
 			said = true
 			e.log.Warn("another gateway owns slots: waiting for the end of its lease", "slots", Slots-len(claimed))
+			if err := e.salvageOwn(ctx); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-changed:
@@ -177,7 +211,7 @@ func (e *Engine) Close(ctx context.Context) error {
 	for i := 0; i < closeFlushes && err == nil && e.unsettled(ctx); i++ {
 		err = e.Flush(ctx)
 	}
-	e.abandon()
+	e.stop(err == nil && !e.unsettled(ctx) && e.failed.Load() == nil)
 	return err
 }
 
@@ -194,12 +228,25 @@ func (e *Engine) unsettled(ctx context.Context) bool {
 }
 
 // abandon stops everything, flushed or not.
-func (e *Engine) abandon() {
+func (e *Engine) abandon() { e.stop(false) }
+
+// stop ends everything. clean says that all the log held is committed: nobody has
+// to wait for it then.
+func (e *Engine) stop(clean bool) {
 	e.cancel()
 	e.wg.Wait()
+	if clean {
+		e.noteSeen(e.cat.Revision())
+	}
 	if e.wal != nil {
 		if err := e.wal.Close(); err != nil {
 			e.log.Warn("close write-ahead log", "error", err)
+			clean = false
+		}
+	}
+	if clean && e.flusher.doubt == nil && e.session.Alive() {
+		if err := e.release(); err != nil {
+			e.log.Warn("the write-ahead log is empty, but could not be noted so: a gateway with another log will wait for it", "error", err)
 		}
 	}
 	e.sweep(shard.ErrClosed)

@@ -3,7 +3,9 @@ package engine
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 
 	"github.com/robustmq/robustmq-go/engine/producer"
@@ -60,6 +62,18 @@ func idempotent(b *shard.Batch, opts *shard.AppendOptions) bool {
 // producersCounter is where the catalog says from which topic on the notes tell all:
 // of a topic made since, no note means no producer.
 const producersCounter = "topics-with-producer-notes"
+
+// producersSince gives the topic from which on a shard without a note has no
+// producers. A gateway that waited for a log took idempotent appends of
+// object-durable shards and could note none of them: after it no topic is such.
+func (e *Engine) producersSince(ctx context.Context) (shard.TopicNum, error) {
+	for n := range Slots {
+		if f, ok := e.session.Former(n); ok && len(f.Pending) > 0 {
+			return math.MaxUint64, nil
+		}
+	}
+	return e.cat.TopicsSince(ctx, producersCounter)
+}
 
 // readyProducers prepares an idempotent append. With false the shard has to be read
 // first, by load.
@@ -122,6 +136,8 @@ func (e *Engine) notedProducers(ctx context.Context, s *shardLog) (known *scanne
 	switch {
 	case err != nil && shard.KindOf(err) == shard.KindCorrupt: // without a note all is read
 		return known, false, nil
+	case errors.Is(err, shard.ErrLogAway): // nor can one be made: see producersSince
+		return known, true, nil
 	case err != nil:
 		return nil, false, err
 	case ok && len(v.Data) >= 8:
@@ -202,6 +218,9 @@ func (s *shardLog) takeDups() []dupWait {
 // saveProducers puts tables into the state log whose notes are old, so that a
 // restart reads little; with all, each that changed.
 func (e *Engine) saveProducers(shards []*shardLog, all bool) {
+	if e.stateWaits() != nil {
+		return
+	}
 	for _, s := range shards {
 		if s.id.Topic == stateTopicNum {
 			continue

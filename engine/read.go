@@ -14,13 +14,22 @@ const defaultReadBytes = 1 << 20
 
 // Bounds implements shard.Log.
 func (e *Engine) Bounds(_ context.Context, id shard.ID) (shard.Bounds, error) {
-	s, _, err := e.shardFor(id)
+	s, t, err := e.shardFor(id)
 	if err != nil {
 		return shard.Bounds{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.bounds(), nil
+	return e.boundsOf(s, t), nil
+}
+
+// boundsOf gives a shard's bounds; it is locked.
+func (e *Engine) boundsOf(s *shardLog, t *shard.Topic) shard.Bounds {
+	b := s.bounds()
+	if b.Waiting = e.mayServe(t); b.Waiting != nil {
+		b.Past = math.MaxInt64
+	}
+	return b
 }
 
 // Wait implements shard.Log.
@@ -63,7 +72,7 @@ const readTries = 4
 
 // Read implements shard.Log.
 func (e *Engine) Read(ctx context.Context, id shard.ID, from int64, opts shard.ReadOptions) (shard.ReadResult, error) {
-	s, _, err := e.shardFor(id)
+	s, t, err := e.shardFor(id)
 	if err != nil {
 		return shard.ReadResult{}, err
 	}
@@ -72,7 +81,7 @@ func (e *Engine) Read(ctx context.Context, id shard.ID, from int64, opts shard.R
 	}
 	var r shard.ReadResult
 	for range readTries {
-		r, err = e.read(ctx, s, from, opts)
+		r, err = e.read(ctx, s, t, from, opts)
 		if !errors.Is(err, errMoved) {
 			break
 		}
@@ -97,15 +106,15 @@ func (d *damage) Error() string { return d.msg }
 // Unwrap gives the cause.
 func (d *damage) Unwrap() error { return d.err }
 
-func (e *Engine) read(ctx context.Context, s *shardLog, from int64, opts shard.ReadOptions) (shard.ReadResult, error) {
+func (e *Engine) read(ctx context.Context, s *shardLog, t *shard.Topic, from int64, opts shard.ReadOptions) (shard.ReadResult, error) {
 	id := s.id
 	s.mu.Lock()
-	b := s.bounds()
+	b := e.boundsOf(s, t)
 	if s.gone {
 		s.mu.Unlock()
 		return shard.ReadResult{}, shard.ErrTopicNotFound
 	}
-	if from < b.Start || from > b.End {
+	if !b.Holds(from) {
 		s.mu.Unlock()
 		return shard.ReadResult{Bounds: b}, shard.At(shard.ErrOffsetOutOfRange, "read", id, from)
 	}

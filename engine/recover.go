@@ -14,9 +14,13 @@ import (
 // recovery is a replay of the WAL under way. The state log comes first, since it
 // knows where shards start and what of them was lost before.
 type recovery struct {
-	e       *Engine
-	entries map[shard.ID]*replayedShard // of all other shards
-	hurt    map[*shardLog]bool          // shards whose damage is not noted yet
+	e         *Engine
+	entries   map[shard.ID]*replayedShard // of all other shards
+	hurt      map[*shardLog]bool          // shards whose damage is not noted yet
+	dropped   int64                       // entries of object-durable shards, never acknowledged
+	overtaken []gap                       // entries whose offsets others have
+	gaps      []gap                       // offsets between what segments and the log hold
+	malformed bool                        // an entry holds no batch
 	// slab is where state batches are kept, many in one piece, and kept their bytes.
 	slab []byte
 	kept int64
@@ -52,6 +56,12 @@ func (e *Engine) recover(ctx context.Context) error {
 	if rec.Entries > 0 || rec.TornBytes > 0 {
 		e.log.Info("write-ahead log replayed", "entries", rec.Entries, "bytes", rec.Bytes, "torn_bytes", rec.TornBytes)
 	}
+	if err := e.checkFlushed(rec); err != nil {
+		return err
+	}
+	if err := r.unexplained(rec); err != nil {
+		return err
+	}
 	e.each((*shardLog).skipLost)
 	if err := r.damage(rec, true); err != nil {
 		return err
@@ -68,10 +78,19 @@ func (e *Engine) recover(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.unexplained(rec); err != nil {
+		return err
+	}
 	if err := r.damage(rec, false); err != nil {
 		return err
 	}
-	e.each(func(s *shardLog) { s.skipLost(); s.raise(e.kept.start(s.id)) })
+	e.each(func(s *shardLog) {
+		s.skipLost()
+		s.raise(e.kept.start(s.id))
+		s.mu.Lock()
+		s.leap(e.kept.leap(s.id))
+		s.mu.Unlock()
+	})
 	e.serving = true
 	for s := range r.hurt { // before the first flush, which trims the evidence
 		if err := e.saveLost(ctx, s); err != nil {
@@ -106,6 +125,7 @@ func (r *recovery) take(pos wal.Pos, entry wal.Entry) error {
 	b, err := shard.ParseBatch(data)
 	if err != nil {
 		r.e.log.Error("write-ahead log entry does not hold a batch", "position", pos.String(), "shard", entry.Shard.String(), "error", err)
+		r.malformed = true
 		return nil // the entry after it shows the gap
 	}
 	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos}
@@ -173,14 +193,20 @@ func (r *recovery) apply(x *replayed) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if x.last < s.flushed {
+	if r.e.kept.leap(x.id) <= x.base {
+		s.leap(r.e.kept.leap(x.id))
+	}
+	if x.last < s.flushed || !r.accepts(x, s, t) {
 		return nil
 	}
 	if x.base < s.next {
-		return shard.At(shard.Errorf(shard.KindCorrupt, "the write-ahead log holds an offset twice"), "replay", s.id, x.base)
+		return &shard.Error{Kind: shard.KindCorrupt, Op: "replay", Shard: &s.id, Offset: x.base, Msg: "the write-ahead log holds an offset twice",
+			Hint: "its directory is a mixture of two states of the log: bring one of them back, whole"}
 	}
-	if from := max(s.next, r.e.kept.start(x.id)); x.base > from {
-		r.lose(s, from, x.base, x.base-from)
+	if from := max(s.next, r.e.kept.start(x.id)); x.base > from && !r.leaped(x, from) {
+		if r.lose(s, from, x.base, x.base-from) {
+			r.gaps = append(r.gaps, gap{x.id, from, x.base - 1})
+		}
 	}
 	s.tail = append(s.tail, tailEntry{base: x.base, last: x.last, maxTime: x.maxTime, size: x.size, pos: x.pos, batch: x.batch, synced: true})
 	if x.batch != nil {
@@ -193,15 +219,16 @@ func (r *recovery) apply(x *replayed) error {
 	return nil
 }
 
-// lose notes offsets that the WAL should hold and does not; known is how many
-// records that is at least. The shard is locked.
-func (r *recovery) lose(s *shardLog, from, to, known int64) {
+// lose notes offsets that the WAL should hold and does not, and tells whether that
+// was not known; known is how many records that is at least. The shard is locked.
+func (r *recovery) lose(s *shardLog, from, to, known int64) bool {
 	if !s.lose(from, to) {
-		return
+		return false
 	}
 	r.hurt[s] = true
 	r.e.counters.lostRecords.Add(known)
 	r.e.log.Error("acknowledged records are lost: the write-ahead log is damaged", "shard", s.id.String(), "from", from, "to", to-1, "records_at_least", known)
+	return true
 }
 
 // unknownSpan is how many offsets are given up for a batch whose end is not

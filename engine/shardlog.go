@@ -43,6 +43,8 @@ type shardLog struct {
 	// lost are ranges that were damaged in the WAL before they were flushed:
 	// reported by reads, never passed over.
 	lost []span
+	// hole is where offsets go on after a leap, 0 if they never leaped.
+	hole int64
 
 	dirty bool // in the flusher's list; guarded by flusher.mu
 
@@ -99,5 +101,5 @@ func (s *shardLog) advance(to int64) {
 }
 
 func (s *shardLog) bounds() shard.Bounds {
-	return shard.Bounds{Start: s.start, End: s.end, Stable: s.end, Epoch: s.epoch}
+	return shard.Bounds{Start: s.start, End: s.end, Stable: s.end, Epoch: s.epoch, Past: s.hole}
 }

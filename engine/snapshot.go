@@ -165,7 +165,7 @@ func (e *Engine) lastSnapshot(t *shard.Topic, slot int) (*catalog.Segment, catal
 func (e *Engine) Snapshot(ctx context.Context) (did bool, err error) {
 	e.merging.Lock()
 	defer e.merging.Unlock()
-	if e.failed.Load() != nil {
+	if e.failed.Load() != nil || e.stateWaits() != nil {
 		return false, nil
 	}
 	if e.inDoubt != nil {

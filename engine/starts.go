@@ -16,6 +16,7 @@ import (
 //
 //	start/<topic>/<index>     the start offset, 8 bytes big-endian
 //	lost/<topic>/<index>      damaged ranges, pairs of 8 bytes
+//	leap/<topic>/<index>      where offsets go on after a log was abandoned, 8 bytes big-endian
 //	producers/<topic>/<index> the producer table's snapshot
 func shardStateOwner(id shard.ID) string { return fmt.Sprintf("engine/%03d", slotOf(id)) }
 
@@ -27,8 +28,24 @@ func shardStateKey(kind string, id shard.ID) string {
 type kept struct {
 	mu     sync.RWMutex
 	starts map[shard.ID]int64
+	leaps  map[shard.ID]int64
 	lost   map[shard.ID][]span
 	raised map[shard.ID]int64 // starts that the ledger was not told of
+}
+
+func (k *kept) leap(id shard.ID) int64 {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.leaps[id]
+}
+
+func (k *kept) raiseLeap(id shard.ID, offset int64) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.leaps == nil {
+		k.leaps = make(map[shard.ID]int64)
+	}
+	k.leaps[id] = max(k.leaps[id], offset)
 }
 
 func (k *kept) start(id shard.ID) int64 {
@@ -78,6 +95,12 @@ func (k *kept) dropTopics(exists func(shard.TopicNum) bool) (gone []shard.ID) {
 			delete(k.starts, id)
 		}
 	}
+	for id := range k.leaps {
+		if !exists(id.Topic) {
+			gone = append(gone, id)
+			delete(k.leaps, id)
+		}
+	}
 	for id := range k.lost {
 		if !exists(id.Topic) {
 			gone = append(gone, id)
@@ -98,6 +121,8 @@ func (e *Engine) loadShardState() {
 				e.log.Error("state of a shard has a malformed key", "owner", owner, "key", key)
 			case kind == "start" && len(v.Data) == 8:
 				e.kept.raise(id, int64(binary.BigEndian.Uint64(v.Data)))
+			case kind == "leap" && len(v.Data) == 8:
+				e.kept.raiseLeap(id, int64(binary.BigEndian.Uint64(v.Data)))
 			case kind == "lost":
 				e.kept.setLost(id, decodeSpans(v.Data))
 			}
@@ -161,8 +186,12 @@ func (s *shardLog) skipLost() {
 	}
 }
 
-// saveLost keeps a shard's damaged ranges beyond the WAL that showed them.
+// saveLost keeps a shard's damaged ranges beyond the WAL that showed them. While a
+// log is waited for nothing stands on ours: then they are known until the next restart.
 func (e *Engine) saveLost(ctx context.Context, s *shardLog) error {
+	if e.waits() {
+		return nil
+	}
 	s.mu.Lock()
 	ls := slices.Clone(s.lost)
 	s.mu.Unlock()

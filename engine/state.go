@@ -73,6 +73,9 @@ func splitStateKey(b []byte) (owner, key string, err error) {
 
 // Get implements shard.State.
 func (st *stateStore) Get(_ context.Context, owner, key string) (shard.StateValue, bool, error) {
+	if err := st.e.stateWaits(); err != nil {
+		return shard.StateValue{}, false, err
+	}
 	sl := &st.slots[slotOfName(owner)]
 	sl.mu.RLock()
 	defer sl.mu.RUnlock()
@@ -89,6 +92,9 @@ func (st *stateStore) Get(_ context.Context, owner, key string) (shard.StateValu
 
 // Range implements shard.State.
 func (st *stateStore) Range(_ context.Context, owner, prefix string, fn func(string, shard.StateValue) bool) error {
+	if err := st.e.stateWaits(); err != nil {
+		return err
+	}
 	sl := &st.slots[slotOfName(owner)]
 	sl.mu.Lock()
 	if sl.damaged != nil {
@@ -137,6 +143,9 @@ func (sl *stateSlot) walk(owner, prefix string, fn func(string, shard.StateValue
 
 // Owners implements shard.State.
 func (st *stateStore) Owners(_ context.Context, prefix string) ([]string, error) {
+	if err := st.e.stateWaits(); err != nil {
+		return nil, err
+	}
 	var out []string
 	for i := range st.slots {
 		sl := &st.slots[i]
@@ -154,6 +163,10 @@ func (st *stateStore) Owners(_ context.Context, prefix string) ([]string, error)
 
 // Apply implements shard.State.
 func (st *stateStore) Apply(ctx context.Context, owner string, ops []shard.StateOp, done func(error)) {
+	if err := st.e.stateWaits(); err != nil {
+		done(err)
+		return
+	}
 	slot := slotOfName(owner)
 	sl := &st.slots[slot]
 	sl.mu.RLock()
@@ -166,11 +179,11 @@ func (st *stateStore) Apply(ctx context.Context, owner string, ops []shard.State
 	st.write(ctx, slot, owner, ops, st.e.opts.Durability == shard.DurabilityObject, done)
 }
 
-// keep makes a note of the engine's own durable in the WAL, where the damage
-// that it speaks of is, also in a damaged slot.
-func (st *stateStore) keep(ctx context.Context, slot int, owner string, op shard.StateOp) error {
+// keep makes notes of the engine's own durable in the WAL, where the damage
+// that they speak of is, also in a damaged slot.
+func (st *stateStore) keep(ctx context.Context, slot int, owner string, ops ...shard.StateOp) error {
 	ch := make(chan error, 1)
-	st.write(ctx, slot, owner, []shard.StateOp{op}, false, func(err error) { ch <- err })
+	st.write(ctx, slot, owner, ops, false, func(err error) { ch <- err })
 	select {
 	case err := <-ch:
 		return err
@@ -379,7 +392,7 @@ const lostOwner = "engine/lost"
 func (st *stateStore) noted(slot int) {
 	id := shard.ID{Topic: stateTopicNum, Index: uint32(slot)}
 	sl := &st.slots[slot]
-	sl.walk(lostOwner, "", func(_ string, v shard.StateValue) bool {
+	sl.walk(lostOwner, "lost/", func(_ string, v shard.StateValue) bool {
 		s, _, err := st.e.shardFor(id)
 		if err != nil {
 			return false

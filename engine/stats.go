@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/wal"
@@ -28,6 +29,8 @@ type Stats struct {
 	TailBytes             int64 // of batches in memory
 	Shards                int64 // in memory
 
+	WaitingSlots  int           // that wait for the log of a former owner
+	AbandonedLogs int           // of the cluster, ever
 	DamagedReads  int64         // that met stored records which cannot be read
 	DamagedRanges int64         // of them, met within the last hour
 	ClockAhead    time.Duration // of what is believed; 0: it is believed
@@ -53,6 +56,18 @@ func (e *Engine) Stats() Stats {
 	reads, ranges := e.damaged.counts(e.opts.Now())
 	s.DamagedReads, s.DamagedRanges = reads, int64(ranges)
 	s.Segments, s.Extents = e.cat.SegmentStats()
+	waiting := make(map[int]bool)
+	for _, l := range e.waiting.logs {
+		for _, n := range l.Slots {
+			waiting[n] = true
+		}
+	}
+	s.WaitingSlots = len(waiting)
+	for _, w := range e.cat.WALs() {
+		if w.State == catalog.WALAbandoned {
+			s.AbandonedLogs++
+		}
+	}
 	s.Snapshots = c.snapshots.Load()
 	if u := e.fresh.Load(); u != nil {
 		s.UnmergedSegments, s.UnmergedBytes = int64(u.segments), u.bytes

@@ -159,6 +159,11 @@ func (t *topics) create(ctx context.Context, x shard.Topic, fn func(context.Cont
 
 // Update implements shard.Topics.
 func (t *topics) Update(ctx context.Context, name string, fn func(*shard.Topic) error) (*shard.Topic, error) {
+	settled, err := t.settleClass(ctx, name, fn)
+	if err != nil {
+		return nil, err
+	}
+	defer settled()
 	x, err := t.e.cat.UpdateTopic(ctx, name, func(x *shard.Topic) error {
 		if x.Internal {
 			return shard.ErrTopicNotFound

@@ -66,7 +66,10 @@ var (
 	ErrBatchTooLarge      = &Error{Kind: KindTooLarge, Msg: "record batch too large"}
 	ErrExclusive          = &Error{Kind: KindExists, Msg: "group is in exclusive use"}
 	ErrWALFull            = &Error{Kind: KindUnavailable, Msg: "write-ahead log is full: the object store does not keep up"}
-	ErrClosed             = &Error{Kind: KindClosed, Msg: "closed"}
+	// ErrLogAway: the log of a former owner may hold acknowledged records, and is
+	// not there: what stands on it waits for it, or for an operator.
+	ErrLogAway = &Error{Kind: KindUnavailable, Msg: "the write-ahead log of a former owner is not here"}
+	ErrClosed  = &Error{Kind: KindClosed, Msg: "closed"}
 )
 
 // Error carries a kind, where it happened and, for operators, a hint.

@@ -129,7 +129,16 @@ type Bounds struct {
 	Stable int64
 	// Epoch is the owner's epoch.
 	Epoch int32
+	// Past, where it is over End, is up to where a reader is at the end although End
+	// is lower: what it has read is lost, or in a log that is not here.
+	Past int64
+	// Waiting, when not nil, is why the shard takes no append: the end is that of
+	// what is in segments, and a log that is not here may hold more. ErrLogAway.
+	Waiting error
 }
+
+// Holds tells whether a reader may be at an offset: at a record, or at the end.
+func (b Bounds) Holds(offset int64) bool { return offset >= b.Start && offset <= max(b.End, b.Past) }
 
 // AppendWait appends and waits for the completion, or for ctx to end (the
 // append may still happen then).

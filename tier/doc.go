@@ -31,6 +31,7 @@
 //
 //	segments/<level>/<hash>/<epoch>-<ulid>   a segment: see [Key]
 //	clusters/<id of the cluster>             a marker: see [MarkerKey]
+//	clusters/<id of the cluster>.rev/<n>     how far its catalog was: see [RevisionKey]
 //
 // A cluster puts its marker before its first segment. Its key is what is read,
 // and when it was put; so the store needs no conditional writes, and of two

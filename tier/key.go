@@ -21,6 +21,32 @@ const MarkerPrefix = "clusters/"
 // MarkerKey returns the key of a cluster's marker. What is in it is for people.
 func MarkerKey(cluster string) string { return MarkerPrefix + cluster }
 
+// revisionSuffix ends the folder of a cluster's revision objects, beside its marker.
+const revisionSuffix = ".rev/"
+
+// RevisionKey returns the key of the object that says which revision a cluster's
+// catalog has reached: objects are immutable, so each revision has its own. What
+// is in it is for people.
+//
+//	clusters/<id of the cluster>.rev/<revision, 20 digits>
+func RevisionKey(cluster string, revision int64) string {
+	return fmt.Sprintf("%s%020d", RevisionPrefix(cluster), revision)
+}
+
+// RevisionPrefix begins the revision keys of a cluster.
+func RevisionPrefix(cluster string) string { return MarkerKey(cluster) + revisionSuffix }
+
+// ParseRevisionKey is the inverse of RevisionKey; ok is false for other keys.
+func ParseRevisionKey(key string) (cluster string, revision int64, ok bool) {
+	rest, isMarker := strings.CutPrefix(key, MarkerPrefix)
+	cluster, digits, cut := strings.Cut(rest, revisionSuffix)
+	revision, err := strconv.ParseInt(digits, 10, 64)
+	if !isMarker || !cut || err != nil || revision < 0 || RevisionKey(cluster, revision) != key {
+		return "", 0, false
+	}
+	return cluster, revision, true
+}
+
 // MaxLevel is the highest level of a segment.
 const MaxLevel = 9
 

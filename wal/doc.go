@@ -38,6 +38,7 @@
 //
 //	00000000000000000007.wal   a piece of the log; the number is never used again
 //	trim                       the trim mark
+//	joined                     what the catalog's record of the log has to be like
 //	lock                       flock of the process that has the log open
 //
 // All integers are little endian; all checksums are CRC-32C (Castagnoli). The
@@ -105,6 +106,18 @@
 //	16  8  generation
 //	24  8  file number, 32 8 offset
 //	40 16  id of the log
+//
+// # What is noted of the catalog, version 1
+//
+// A file of its own, replaced as a whole.
+//
+//	 0  8  magic "RMQ-JND\n"
+//	 8  4  version (1)
+//	12  4  checksum of all other bytes
+//	16  8  highest revision of the catalog seen
+//	24 16  mark of the last join, 40 16 mark of the one before
+//	56  2  length of what follows
+//	58  .  id of the cluster
 //
 // # Torn or damaged?
 //

@@ -15,15 +15,19 @@ type Source struct {
 	All bool   // also what lies before the trim mark and is still on disk
 }
 
+func (src Source) fs() vfs.FS {
+	if src.FS == nil {
+		return vfs.OS{}
+	}
+	return src.FS
+}
+
 // Dump reads a log as Replay would, changing nothing, and calls fn (which may
 // be nil) for each entry. It takes no lock: run it on a copy, or expect the
 // files that a live WAL reuses meanwhile to be reported as damaged. An error is
 // about reading (or fn's own); what is wrong with the log is in Recovery.
 func Dump(src Source, fn func(Pos, Entry) error) (Recovery, error) {
-	fsys := src.FS
-	if fsys == nil {
-		fsys = vfs.OS{}
-	}
+	fsys := src.fs()
 	s := &scan{fs: fsys, dir: src.Dir, mode: vfs.ReadOnly, fn: fn}
 	defer s.close()
 	f, err := fsys.Open(markName(src.Dir), vfs.ReadOnly)

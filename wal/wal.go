@@ -157,6 +157,7 @@ type WAL struct {
 	lock io.Closer
 	id   [16]byte
 
+	joining  sync.Mutex // held over SetJoined
 	trimming sync.Mutex // held over Trim; taken before mu
 	mark     *markFile  // guarded by trimming once replayed
 

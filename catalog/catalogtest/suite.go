@@ -48,9 +48,13 @@ func testJoin(t *testing.T, cfg catalog.Config) {
 	if g := b.Gateways()[0]; g.ID != "x" || g.Incarnation != s.Incarnation() || g.WALID != "wal-x" || g.Addresses["rpc"] == "" {
 		t.Fatalf("gateway %+v", g)
 	}
-	if w, ok := b.WAL("wal-x"); !ok || w.State != catalog.WALOpen || w.Owner != "x" {
+	if w, ok := b.WAL("wal-x"); !ok || w.State != catalog.WALIdle || w.Owner != "x" {
 		t.Fatalf("wal %+v", w)
 	}
+	if err := s.PutWAL(background, catalog.WALOpen); err != nil {
+		t.Fatal(err)
+	}
+	Eventually(t, "b sees the log open", func() bool { w, _ := b.WAL("wal-x"); return w.State == catalog.WALOpen })
 	ctx, cancel := context.WithTimeout(background, 100*time.Millisecond)
 	defer cancel()
 	if _, err := b.Join(ctx, catalog.Gateway{ID: "x"}, false); !errors.Is(err, catalog.ErrExists) {
@@ -240,6 +244,9 @@ func testPending(t *testing.T, cfg catalog.Config) {
 	if _, err := sa.ClaimSlots(background, []int{1, 2, 3}); err != nil {
 		t.Fatal(err)
 	}
+	if err := sa.PutWAL(background, catalog.WALOpen); err != nil { // or nobody would have to wait for it
+		t.Fatal(err)
+	}
 	if err := sa.Leave(); err != nil { // without releasing: as a crash
 		t.Fatal(err)
 	}
@@ -250,22 +257,19 @@ func testPending(t *testing.T, cfg catalog.Config) {
 	if p := b.Slots()[1].Pending; len(p) != 1 || p[0] != "wal-a" {
 		t.Fatalf("pending %v", p)
 	}
-	if err := sb.SettleWAL(background, "wal-a", []int{1}); err != nil {
-		t.Fatal(err)
-	}
-	if s := b.Slots(); len(s[1].Pending) != 0 || len(s[2].Pending) != 1 || s[1].Epoch != 2 {
-		t.Fatalf("slots %+v %+v", s[1], s[2])
-	}
-	if err := b.AbandonWAL(background, "wal-b"); !errors.Is(err, catalog.ErrConflict) {
+	if err := b.AbandonWAL(background, "wal-b", false); !errors.Is(err, catalog.ErrConflict) {
 		t.Fatalf("abandoned a log that is being written: %v", err)
 	}
-	if err := b.AbandonWAL(background, "wal-a"); err != nil {
+	if err := b.AbandonWAL(background, "wal-a", false); err != nil {
 		t.Fatal(err)
 	}
 	if w, _ := b.WAL("wal-a"); w.State != catalog.WALAbandoned {
 		t.Fatalf("wal %+v", w)
 	}
-	if err := sb.PutWAL(background, "wal-b", catalog.WALClean); err != nil {
+	if _, err := a.Join(background, catalog.Gateway{ID: "c", WALID: "wal-a"}, true); !errors.Is(err, catalog.ErrAbandoned) {
+		t.Fatalf("joined with an abandoned log: %v", err)
+	}
+	if err := sb.PutWAL(background, catalog.WALClean); err != nil {
 		t.Fatal(err)
 	}
 	Eventually(t, "a sees wal-b clean", func() bool { w, _ := a.WAL("wal-b"); return w.State == catalog.WALClean })

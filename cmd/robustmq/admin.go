@@ -27,7 +27,8 @@ func (c *Config) adminEndpoints() []endpoint {
 	return out
 }
 
-// startAdmin makes the admin gateway and opens its listeners.
+// startAdmin makes this incarnation's admin server, and opens the listeners unless
+// a former one did: they outlive it.
 func (s *server) startAdmin(tlsConfig *tls.Config) error {
 	es := s.cfg.adminEndpoints()
 	if len(es) == 0 {
@@ -51,6 +52,10 @@ func (s *server) startAdmin(tlsConfig *tls.Config) error {
 	if s.admin, err = admin.New(env); err != nil {
 		return err
 	}
+	s.front.Show(s.admin)
+	if s.front.Listening() {
+		return nil
+	}
 	for _, e := range es {
 		var conf *tls.Config
 		if e.tls {
@@ -59,7 +64,7 @@ func (s *server) startAdmin(tlsConfig *tls.Config) error {
 			}
 			conf = tlsConfig
 		}
-		at, err := s.admin.Start(e.addr, conf)
+		at, err := s.front.Start(e.addr, conf)
 		if err != nil {
 			return err
 		}
@@ -165,6 +170,8 @@ var engineMetrics = []struct {
 	{metricDesc("objects_deleted_total", "Objects deleted that nobody needs any more."), counter, func(s *engine.Stats) float64 { return float64(s.DeletedObjects) }, nil},
 	{metricDesc("objects_awaiting_deletion", "Objects within their grace."), gauge, func(s *engine.Stats) float64 { return float64(s.Deletions) }, nil},
 	{metricDesc("records_lost_total", "Records found missing from the write-ahead log at the start; one for a batch of which nothing is known, so it is the least that it may be."), counter, func(s *engine.Stats) float64 { return float64(s.LostRecords) }, nil},
+	{metricDesc("waiting_slots", "Slots that wait for the log of a former owner: of them only what is object-durable is served."), gauge, func(s *engine.Stats) float64 { return float64(s.WaitingSlots) }, nil},
+	{metricDesc("wal_abandoned_total", "Logs of this cluster that were given up for lost, ever."), counter, func(s *engine.Stats) float64 { return float64(s.AbandonedLogs) }, nil},
 	{metricDesc("damaged_reads_total", "Reads that met stored records which cannot be read: damaged, or in an object that is gone."), counter, func(s *engine.Stats) float64 { return float64(s.DamagedReads) }, nil},
 	{metricDesc("damaged_ranges", "Damaged ranges of offsets that reads met within the last hour."), gauge, func(s *engine.Stats) float64 { return float64(s.DamagedRanges) }, nil},
 	{metricDesc("clock_held", "1 while the clock is ahead of what can be believed: nothing is freed or expires by it."), gauge, func(s *engine.Stats) float64 { return boolValue(s.ClockAhead > 0) }, nil},

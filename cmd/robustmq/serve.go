@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/gateway/admin"
 )
 
 func serveCommand() *cobra.Command {
@@ -105,6 +106,8 @@ func serve(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	ctx := cmd.Context()
+	front := admin.NewFront(log.With("protocol", "admin"))
+	defer front.Close()
 	if cfg.live, err = newLive(&cfg, log, level, func() (Config, error) { return loadUsed(cmd.Flags()) }); err != nil {
 		return err
 	}
@@ -112,7 +115,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 	go cfg.live.watch(ctx, hangups(ctx))
 	insist(ctx, log)
 	for again := false; ; {
-		err := serveOnce(ctx, &cfg, log, all, own, addresses, tlsConfig)
+		err := serveOnce(ctx, &cfg, log, front, all, own, addresses, tlsConfig)
 		switch {
 		case errors.Is(err, errSessionLost):
 			again = true
@@ -124,6 +127,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 		}
 		// Once it has served, it comes back when what it needs does.
 		log.Warn("starting over", "error", err)
+		front.Away(fmt.Errorf("starting over: %w", err))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -136,17 +140,20 @@ func serve(cmd *cobra.Command, _ []string) error {
 const restartPause = time.Second
 
 // errSessionLost ends an incarnation: it has to stop acknowledging and start over.
-var errSessionLost = errors.New("the catalog session is lost: ownership is given up")
+var errSessionLost = errors.New("ownership is given up")
+
+// errStopping is why nothing is served by a process that ends, or starts over.
+var errStopping = errors.New("the storage engine is being closed")
 
 // serveOnce runs one incarnation until ctx ends or its session is lost.
-func serveOnce(ctx context.Context, cfg *Config, log *slog.Logger, all []endpoint, own map[string]map[string]any,
+func serveOnce(ctx context.Context, cfg *Config, log *slog.Logger, front *admin.Front, all []endpoint, own map[string]map[string]any,
 	addresses map[string]string, tlsConfig *tls.Config) error {
 	begun := time.Now()
 	st, err := openStorage(ctx, cfg, log, addresses)
 	if err != nil {
 		return err
 	}
-	s := &server{cfg: cfg, log: log, storage: st, servers: map[string]gateway.Server{}, stats: map[string]*gateway.Stats{}}
+	s := &server{cfg: cfg, log: log, front: front, storage: st, servers: map[string]gateway.Server{}, stats: map[string]*gateway.Stats{}}
 	defer s.stop()
 	defaultPassword, err := ensureAdmin(ctx, st.engine.Broker().Users)
 	if err != nil {
@@ -166,7 +173,7 @@ func serveOnce(ctx context.Context, cfg *Config, log *slog.Logger, all []endpoin
 	case <-ctx.Done():
 		log.Info("stopping")
 	case <-st.engine.Lost():
-		return errSessionLost
+		return fmt.Errorf("%w: %w", errSessionLost, st.engine.Reason())
 	}
 	return nil
 }

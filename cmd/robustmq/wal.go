@@ -12,7 +12,7 @@ import (
 )
 
 func walCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "wal", Short: "Look at a write-ahead log", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "wal", Short: "Look at a write-ahead log, and at those that are waited for", Args: cobra.NoArgs}
 	source := func(cmd *cobra.Command) (wal.Source, error) {
 		src := wal.Source{}
 		src.All, _ = cmd.Flags().GetBool("all")
@@ -67,7 +67,7 @@ func walCommand() *cobra.Command {
 		c.Flags().String("dir", "", "directory of the log; empty: that of the configuration")
 		c.Flags().Bool("all", false, "also what is trimmed and still on disk")
 	}
-	cmd.AddCommand(dump, verify)
+	cmd.AddCommand(dump, verify, waitingCommand(), recoverCommand(), abandonCommand())
 	return cmd
 }
 

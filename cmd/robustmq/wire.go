@@ -46,6 +46,7 @@ type storage struct {
 	bare         store.Store   // without retries and limits
 	clock        store.Clock   // the store's
 	engine       *engine.Engine
+	durability   shard.Durability // of topics, by default
 }
 
 // openStorage joins catalog, store and engine. The data directory is locked:
@@ -60,7 +61,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 	if err := os.MkdirAll(c.DataDir, 0o755); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	if s.lock, err = lockDir(c.DataDir); err != nil {
+	if err := vfs.Soon(ctx, func() (err error) { s.lock, err = lockDir(c.DataDir); return err }); err != nil {
 		return nil, err
 	}
 	if err := c.catalogGone(); err != nil {
@@ -78,6 +79,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 		return nil, err
 	}
 	known := s.cat.Topics().Len() > 0
+	s.durability, _ = shard.ParseDurability(c.Topics.Durability)
 	opts := c.engineOptions(log, addresses)
 	opts.Witnesses = s.witnesses(c)
 	if s.engine, err = engine.Open(ctx, s.cat, s.store, opts); err != nil {
@@ -91,11 +93,12 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 // not asked by more and more callers.
 func (s *storage) openStore(ctx context.Context, c *Config, cfg open.Config, log *slog.Logger) error {
 	cfg.Clock = &s.clock
-	bare, closer, err := open.Open(ctx, cfg)
+	var bare store.Store
+	err := vfs.Soon(ctx, func() (err error) { bare, s.closer, err = open.Open(ctx, cfg); return err })
 	if err != nil {
 		return fmt.Errorf("open object store: %w", err)
 	}
-	s.bare, s.closer = bare, closer
+	s.bare = bare
 	s.storeStats = metrics.New(bare)
 	s.trouble = health.New(s.storeStats, health.Options{Log: log})
 	tried := retry.New(s.trouble, retry.Options{Tries: c.Store.Tries, Base: c.Store.RetryBase, Max: c.Store.RetryMax,
@@ -136,6 +139,9 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			err = vfs.ErrLocked
+		}
 		return nil, fmt.Errorf("lock data directory %s: another process uses it: %w", dir, err)
 	}
 	return f, nil
@@ -300,6 +306,7 @@ type server struct {
 	stats     map[string]*gateway.Stats
 	auth      *gateway.Auth
 	admin     *admin.Server
+	front     *admin.Front
 	drained   sync.Once
 }
 
@@ -380,11 +387,11 @@ func (s *server) stop() {
 	defer cancel()
 	if s.admin != nil {
 		s.admin.SetDraining()
-		defer s.admin.Close()
 	}
 	s.drain(ctx)
 	for _, l := range s.listeners {
 		l.Close()
 	}
+	s.front.Away(errStopping)
 	s.storage.close(ctx, s.log)
 }

@@ -16,6 +16,14 @@ const (
 // maxPlaces bounds the shards that a stored binding names.
 const maxPlaces = 4 << 20
 
+// checkConfig refuses what could be written and not be read again.
+func checkConfig(c *shard.GroupConfig) error {
+	if c.AckTimeout < 0 || c.MaxDeliver < 0 || c.ExpireAfter < 0 || len(c.Data) > shard.MaxStateValue {
+		return shard.Errorf(shard.KindInvalid, "group %.100q: ack timeout %v, max deliver %d, expiry %v, %d bytes of data", c.Name, c.AckTimeout, c.MaxDeliver, c.ExpireAfter, len(c.Data))
+	}
+	return nil
+}
+
 func encodeConfig(c *shard.GroupConfig, idleSince time.Time) []byte {
 	p := []byte{valueV1}
 	p = binary.AppendUvarint(p, uint64(c.AckTimeout))

@@ -138,6 +138,10 @@ func (g *group) SetData(ctx context.Context, data []byte, expireAfter time.Durat
 		g.mu.Unlock()
 		return shard.ErrGroupNotFound
 	}
+	if err := checkConfig(&shard.GroupConfig{Name: g.name, Data: data, ExpireAfter: expireAfter}); err != nil {
+		g.mu.Unlock()
+		return err
+	}
 	if expireAfter != g.cfg.ExpireAfter && g.steady() == 0 {
 		g.idleSince = g.m.opts.Now() // a new bound does not reach back: the idle time before kept to the old one
 		g.idleNoted = g.idleSince

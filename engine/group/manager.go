@@ -126,6 +126,9 @@ func (m *Manager) Create(ctx context.Context, c shard.GroupConfig) (shard.Group,
 	if c.Name == "" || len(c.Name) > maxName {
 		return nil, shard.Errorf(shard.KindInvalid, "create group: name of %d bytes", len(c.Name))
 	}
+	if err := checkConfig(&c); err != nil {
+		return nil, err
+	}
 	for {
 		g, fresh, err := m.claim(c)
 		if err != nil {

@@ -640,11 +640,13 @@ func TestTooManyAtOnce(t *testing.T) {
 
 func TestListenerBoundsConnections(t *testing.T) {
 	r := newRig(t)
-	at, err := r.srv.Start("127.0.0.1:0", nil)
+	f := NewFront(slog.New(slog.DiscardHandler))
+	f.Show(r.srv)
+	at, err := f.Start("127.0.0.1:0", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.srv.Close()
+	defer f.Close()
 	resp, err := http.Get("http://" + at.String() + "/healthz")
 	if err != nil {
 		t.Fatal(err)
@@ -653,7 +655,7 @@ func TestListenerBoundsConnections(t *testing.T) {
 	if resp.StatusCode != 200 {
 		t.Errorf("status %d", resp.StatusCode)
 	}
-	r.srv.Close()
+	f.Close()
 	if _, err := net.DialTimeout("tcp", at.String(), time.Second); err == nil {
 		t.Error("listens after Close")
 	}

@@ -51,6 +51,10 @@ func (s *Server) table() []route {
 		{post, base + "/acls", "putACLs", "acls", "Add access rules; with the first one, what no rule allows is denied", administ, nil, ACLs{}, nil, 0, s.putACLs},
 		{post, base + "/acls/delete", "deleteACLs", "acls", "Delete access rules equal to those given", administ, nil, ACLs{}, nil, 0, s.deleteACLs},
 
+		{get, base + "/logs", "listLogs", "logs", "Write-ahead logs of former owners that slots wait for", administ, paging, nil, page[Log]{}, 0, s.listLogs},
+		{get, base + "/logs/{id}/ranges", "listLogRanges", "logs", "What giving a log up may lose", administ, paging, nil, page[LogRange]{}, 0, s.listLogRanges},
+		{post, base + "/logs/{id}/abandon", "abandonLog", "logs", "Give up for lost what a log holds; the gateway starts over", administ, nil, LogAbandon{}, nil, 0, s.abandonLog},
+
 		{post, base + "/flush", "flush", "operations", "Write everything the write-ahead log holds to object storage now", administ, nil, nil, nil, 0, s.flush},
 		{post, base + "/drain", "drain", "operations", "Accept no more connections and tell all clients to go elsewhere, until a restart", administ, nil, nil, nil, 0, s.drain},
 	}

@@ -2,9 +2,6 @@ package admin
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -71,7 +68,7 @@ type Env struct {
 	Now        func() time.Time
 }
 
-// Server serves HTTP to operators. Use New, then Start or Handler.
+// Server serves HTTP to operators. Use New, then Front.Show or Handler.
 type Server struct {
 	env      Env
 	log      *slog.Logger
@@ -84,11 +81,6 @@ type Server struct {
 	authFail atomic.Int64
 	// changing orders look-then-write changes of accounts.
 	changing sync.Mutex
-
-	running struct {
-		sync.Mutex
-		servers []*http.Server
-	}
 }
 
 // New makes the server; it listens nowhere yet.
@@ -169,51 +161,6 @@ func secured(h http.Handler) http.Handler {
 
 // Handler serves everything, for tests and for listeners of the caller's own.
 func (s *Server) Handler() http.Handler { return s.handler }
-
-// Start listens on addr, with TLS unless conf is nil, until Close.
-func (s *Server) Start(addr string, conf *tls.Config) (net.Addr, error) {
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen for admin: %w", err)
-	}
-	at := ln.Addr()
-	ln = &limitListener{Listener: ln, places: make(chan struct{}, maxConnections), closed: make(chan struct{})}
-	if conf != nil {
-		ln = tls.NewListener(ln, conf)
-	}
-	srv := &http.Server{
-		Handler:           s.handler,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      callTimeout + 10*time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
-	s.running.Lock()
-	s.running.servers = append(s.running.servers, srv)
-	s.running.Unlock()
-	go func() {
-		if err := srv.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("admin listener ended", "address", addr, "error", err)
-		}
-	}()
-	return at, nil
-}
-
-// Close ends all listeners; requests under way get a second to finish.
-func (s *Server) Close() {
-	s.running.Lock()
-	defer s.running.Unlock()
-	for _, srv := range s.running.servers {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		if err := srv.Shutdown(ctx); err != nil {
-			_ = srv.Close()
-		}
-		cancel()
-	}
-	s.running.servers = nil
-}
 
 // SetDraining makes readyz say so: new clients should go elsewhere.
 func (s *Server) SetDraining() { s.draining.Store(true) }

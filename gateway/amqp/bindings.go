@@ -40,7 +40,7 @@ func (vh *vhost) addBinding(c *conn, x *exchange, b *binding) error {
 		err = vh.rebind(c.ctx, b)
 	}
 	if err == nil && b.durable {
-		err = vh.remember(c.ctx, keyBinding+b.id, storedBinding{b.source, b.dest, b.toQueue, b.key, frame.AppendTable(nil, b.args)})
+		err = vh.remember(c.ctx, keyBinding+b.id, storedBinding{rawText(b.source), rawText(b.dest), b.toQueue, rawText(b.key), frame.AppendTable(nil, b.args)})
 	}
 	if err != nil {
 		vh.mu.Lock()

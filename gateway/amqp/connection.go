@@ -207,7 +207,9 @@ func (c *conn) open(m *frame.ConnectionOpen) error {
 	if vh == nil {
 		return refuse(codeNotAllowed, "vhost %s not found", m.VirtualHost)
 	}
-	if err := vh.load(c.ctx); err != nil {
+	if err := vh.load(c.ctx); errors.Is(err, shard.ErrLogAway) { // in RabbitMQ's words, which clients try again after
+		return refuse(codeInternalError, "access to vhost '%s' refused: vhost '%s' is down: %v", vh.name, vh.name, err)
+	} else if err != nil {
 		return err
 	}
 	over := &gateway.TooManyConnections{}

@@ -72,6 +72,8 @@ func faultOf(err error) *fault {
 		return refuse(codeSyntaxError, "%v", err)
 	case errors.Is(err, frame.ErrMethod):
 		return refuse(codeCommandInvalid, "%v", err)
+	case errors.Is(err, shard.ErrLogAway): // in RabbitMQ's words for what is on another disk
+		return refuse(codeNotFound, "home node of durable queue is down or inaccessible: %v", err)
 	case errors.Is(err, shard.ErrExclusive):
 		return refuse(codeAccessRefused, "%v", err)
 	}

@@ -160,11 +160,11 @@ type (
 		Declarer *declarer `json:"declarer,omitempty"`
 	}
 	storedBinding struct {
-		Source  string `json:"source"`
-		Dest    string `json:"dest"`
-		ToQueue bool   `json:"to_queue,omitempty"`
-		Key     string `json:"key"`
-		Args    []byte `json:"args,omitempty"`
+		Source  rawText `json:"source"`
+		Dest    rawText `json:"dest"`
+		ToQueue bool    `json:"to_queue,omitempty"`
+		Key     rawText `json:"key"`
+		Args    []byte  `json:"args,omitempty"`
 	}
 )
 
@@ -205,7 +205,7 @@ func (vh *vhost) load(ctx context.Context) error {
 			var b storedBinding
 			if json.Unmarshal([]byte(e.data), &b) == nil {
 				args, _ := frame.DecodeTable(b.Args)
-				bindings = append(bindings, newBinding(b.Source, b.Dest, b.ToQueue, b.Key, args))
+				bindings = append(bindings, newBinding(string(b.Source), string(b.Dest), b.ToQueue, string(b.Key), args))
 			}
 		}
 	}

@@ -61,6 +61,13 @@ func (c *conn) listOffset(ctx context.Context, q *kmsg.ListOffsetsRequest, t *sh
 	}
 	switch from.Timestamp {
 	case offsetLatest:
+		if b.Waiting != nil { // KIP-207: the end is not known to be one
+			p.ErrorCode = codeOffsetNotAvailable
+			if q.Version < 5 {
+				p.ErrorCode = codeLeaderNotAvailable
+			}
+			return
+		}
 		p.Offset, p.LeaderEpoch = b.End, b.Epoch
 		if q.IsolationLevel == 1 {
 			p.Offset = b.Stable

@@ -58,6 +58,7 @@ const (
 	codeFencedLeaderEpoch          int16 = 74
 	codeUnknownLeaderEpoch         int16 = 75
 	codeUnsupportedCompressionType int16 = 76
+	codeOffsetNotAvailable         int16 = 78
 	codeMemberIDRequired           int16 = 79
 	codeGroupMaxSizeReached        int16 = 81
 	codeFencedInstanceID           int16 = 82
@@ -135,6 +136,9 @@ func errorCode(err error) int16 {
 
 // groupErrorCode is errorCode for what a group coordinator answers.
 func groupErrorCode(err error) int16 {
+	if errors.Is(err, shard.ErrLogAway) {
+		return codeCoordinatorLoadInProgress // what the group has committed may be in that log
+	}
 	switch code := errorCode(err); code {
 	case codeNotLeaderOrFollower:
 		return codeNotCoordinator

@@ -160,7 +160,7 @@ func (f *fetch) readBounds(ctx context.Context, p *fetchPart) {
 	if err == nil {
 		p.bounds, p.known = b, true
 	}
-	if err == nil && (p.next < b.Start || p.next > b.End) {
+	if err == nil && !b.Holds(p.next) {
 		err = shard.ErrOffsetOutOfRange
 	}
 	if err != nil {

@@ -16,6 +16,9 @@ func codeOf(err error) packet.Code {
 	if errors.As(err, &pe) {
 		return pe.Code
 	}
+	if errors.Is(err, shard.ErrLogAway) {
+		return packet.ServerUnavailable
+	}
 	switch shard.KindOf(err) {
 	case shard.KindInvalid, shard.KindNotFound:
 		return packet.TopicNameInvalid
@@ -44,6 +47,8 @@ func codeFor(t packet.Type, err error) packet.Code {
 	case c == packet.TopicNameInvalid && packet.TopicFilterInvalid.Allowed(t):
 		return packet.TopicFilterInvalid
 	case c == packet.PacketTooLarge && packet.QuotaExceeded.Allowed(t):
+		return packet.QuotaExceeded
+	case c == packet.ServerUnavailable && packet.QuotaExceeded.Allowed(t):
 		return packet.QuotaExceeded
 	case c == packet.ServerShuttingDown && packet.ServerUnavailable.Allowed(t):
 		return packet.ServerUnavailable

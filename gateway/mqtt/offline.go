@@ -3,6 +3,7 @@ package mqtt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 	"time"
 
@@ -136,6 +137,9 @@ func (s *Server) stopOffline() {
 // session that was connected then counts as left now.
 func (s *Server) resumeOffline(ctx context.Context) error {
 	owners, err := s.broker.State.Owners(ctx, sessionPrefix)
+	if errors.Is(err, shard.ErrLogAway) {
+		return nil // the process starts over when it is known what there is
+	}
 	if err != nil {
 		return err
 	}

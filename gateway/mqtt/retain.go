@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"strings"
@@ -48,6 +49,9 @@ func newRetainStore(st shard.State) *retainStore { return &retainStore{state: st
 // load reads the names of what is kept.
 func (s *retainStore) load(ctx context.Context) error {
 	owners, err := s.state.Owners(ctx, retainPrefix)
+	if errors.Is(err, shard.ErrLogAway) {
+		return nil // the process starts over when it is known what there is
+	}
 	if err != nil {
 		return fmt.Errorf("list retained messages: %w", err)
 	}

@@ -40,8 +40,8 @@ var importRules = []importRule{
 
 // mayAlsoInTests widens a rule for _test.go files.
 var mayAlsoInTests = map[string][]string{
-	"gateway": {"shard/shardmem", "shard/shardtest", "gateway/gatewaytest"},
-	"engine":  {"shard/shardmem", "shard/shardtest"},
+	"gateway": {"shard/shardmem", "shard/shardtest", "gateway/gatewaytest", "internal/codectest"},
+	"engine":  {"shard/shardmem", "shard/shardtest", "internal/codectest"},
 	"shard":   {"shard", "internal/vfs"},
 	"wal":     {"internal", "shard"},
 	"tier":    {"internal", "shard"},

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -144,4 +145,24 @@ func Lock(fsys FS, name string) (io.Closer, error) {
 		return l.Lock(name)
 	}
 	return nil, errors.ErrUnsupported
+}
+
+// lockPatience is how long Soon tries: the files of a process that was killed are
+// locked until the kernel has taken it apart.
+const lockPatience = time.Second
+
+// Soon calls open, which locks something, and again for a second while another
+// process has the lock.
+func Soon(ctx context.Context, open func() error) error {
+	for end := time.Now().Add(lockPatience); ; {
+		err := open()
+		if err == nil || !errors.Is(err, ErrLocked) || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-time.After(lockPatience / 50):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }

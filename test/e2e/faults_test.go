@@ -159,12 +159,14 @@ func TestEtcdRestarts(t *testing.T) {
 	eventually(t, "health that is green", 30*time.Second, func() bool { status, _ := health(t, b); return status == http.StatusOK })
 	must(t, readAll(ctx, b.Ports, "etcd", 300))
 
+	asked := keepAsking(ctx, t, b)
 	etcd.Pause()
 	eventually(t, "ownership given up with etcd held for longer than the lease", 30*time.Second, func() bool {
 		once, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
 		return produce(once, b.Ports.Kafka, []byte("nobody may take this")) != nil
 	})
+	eventually(t, "health that says what is missing", 30*time.Second, func() bool { return !healthy(b) })
 	etcd.Resume()
 	eventually(t, "the broker to come back by itself", 60*time.Second, func() bool {
 		if !alive(b) {
@@ -172,8 +174,40 @@ func TestEtcdRestarts(t *testing.T) {
 		}
 		return healthy(b)
 	})
+	asked()
 	must(t, writeAll(ctx, b.Ports, "etcd", 300, 50))
 	must(t, readAll(ctx, b.Ports, "etcd", 350))
+}
+
+// keepAsking asks for health and metrics as a kubelet and a monitor do, which must never be refused
+// a connection while the process lives; what it gives ends that.
+func keepAsking(ctx context.Context, t *testing.T, b *harness.Broker) (end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			for _, path := range []string{"/healthz", "/metrics"} {
+				resp, err := http.Get(b.AdminURL() + path)
+				if err != nil {
+					t.Errorf("%s: %v", path, err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != http.StatusOK {
+					t.Errorf("%s: %s", path, resp.Status)
+					return
+				}
+			}
+			select {
+			case <-time.After(20 * time.Millisecond):
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 // healthy asks a broker that may not be listening.
