@@ -30,6 +30,7 @@ type Conn struct {
 	auth          atomic.Pointer[Auth]    // of Join
 	account       atomic.Pointer[account] // of Join; nil before it and without limits
 	grace         time.Duration           // of SetGrace
+	mem           incoming
 	info          struct {
 		sync.Mutex
 		ConnInfo
@@ -50,6 +51,7 @@ var origins atomic.Uint64
 // NewConn wraps a network connection; listeners and tests call it.
 func NewConn(c net.Conn, protocol string) *Conn {
 	n := &Conn{Conn: c, raw: c, Origin: shard.Origin(origins.Add(1)), Since: time.Now()}
+	n.mem.gone = make(chan struct{})
 	n.info.ConnInfo = ConnInfo{Protocol: protocol, Since: n.Since}
 	if a := c.RemoteAddr(); a != nil {
 		n.info.Remote = a.String()
@@ -118,6 +120,7 @@ func (c *prefixConn) Read(b []byte) (int, error) {
 // is stuck. Any goroutine may call it.
 func (c *Conn) Abort() {
 	c.closed.Store(true)
+	c.endMemory()
 	if a, ok := c.raw.(interface{ abort() }); ok {
 		a.abort()
 		return

@@ -26,6 +26,7 @@ type Listener struct {
 	Server       Server
 	Log          *slog.Logger
 	Stats        *Stats
+	Memory       *Memory // nil: no bound
 	// MaxConnections as Limits; LoginTimeout closes who has not logged in.
 	MaxConnections int
 	LoginTimeout   time.Duration
@@ -89,6 +90,7 @@ func (l *Listener) accept() {
 
 func (l *Listener) serveTCP(c net.Conn) {
 	conn := NewConn(c, l.Protocol)
+	conn.UseMemory(l.Memory)
 	if !l.admit(conn) {
 		_ = c.Close()
 		return
@@ -146,6 +148,7 @@ func (l *Listener) upgrade(w http.ResponseWriter, r *http.Request) {
 	nc := websocket.NetConn(l.ctx, ws, websocket.MessageBinary)
 	conn := NewConn(wsConn{nc, r.RemoteAddr, ws}, l.Protocol)
 	conn.WebSocket, conn.TLS = true, r.TLS
+	conn.UseMemory(l.Memory)
 	if !l.admit(conn) {
 		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
 		return

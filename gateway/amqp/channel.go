@@ -122,6 +122,9 @@ func (ch *channel) release() {
 	ch.mu.unacked = unackedList{}
 	ch.mu.Unlock()
 	ch.dropContent()
+	if ch.tx != nil {
+		ch.tx.hold.Free()
+	}
 	ch.tx = nil
 	for _, k := range ch.consumers {
 		k.detach()

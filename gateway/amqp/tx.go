@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -15,6 +16,7 @@ type transaction struct {
 	publishes []publish
 	bytes     int
 	acks      []func() error
+	hold      gateway.Hold // of publishes
 
 	mu struct {
 		sync.Mutex
@@ -29,9 +31,18 @@ func (tx *transaction) add(c *conn, p *publish) error {
 	if limit := c.s.env.Limits.MaxInflightBytes; tx.bytes > limit {
 		return refuse(codeResourceError, "transaction is over %d bytes", limit)
 	}
+	if tx.publishes == nil {
+		tx.hold = c.nc.Hold()
+	}
+	if err := tx.hold.Need(c.ctx, tx.bytes+publishOverhead*len(tx.publishes)); err != nil {
+		return refuse(codeResourceError, "transaction of %d bytes: %v", tx.bytes, err)
+	}
 	tx.publishes = append(tx.publishes, *p)
 	return nil
 }
+
+// publishOverhead is about what a publish takes besides its body.
+const publishOverhead = 512
 
 // maxTxAcks bounds the acknowledgements of one transaction.
 const maxTxAcks = 100_000
@@ -115,6 +126,7 @@ func (ch *channel) txMethod(m frame.Method) error {
 		if ch.tx == nil {
 			return refuse(codePreconditionFailed, "channel is not transactional")
 		}
+		ch.tx.hold.Free()
 		ch.tx = new(transaction)
 		ch.send(&frame.TxRollbackOk{})
 		return nil
@@ -125,6 +137,8 @@ func (ch *channel) txMethod(m frame.Method) error {
 // commit publishes, waits until all is durable, and settles deliveries.
 func (ch *channel) commit() error {
 	tx := ch.tx
+	tx.hold.Complete() // from now on it is not the client that others wait for
+	defer tx.hold.Free()
 	before := ch.txRefs
 	for i := range tx.publishes {
 		if err := ch.publish(&tx.publishes[i]); err != nil {

@@ -33,6 +33,11 @@ const password = "bob-password"
 
 func open(t *testing.T, conf *tls.Config, users ...shard.User) *house {
 	t.Helper()
+	return openWithin(t, nil, conf, users...)
+}
+
+func openWithin(t *testing.T, memory *gateway.Memory, conf *tls.Config, users ...shard.User) *house {
+	t.Helper()
 	mem := shardmem.New(shardmem.Options{Users: users})
 	t.Cleanup(mem.Close)
 	h := &house{t: t, broker: mem.Broker(), listeners: map[string]*gateway.Listener{}}
@@ -44,7 +49,7 @@ func open(t *testing.T, conf *tls.Config, users ...shard.User) *house {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &gateway.Listener{Protocol: p.Name, Addr: "127.0.0.1:0", Server: srv, Log: log, Stats: stats, TLS: conf, OwnTLS: p.Listeners[0].OwnTLS}
+		l := &gateway.Listener{Protocol: p.Name, Addr: "127.0.0.1:0", Server: srv, Log: log, Stats: stats, TLS: conf, OwnTLS: p.Listeners[0].OwnTLS, Memory: memory}
 		if err := l.Start(context.Background()); err != nil {
 			t.Fatal(err)
 		}

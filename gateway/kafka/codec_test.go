@@ -14,6 +14,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -75,7 +76,7 @@ func TestVectorWritesPlainAndSplicedInOrder(t *testing.T) {
 	w.response(&request{api: newTable().find(1), corr: 2, resp: f})
 	w.response(&request{api: row, corr: 3, resp: plain})
 	size := w.size()
-	go func() { _ = w.writeTo(a); _ = a.Close() }()
+	go func() { _ = w.writeTo(gateway.NewConn(a, "kafka")); _ = a.Close() }()
 	var got bytes.Buffer
 	if _, err := got.ReadFrom(b); err != nil || got.Len() != size {
 		t.Fatalf("wrote %d bytes of %d: %v", got.Len(), size, err)

@@ -290,7 +290,7 @@ func (c *client) setPaused(pause bool) {
 	c.pausing.Lock()
 	defer c.pausing.Unlock()
 	c.out.mu.Lock()
-	over := c.out.bytes >= c.srv.env.Limits.MaxOutboundBytes
+	over := c.out.queue.Over()
 	if pause != over || pause == c.out.paused {
 		c.out.mu.Unlock()
 		return

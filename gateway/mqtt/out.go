@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -16,10 +17,13 @@ type outbound struct {
 	mu sync.Mutex
 	// ctl holds encoded control packets; they go before the messages.
 	ctl   []byte
+	ctlN  int // bytes of ctl that queue counts
 	items []outItem
 	// last is written after everything else; then the connection is closed.
 	last    []byte
 	bytes   int // of items, roughly
+	flying  int // of what is being written
+	queue   *gateway.Queue
 	running bool
 	closing bool // nothing more is taken
 	dead    bool // the connection failed
@@ -65,6 +69,7 @@ func (c *client) control(p packet.Packet) {
 	o.mu.Lock()
 	if !o.closing {
 		o.ctl = p.Append(o.ctl, c.v)
+		o.countControl()
 		o.greeted = o.greeted || p.Type() == packet.CONNACK
 		c.startWriter()
 	}
@@ -87,6 +92,7 @@ func (c *client) acknowledge(kind packet.Type, id uint16, code packet.Code, why 
 	o.mu.Lock()
 	if !o.closing {
 		o.ctl = a.Append(o.ctl, c.v)
+		o.countControl()
 		c.startWriter()
 	}
 	o.mu.Unlock()
@@ -106,22 +112,29 @@ func addReason(p packet.Props, why string) packet.Props {
 	return p.AddStr(packet.PropReasonString, why)
 }
 
+// countControl has the queue know of control packets, once there are many; mu is held.
+func (o *outbound) countControl() {
+	if n := len(o.ctl) - o.ctlN; n >= controlStep {
+		o.queue.Add(n)
+		o.ctlN += n
+	}
+}
+
+// controlStep is how many bytes of control packets queue up uncounted.
+const controlStep = 2 << 10
+
 // waitTaken blocks while the client does not take what it is answered.
 func (c *client) waitTaken() {
 	o := &c.out
 	o.mu.Lock()
-	for len(o.ctl) > maxControl && !o.closing {
+	for len(o.ctl) > controlStep && (len(o.ctl) > maxControl || len(o.ctl) > o.queue.Limit()) && !o.closing {
 		o.idle.Wait()
 	}
 	o.mu.Unlock()
 }
 
 // room tells whether more at-most-once messages may be queued.
-func (c *client) room() bool {
-	c.out.mu.Lock()
-	defer c.out.mu.Unlock()
-	return c.out.bytes < c.srv.env.Limits.MaxOutboundBytes
-}
+func (c *client) room() bool { return !c.out.queue.Over() }
 
 // push queues messages.
 func (c *client) push(items ...outItem) {
@@ -131,9 +144,12 @@ func (c *client) push(items ...outItem) {
 	if o.closing {
 		return
 	}
+	size := 0
 	for i := range items {
-		o.bytes += items[i].size()
+		size += items[i].size()
 	}
+	o.bytes += size
+	o.queue.Add(size)
 	o.items = append(o.items, items...)
 	c.startWriter()
 }
@@ -154,11 +170,25 @@ func (c *client) finish(last []byte) {
 	if !o.closing {
 		o.closing, o.last = true, last
 		o.idle.Broadcast()
-		o.items = nil // what is not written yet stays with its group
+		o.drop() // what is not written yet stays with its group
 		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
 		c.startWriter()
 	}
 	o.mu.Unlock()
+}
+
+// drop forgets the messages that are queued; mu is held.
+func (o *outbound) drop() {
+	o.items = nil
+	o.queue.Add(-o.bytes)
+	o.bytes = 0
+}
+
+// dropControl forgets the control packets; mu is held.
+func (o *outbound) dropControl() {
+	o.ctl = nil
+	o.queue.Add(-o.ctlN)
+	o.ctlN = 0
 }
 
 // lastWriteTimeout bounds the writing of a DISCONNECT to somebody slow.
@@ -197,6 +227,7 @@ func (c *client) write() {
 			c.failWriter()
 		}
 		c.written(items)
+		c.out.landed()
 		c.resumeGroups()
 		clear(items)
 	}
@@ -212,14 +243,23 @@ func (c *client) takeOut(spare []outItem) ([]byte, []outItem) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	ctl, items := o.ctl, o.items
-	if len(ctl) > maxControl {
+	if len(ctl) > controlStep {
 		o.idle.Broadcast()
 	}
-	o.ctl, o.items, o.bytes = nil, nil, 0
+	o.flying += o.bytes + o.ctlN
+	o.ctl, o.items, o.bytes, o.ctlN = nil, nil, 0, 0
 	if cap(spare) > 0 && cap(spare) <= 1024 && len(items) > 0 {
 		o.items = spare[:0]
 	}
 	return ctl, items
+}
+
+// landed counts what was taken out as written.
+func (o *outbound) landed() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queue.Add(-o.flying)
+	o.flying = 0
 }
 
 // endWriter ends the writer, unless there is more; where the connection is to be
@@ -243,7 +283,8 @@ func (c *client) endWriter() bool {
 		c.sendLast(last)
 		o.mu.Lock()
 	}
-	o.items, o.ctl = nil, nil
+	o.drop()
+	o.dropControl()
 	o.running = false
 	o.idle.Broadcast()
 	o.mu.Unlock()
@@ -292,18 +333,18 @@ const (
 func (c *client) failWriter() {
 	c.out.mu.Lock()
 	c.out.dead, c.out.closing = true, true
-	c.out.ctl, c.out.items = nil, nil
+	c.out.dropControl()
+	c.out.drop()
 	c.out.idle.Broadcast()
 	c.out.mu.Unlock()
 	c.nc.Abort()
 }
 
 func (c *client) send(b []byte) error {
-	if err := c.nc.SetWriteDeadline(time.Now().Add(c.srv.cfg.WriteTimeout)); err != nil {
-		return err
+	err := c.nc.WriteWithin(c.srv.cfg.WriteTimeout, b)
+	if err == nil {
+		c.srv.env.Stats.BytesOut.Add(int64(len(b)))
 	}
-	n, err := c.nc.Write(b)
-	c.srv.env.Stats.BytesOut.Add(int64(n))
 	if isTimeout(err) {
 		c.srv.env.Stats.SlowConsumers.Add(1)
 	}
