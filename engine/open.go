@@ -61,7 +61,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 		return nil, err
 	}
 	e.live = live.NewHub(e.log, opts.Now)
-	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: opts.Now})
+	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: opts.Now, TotalBytes: opts.GroupBytes})
 	e.feed.groups, e.feed.live = e.groups.Durable, e.live.Durable
 	e.feed.start()
 	if err = e.groups.Load(ctx); err != nil {

@@ -35,7 +35,7 @@ func (s *server) startAdmin(tlsConfig *tls.Config) error {
 	}
 	env := admin.Env{
 		Broker: s.storage.engine.Broker(), Auth: s.auth, Engine: adminEngine{s.storage}, Drain: s.drain,
-		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}},
+		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}, memoryCollector{s.memory}},
 		Version:    version, Log: s.log.With("protocol", "admin"),
 	}
 	for _, p := range protocols() {

@@ -57,6 +57,7 @@ func newClient(ctx context.Context, s *Server, nc *gateway.Conn) *client {
 	c := &client{srv: s, nc: nc, ctx: ctx, done: make(chan struct{}), v: packet.V311}
 	c.in.ctx, c.in.hold = ctx, nc.Hold()
 	c.out.queue = nc.Queue(s.env.Limits.MaxOutboundBytes)
+	c.session.out.queue = nc.Queue(maxKept)
 	c.out.idle.L = &c.out.mu
 	c.acks.room.L = &c.acks.mu
 	c.publish.c = c

@@ -1,8 +1,8 @@
 package mqtt
 
 import (
-	"errors"
 	"strings"
+	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -50,13 +50,20 @@ func (c *client) pumpOne(q *localQueue) bool {
 	c.out.mu.Lock()
 	full := c.out.bytes > localRoom && !c.out.closing
 	c.out.mu.Unlock()
-	if full {
+	if full || q.items[0].item.qos > 0 && q.items[0].item.id == 0 && c.session.out.full() {
 		return false
 	}
 	it := q.items[0].item
-	if it.msg.Record == nil && !c.fetch(&it) {
-		q.items = q.items[1:]
-		return true
+	if it.msg.Record == nil {
+		ok, err := c.fetch(&it)
+		if err != nil { // kept: the store will be back
+			time.AfterFunc(fetchAgain, c.pump)
+			return false
+		}
+		if !ok {
+			q.items = q.items[1:]
+			return true
+		}
 	}
 	q.items[0].item = it
 	if it.qos > 0 {
@@ -79,22 +86,27 @@ func (c *client) pumpOne(q *localQueue) bool {
 	return true
 }
 
-// fetch reads the retained message of an item's topic.
-func (c *client) fetch(it *outItem) bool {
+// fetchAgain is the pause after a retained message could not be read.
+const fetchAgain = time.Second
+
+// fetch reads the retained message of an item's topic. ok is false when there is
+// none any more, or the client is gone.
+func (c *client) fetch(it *outItem) (ok bool, err error) {
 	c.session.mu.Unlock()
 	defer c.session.mu.Lock()
 	r, ok, err := c.srv.retained.get(c.ctx, it.topic, c.now())
-	if err != nil && !errors.Is(err, c.ctx.Err()) {
-		c.srv.env.Log.Warn("read retained message", "topic", it.topic, "error", err)
+	if err != nil && c.ctx.Err() == nil {
+		c.srv.retained.complain(c.srv.env.Log, it.topic, err)
+		return false, err
 	}
 	if err != nil || !ok {
-		return false
+		return false, nil
 	}
 	if mark, ours := r.Header(shard.HeaderMQTT); ours {
 		it.qos = min(it.qos, publishedQoS(mark))
 	}
 	it.msg = shard.Message{Subject: subjectOfRecord(r, it.topic), Record: r}
-	return true
+	return true, nil
 }
 
 // sendRetained queues the retained messages that a new subscription matches
