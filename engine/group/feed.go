@@ -123,7 +123,7 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 	flush := func() {
 		most = max(most, len(run))
 		for i := range cur.groups {
-			cur.groups[i].g.push(f, &cur.groups[i], t, run, b.Size())
+			cur.groups[i].g.push(f, &cur.groups[i], t, run, b.Held())
 		}
 		run = run[:0]
 	}
@@ -134,7 +134,7 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 				now = m.opts.Now()
 			}
 			if r.Expired(now) {
-				m.pushExpired(f, t, shard.Message{Topic: t, Shard: index, Subject: live.Subject(t, r), Record: r, Origin: origin}, b.Size())
+				m.pushExpired(f, t, shard.Message{Topic: t, Shard: index, Subject: live.Subject(t, r), Record: r, Origin: origin}, b.Held())
 				continue
 			}
 		}

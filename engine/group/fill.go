@@ -215,7 +215,7 @@ func (g *group) read(c *cursor, gen uint64, bs []*shard.Batch) bool {
 			g.m.opts.Logger.Error("a group skips a batch that cannot be decoded",
 				"group", g.name, "shard", c.id.String(), "offset", b.BaseOffset(), "err", err)
 		}
-		share := int64(b.Size() / max(len(recs), 1))
+		share := int64(b.Held() / max(len(recs), 1))
 		full := false
 		for i := range recs {
 			if full = !g.readRecord(c, &recs[i], share, now); full {

@@ -49,6 +49,9 @@ func (c *conn) checkBatch(raw []byte, t *shard.Topic, version int16) (*shard.Bat
 	if r := checkAttributes(b, version); r != nil {
 		return nil, r
 	}
+	if b.Count() > c.srv.sizes(t).held/recordBytes {
+		return nil, &refusal{codeMessageTooLarge, "the batch has too many records"}
+	}
 	return c.checkRecordsOf(b, t)
 }
 
@@ -79,14 +82,14 @@ func (c *conn) checkRecordsOf(b *shard.Batch, t *shard.Topic) (*shard.Batch, *re
 	}
 	if b.Codec() != shard.CodecNone {
 		if codec == b.Codec() && c.srv.broker.Live.Interest(t.Name) {
-			return b, checkDecoded(b, t) // subscribers share what is decoded here
+			return b, checkDecoded(b, t, c.srv.sizes(t)) // subscribers share what is decoded here
 		}
 		var err error
-		if body, err = shard.Decompress(b.Codec(), body, shard.MaxDecompressedBytes); err != nil {
+		if body, err = shard.Decompress(b.Codec(), body, c.srv.sizes(t).inflated); err != nil {
 			return nil, inflateRefusal(err)
 		}
 	}
-	r := checkRecords(body, b.Count(), t.Config.Compact)
+	r := checkRecords(body, b.Count(), t.Config.Compact, c.srv.sizes(t))
 	if r != nil || codec == b.Codec() {
 		return b, r
 	}
@@ -113,13 +116,18 @@ func inflateRefusal(err error) *refusal {
 	return &refusal{codeCorruptMessage, "the record batch is corrupt"}
 }
 
-func checkDecoded(b *shard.Batch, t *shard.Topic) *refusal {
-	recs, err := b.Records()
+func checkDecoded(b *shard.Batch, t *shard.Topic, most sizes) *refusal {
+	recs, err := b.RecordsWithin(most.inflated)
 	if err != nil {
 		return inflateRefusal(err)
 	}
+	held := 0
 	for i := range recs {
 		r := &recs[i]
+		size := r.Size()
+		if held += size + recordBytes + headerBytes*len(r.Headers); size > most.record || held > most.held {
+			return tooLarge(size > most.record)
+		}
 		if t.Config.Compact && r.Key == nil {
 			return invalidRecord("a compacted topic takes no record without a key")
 		}
@@ -133,11 +141,15 @@ func checkDecoded(b *shard.Batch, t *shard.Topic) *refusal {
 }
 
 // checkRecords walks uncompressed records without decoding them.
-func checkRecords(body []byte, count int, needKey bool) *refusal {
+func checkRecords(body []byte, count int, needKey bool, most sizes) *refusal {
 	w := walker{b: body}
 	for i := range count {
+		before := len(w.b)
 		if !w.record(i) {
 			return w.why(needKey)
+		}
+		if before-len(w.b) > most.record || len(body)+i*recordBytes+w.headers*headerBytes > most.held {
+			return tooLarge(before-len(w.b) > most.record)
 		}
 		if needKey && w.noKey {
 			return w.why(needKey)
@@ -154,6 +166,7 @@ type walker struct {
 	b        []byte
 	noKey    bool
 	reserved bool
+	headers  int // of all records so far
 }
 
 func (w *walker) why(needKey bool) *refusal {
@@ -233,7 +246,40 @@ func (w *walker) record(i int) bool {
 			return false
 		}
 	}
+	w.headers += int(h)
 	return len(in.b) == 0
+}
+
+// sizes bound what is in a batch, whose own bound counts what was sent, as Kafka's
+// does: compressed. What is in it reaches consumers of every protocol, and is
+// decompressed here for them.
+type sizes struct {
+	record   int // one record: the topic's bound, which it has without compression
+	inflated int // all records, decompressed
+	held     int // all records, as they lie in memory
+}
+
+const (
+	// maxInflated is what a batch may decompress to, where the topic's own bound
+	// is not larger.
+	maxInflated = 32 << 20
+	// recordBytes and headerBytes is about what a decoded record and header take
+	// besides their content.
+	recordBytes = 96
+	headerBytes = 40
+)
+
+func (s *Server) sizes(t *shard.Topic) sizes {
+	limit := s.maxMessageBytes(t)
+	inflated := max(maxInflated, limit)
+	return sizes{record: limit, inflated: inflated, held: 2 * inflated}
+}
+
+func tooLarge(record bool) *refusal {
+	if record {
+		return &refusal{codeMessageTooLarge, "a record is larger, decompressed, than the topic's max.message.bytes"}
+	}
+	return &refusal{codeMessageTooLarge, "the batch has too many records or headers"}
 }
 
 // maxMessageBytes is the bound of a topic's batches.

@@ -51,7 +51,7 @@ type outItem struct {
 // itemOverhead is added to an item's payload in the account of queued bytes.
 const itemOverhead = 256
 
-func (it *outItem) size() int { return len(it.msg.Record.Value) + len(it.topic) + itemOverhead }
+func (it *outItem) size() int { return it.msg.Record.Size() + len(it.topic) + itemOverhead }
 
 const (
 	writeChunk    = 64 << 10 // encoded bytes per write
