@@ -92,6 +92,7 @@ func (l *Listener) serveTCP(c net.Conn) {
 	conn := NewConn(c, l.Protocol)
 	conn.UseMemory(l.Memory)
 	if !l.admit(conn) {
+		l.refuse(c)
 		_ = c.Close()
 		return
 	}
@@ -187,6 +188,14 @@ func (l *Listener) admit(c *Conn) bool {
 	l.Stats.Accepted.Add(1)
 	l.Stats.Connections.Add(1)
 	return true
+}
+
+// refuse tells a client why, where the protocol can before anything was read.
+func (l *Listener) refuse(c net.Conn) {
+	if r, ok := l.Server.(Refuser); ok && (l.TLS == nil || l.OwnTLS) && l.ctx.Err() == nil {
+		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+		r.Refuse(c)
+	}
 }
 
 func (l *Listener) leave(c *Conn) {

@@ -63,8 +63,11 @@ func (q *Queue) Limit() int {
 }
 
 // Over tells whether the queue is over its bound.
-func (q *Queue) Over() bool {
-	n := q.bytes.Load()
+func (q *Queue) Over() bool { return q.OverBy(q.Bytes()) }
+
+// OverBy is Over for who knows better how much is queued.
+func (q *Queue) OverBy(bytes int) bool {
+	n := int64(bytes)
 	if n <= min(queueFloor, q.limit) || n <= int64(q.Limit()) {
 		return false
 	}
@@ -74,6 +77,9 @@ func (q *Queue) Over() bool {
 	}
 	return true
 }
+
+// Room is what may be queued before it is over its bound.
+func (q *Queue) Room() int { return max(q.Limit()-q.Bytes(), 0) }
 
 // end counts what is queued as gone: the connection is over.
 func (q *Queue) end() {

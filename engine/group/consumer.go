@@ -16,6 +16,7 @@ type consumer struct {
 	free func() // a window may have room again
 
 	paused, closed, delivering bool
+	room                       int64 // bytes that it takes in this round
 	// full is the round in which a window had no room.
 	full uint64
 	// first, last are its unacknowledged deliveries in the order of delivery.

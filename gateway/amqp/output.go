@@ -42,7 +42,7 @@ func (o *output) append(fn func(b []byte) []byte) {
 		return
 	}
 	o.mu.buf = fn(o.mu.buf)
-	if n := o.count(); n > countStep && n > o.queue.Limit() && !o.mu.over {
+	if n := o.count(); !o.mu.over && o.queue.OverBy(n) {
 		o.mu.over = true
 		o.full()
 	}

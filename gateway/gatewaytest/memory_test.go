@@ -148,3 +148,77 @@ func TestUnfinishedFrames(t *testing.T) {
 		})
 	}
 }
+
+// subscribe has a client get all that is published to m.x.
+func subscribe(w *wire) error {
+	var err error
+	switch w.kind {
+	case "mqtt":
+		_, _ = io.WriteString(w, "\x82\x08\x00\x01\x00\x03m/x\x00")
+		_, err = io.ReadFull(w.r, make([]byte, 5))
+	case "nats":
+		_, _ = io.WriteString(w, "SUB m.x 1\r\nPING\r\n")
+		_, err = w.r.ReadString('\n')
+	case "amqp":
+		for _, m := range []string{
+			"\x00\x14\x00\x0a\x00",                                                 // channel.open
+			"\x00\x32\x00\x0a\x00\x00\x00\x04\x00\x00\x00\x00",                     // queue.declare, exclusive
+			"\x00\x32\x00\x14\x00\x00\x00\x09amq.topic\x03m.x\x00\x00\x00\x00\x00", // queue.bind
+			"\x00\x3c\x00\x14\x00\x00\x00\x00\x02\x00\x00\x00\x00",                 // basic.consume, no-ack
+		} {
+			w.frame(1, m)
+			if _, _, err = w.method(); err != nil {
+				break
+			}
+		}
+	}
+	return err
+}
+
+// TestSlowConsumersShareMemory: what is queued for clients that do not read stays
+// within the memory for connections, however many they are, and who reads gets on.
+func TestSlowConsumersShareMemory(t *testing.T) {
+	const limit, clients, messages, size = 24 << 20, 20, 3000, 8 << 10
+	for _, kind := range []string{"mqtt", "nats", "amqp"} {
+		t.Run(kind, func(t *testing.T) {
+			m := gateway.NewMemory(limit, nil)
+			h := openWithin(t, m, nil)
+			for range clients {
+				w := h.dial(kind, nil)
+				if got := w.login(""); got != "" {
+					t.Fatal(got)
+				}
+				if err := subscribe(w); err != nil {
+					t.Fatal(err)
+				}
+			}
+			pub := h.dial("nats", nil)
+			if got := pub.login(""); got != "" {
+				t.Fatal(got)
+			}
+			_ = pub.SetDeadline(time.Now().Add(time.Minute))
+			most := int64(0)
+			text := fmt.Sprintf("PUB m.x %d\r\n%s\r\nPING\r\n", size, strings.Repeat("x", size))
+			for range messages {
+				_, _ = io.WriteString(pub, text)
+				if _, err := pub.r.ReadString('\n'); err != nil {
+					t.Fatal(err)
+				}
+				most = max(most, m.Stats().Queued)
+			}
+			// Each may be over by what one delivery brings.
+			if bound := int64(limit/2 + clients*(128<<10)); most > bound {
+				t.Errorf("%d bytes are queued, the bound is %d", most, bound)
+			}
+			if m.Stats().Cut == 0 {
+				t.Error("nobody was held to less than its own bound")
+			}
+			for _, l := range h.listeners {
+				l.Close()
+			}
+			if s := m.Stats(); s.Incoming != 0 || s.Queued != 0 {
+				t.Errorf("after the last connection: %+v", s)
+			}
+		})
+	}
+}

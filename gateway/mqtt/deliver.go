@@ -134,6 +134,9 @@ func (r *receiver) close() {
 // Closed ends the connection of a session whose group an operator deleted.
 func (r *receiver) Closed(error) { r.c.kick(packet.AdministrativeAction, "") }
 
+// Room implements shard.Roomy.
+func (r *receiver) Room() int { return r.c.out.queue.Room() }
+
 // Deliver queues messages of the group.
 func (r *receiver) Deliver(ds []shard.Delivery) {
 	c := r.c

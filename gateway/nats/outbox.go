@@ -87,8 +87,7 @@ func (o *outbox) unlock(buf []byte) (congested bool) {
 	o.buf = buf
 	wake := o.idle && o.waiting+len(buf) > 0
 	queued := o.count()
-	limit := o.queue.Limit()
-	over := queued > limit && !o.over
+	over := !o.over && o.queue.OverBy(queued)
 	o.over = o.over || over
 	o.idle = o.idle && !wake
 	o.mu.Unlock()
@@ -98,7 +97,7 @@ func (o *outbox) unlock(buf []byte) (congested bool) {
 	if over {
 		o.fail(true)
 	}
-	return queued > limit/4*3
+	return queued > o.queue.Limit()/4*3
 }
 
 // count gives what is queued and being written, and has the queue know of it, but

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -137,6 +138,12 @@ func (s *Server) ServeConn(ctx context.Context, nc *gateway.Conn) { newConn(s, n
 // HTTPHandler implements gateway.HTTPServer: monitoring.
 func (s *Server) HTTPHandler(string) http.Handler { return s.Monitor() }
 
+// Refuse implements gateway.Refuser. Clients want INFO before anything else.
+func (s *Server) Refuse(c net.Conn) {
+	info := encodeInfo(s.info(newConn(s, gateway.NewConn(c, "nats"))))
+	_, _ = c.Write(append(info, errLine(errMaxConnections.Error())...))
+}
+
 func (s *Server) add(c *conn) {
 	s.mu.Lock()
 	s.mu.conns[c.nc.Origin] = c
@@ -214,12 +221,16 @@ const complaintInterval = 5 * time.Second
 // complain logs messages that were dropped, and how many more were since the
 // last line.
 func (s *Server) complain(subject string, n int, err error) {
+	s.say("messages dropped", subject, n, err)
+}
+
+func (s *Server) say(what, subject string, n int, err error) {
 	s.complaints.Lock()
 	defer s.complaints.Unlock()
 	if time.Since(s.complaints.last) < complaintInterval {
 		s.complaints.silent += n
 		return
 	}
-	s.env.Log.Warn("messages dropped", "subject", subject, "count", n, "more_since_last", s.complaints.silent, "error", err)
+	s.env.Log.Warn(what, "subject", subject, "count", n, "more_since_last", s.complaints.silent, "error", err)
 	s.complaints.last, s.complaints.silent = time.Now(), 0
 }

@@ -13,6 +13,7 @@ type subscription struct {
 	queue     string
 	filter    shard.Filter
 	subject   string
+	wild      bool // the first token is a wildcard
 	delivered int64
 	max       int64 // 0: no bound
 }
@@ -45,6 +46,7 @@ func (c *conn) sub(args []byte) error {
 		c.softError(softSubject)
 		return nil
 	}
+	s.wild = s.filter.Tokens[0].Kind != shard.TokenLiteral
 	rules := c.s.rules.Load()
 	if !c.maySubscribe(&c.principal, s.subject) {
 		c.permission("Subscription to", s.subject, s.queue)
@@ -159,7 +161,7 @@ func (c *conn) dropAll() {
 
 // validSubject tells whether no token is empty, and whether none is a wildcard.
 func validSubject(s string) (valid, literal bool) {
-	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") || shard.CheckSubject(s) != nil {
+	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") {
 		return false, false
 	}
 	if strings.IndexByte(s, '*') < 0 && strings.IndexByte(s, '>') < 0 {
