@@ -41,7 +41,7 @@ type flightRev struct {
 
 type stateOwner struct {
 	values map[string]shard.StateValue // without data where it is large: see stateCache
-	sorted []string // keys in order; nil when it has to be made again
+	sorted []string                    // keys in order; nil when it has to be made again
 }
 
 func newStateStore(e *Engine) *stateStore {

@@ -263,11 +263,12 @@ func (g *group) link(c *consumer, e *entry) {
 	c.last = e
 	c.n++
 	g.unackedN++
-	if g.unackedBytes+e.size > g.m.opts.UnackedBytes {
+	if g.unackedBytes+e.size > g.m.opts.UnackedBytes || g.m.unacked.Load()+e.size > g.m.opts.TotalBytes {
 		e.msg.Record = nil
 		return
 	}
 	g.unackedBytes += e.size
+	g.m.unacked.Add(e.size)
 }
 
 func (g *group) unlink(e *entry) {
@@ -287,6 +288,7 @@ func (g *group) unlink(e *entry) {
 	g.unackedN--
 	if e.msg.Record != nil {
 		g.unackedBytes -= e.size
+		g.m.unacked.Add(-e.size)
 	}
 }
 

@@ -43,7 +43,7 @@ func (g *group) guessed() bool {
 // startFill has the group read on where it has consumers, runs low and is
 // behind. The group is locked.
 func (g *group) startFill() {
-	if g.filling || g.consumers == 0 && !g.limited && !g.guessed() || g.readyN > g.m.opts.ReadyMessages/2 || g.readyBytes > g.m.opts.ReadyBytes/2 ||
+	if g.filling || !g.wanted() && !g.limited && !g.guessed() || g.readyN > g.m.opts.ReadyMessages/2 || g.readyBytes > g.m.opts.ReadyBytes/2 ||
 		!g.fillAt.IsZero() && g.m.opts.Now().Before(g.fillAt) || g.behindCursor() == nil {
 		return
 	}
@@ -263,6 +263,10 @@ func (g *group) readRecord(c *cursor, r *shard.Record, share int64, now time.Tim
 		}
 		c.matched++
 		c.behindBy(r.Offset, -1)
+		if g.m.queued.Load() > g.m.opts.TotalBytes/2 { // thousands of groups: none keeps whole batches for a message of it
+			r = r.Clone()
+			share = 0
+		}
 		if g.limits.Dead != nil || !r.Expired(now) {
 			g.enqueue(c, &entry{
 				msg:      shard.Message{Topic: c.top, Shard: c.id.Index, Subject: subject, Record: r},

@@ -364,7 +364,7 @@ func (c *conn) fail(slow bool) {
 	if slow && c.slow.CompareAndSwap(false, true) {
 		c.s.env.Stats.SlowConsumers.Add(1)
 		info := c.nc.Info()
-		c.s.env.Log.Warn("slow consumer", "remote", info.Remote, "name", info.ClientID, "user", info.User)
+		c.s.slow(info)
 		go c.nc.Abort() // which WebSocket makes wait; nobody who delivers may
 	}
 	c.end(errGone)

@@ -101,8 +101,8 @@ type Server struct {
 	responders responders
 	complaints struct {
 		sync.Mutex
-		last   time.Time
-		silent int
+		last, lastSlow     time.Time
+		silent, silentSlow int
 	}
 }
 
@@ -217,6 +217,18 @@ func (s *Server) inbox(subject string) bool {
 
 // complaintInterval keeps clients from filling the log.
 const complaintInterval = 5 * time.Second
+
+// slow logs a slow consumer, and how many more there were since the last line.
+func (s *Server) slow(info gateway.ConnInfo) {
+	s.complaints.Lock()
+	defer s.complaints.Unlock()
+	if time.Since(s.complaints.lastSlow) < complaintInterval {
+		s.complaints.silentSlow++
+		return
+	}
+	s.env.Log.Warn("slow consumer", "remote", info.Remote, "name", info.ClientID, "user", info.User, "more_since_last", s.complaints.silentSlow)
+	s.complaints.lastSlow, s.complaints.silentSlow = time.Now(), 0
+}
 
 // complain logs messages that were dropped, and how many more were since the
 // last line.
