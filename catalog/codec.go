@@ -9,7 +9,10 @@ import (
 
 // Every value begins with one byte, the version of its format; it is compared
 // on its own before anything else is read.
-const version1 = 1
+const (
+	version1 = 1
+	version2 = 2 // of segments
+)
 
 // Caps on what a value may hold, checked before memory is taken.
 const (
@@ -115,6 +118,8 @@ func longUvarintAt(b []byte, at int) (v uint64, next int) {
 }
 
 func (d *decoder) varint() int64 { return unzigzag(d.uvarint()) }
+
+func zigzag(v int64) uint64 { return uint64(v<<1) ^ uint64(v>>63) }
 
 func unzigzag(u uint64) int64 { return int64(u>>1) ^ -int64(u&1) }
 

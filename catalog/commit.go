@@ -195,8 +195,8 @@ func (s *Session) committed(add []Segment, remove []ULID) bool {
 
 // equal tells whether an entry is this very segment.
 func (e *entry) equal(seg *Segment) bool {
-	h := segmentHead{Segment: e.seg, count: e.count, rows: e.rows}
-	if e.seg.Key != seg.Key || e.seg.Level != seg.Level || e.seg.Size != seg.Size || e.count != len(seg.Extents) {
+	h := e.head()
+	if e.seg.Key != seg.Key || e.seg.Level != seg.Level || e.seg.Size != seg.Size || e.count != len(seg.Extents) || !slices.EqualFunc(e.seg.Sections, seg.Sections, Section.equal) {
 		return false
 	}
 	same, i := true, 0
@@ -293,6 +293,16 @@ func (c *Catalog) FindExtent(id shard.ID, offset int64) (*Segment, Extent, bool)
 // Extents gives all extents of a shard, in order.
 func (c *Catalog) Extents(id shard.ID) []SegmentExtent { return c.segments.list(id) }
 
+// WalkExtents calls fn for the extents of a shard, in order, while it gives true. fn
+// must not call the catalog.
+func (c *Catalog) WalkExtents(id shard.ID, fn func(*Segment, *Extent) bool) {
+	c.segments.walk(id, fn)
+}
+
+// EachShard calls fn for each shard that has extents, in no order. fn must not ask the
+// catalog for segments.
+func (c *Catalog) EachShard(fn func(shard.ID, ShardExtents)) { c.segments.eachShard(fn) }
+
 // Bounds gives the first and the last committed offset of a shard.
 func (c *Catalog) Bounds(id shard.ID) (base, last int64, ok bool) { return c.segments.bounds(id) }
 
@@ -302,7 +312,7 @@ func (c *Catalog) Segment(id ULID) (Segment, bool) {
 	if !ok {
 		return Segment{}, false
 	}
-	h := segmentHead{Segment: e.seg, count: e.count, rows: e.rows}
+	h := e.head()
 	seg, err := h.segment()
 	return seg, err == nil
 }

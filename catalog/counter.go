@@ -63,6 +63,40 @@ func (c *Catalog) RaiseTopicNumbers(ctx context.Context, floor shard.TopicNum) e
 	return nil
 }
 
+// TopicsSince gives the number that the next topic had when it was first asked for
+// under that name: who asks tells topics made before it kept a record of them from
+// those made since. The counter of the name holds it. Once one transaction, then none.
+func (c *Catalog) TopicsSince(ctx context.Context, name string) (shard.TopicNum, error) {
+	if r, ok := c.counters.rows()[name]; ok {
+		return shard.TopicNum(r.val), nil
+	}
+	var since int64
+	err := c.editCounter(ctx, name, func(next int64) (int64, bool) {
+		if since = next; next <= 1 { // else another was first
+			since = max(c.counters.rows()[topicCounter].val, 1)
+		}
+		return since, true
+	})
+	if err != nil {
+		return 0, fmt.Errorf("note topic numbers as %q: %w", name, err)
+	}
+	return shard.TopicNum(since), nil
+}
+
+// Counter gives the number that a counter stands at; 0 when nobody has used it.
+func (c *Catalog) Counter(counter string) int64 { return c.counters.rows()[counter].val }
+
+// SetCounter makes a counter stand at a number above 0, whatever it is now.
+func (c *Catalog) SetCounter(ctx context.Context, counter string, to int64) error {
+	if counter == "" || len(counter) > maxNameBytes || counter == topicCounter || to < 1 {
+		return fmt.Errorf("set counter %q to %d: %w", counter, to, ErrInvalid)
+	}
+	if err := c.editCounter(ctx, counter, func(int64) (int64, bool) { return to, true }); err != nil {
+		return fmt.Errorf("set counter %q: %w", counter, err)
+	}
+	return nil
+}
+
 // editCounter replaces a counter's next number; fn is called again when another
 // writer was first, and tells whether what it gives can be.
 func (c *Catalog) editCounter(ctx context.Context, counter string, fn func(next int64) (int64, bool)) error {

@@ -36,7 +36,8 @@ const stripes = 64
 type stripe struct {
 	mu     sync.RWMutex
 	shards map[shard.ID][]ref
-	_      [32]byte // its own cache line
+	bytes  map[shard.ID]int64 // of all extents of a shard
+	_      [24]byte           // its own cache line
 }
 
 // ref is one extent of a shard, ordered by base.
@@ -49,6 +50,7 @@ type ref struct {
 // entry is one segment; seg.Extents is nil.
 type entry struct {
 	seg   Segment
+	form  rowForm
 	rows  []byte
 	count int
 	parts int
@@ -58,13 +60,14 @@ type entry struct {
 type edge struct {
 	id     shard.ID
 	ref    ref
+	len    int64 // of the extent
 	remove bool
 }
 
 func newIndex() *index {
 	x := &index{}
 	for i := range x.stripes {
-		x.stripes[i].shards = map[shard.ID][]ref{}
+		x.stripes[i].shards, x.stripes[i].bytes = map[shard.ID][]ref{}, map[shard.ID]int64{}
 	}
 	x.table.Store(&[]*entry{})
 	x.mu.byID = map[ULID]uint32{}
@@ -163,10 +166,10 @@ func (x *index) enter(entries []*entry, edges []edge) {
 }
 
 func (x *index) removals(dst []edge, e *entry, n uint32) []edge {
-	h := segmentHead{Segment: e.seg, count: e.count, rows: e.rows}
+	h := e.head()
 	// The rows were read without error when they arrived.
 	_ = h.walk(func(ext *Extent, at int) {
-		dst = append(dst, edge{id: ext.Shard, ref: ref{base: ext.Base, seg: n, at: uint32(at)}, remove: true})
+		dst = append(dst, edge{id: ext.Shard, ref: ref{base: ext.Base, seg: n, at: uint32(at)}, len: ext.Len, remove: true})
 	})
 	return dst
 }
@@ -207,6 +210,7 @@ func (x *index) change(edges []edge) {
 func (st *stripe) edit(e *edge) {
 	list := st.shards[e.id]
 	if !e.remove {
+		st.bytes[e.id] += e.len
 		if n := len(list); n == 0 || list[n-1].base <= e.ref.base {
 			st.shards[e.id] = append(list, e.ref)
 			return
@@ -219,12 +223,14 @@ func (st *stripe) edit(e *edge) {
 	for ; i < len(list) && list[i].base == e.ref.base; i++ {
 		if list[i].seg == e.ref.seg {
 			list = slices.Delete(list, i, i+1)
+			st.bytes[e.id] -= e.len
 			break
 		}
 	}
 	switch {
 	case len(list) == 0:
 		delete(st.shards, e.id)
+		delete(st.bytes, e.id)
 		return
 	case cap(list) > 64 && cap(list) > 4*len(list):
 		list = append(make([]ref, 0, len(list)+len(list)/4), list...)
@@ -249,7 +255,7 @@ func (x *index) find(id shard.ID, offset int64) (*Segment, Extent, bool) {
 		return nil, Extent{}, false
 	}
 	e := x.entryOf(list[i].seg)
-	return &e.seg, extentAt(e.rows, list[i].at, id, e.seg.Created), true
+	return &e.seg, e.extentAt(list[i].at, id), true
 }
 
 // overlap gives a segment, none of those passed over, that holds an offset of
@@ -279,6 +285,40 @@ type SegmentExtent struct {
 	Extent  Extent
 }
 
+// ShardExtents is what a look at all shards tells of one.
+type ShardExtents struct {
+	First Extent
+	Bytes int64 // of all its extents
+}
+
+// eachShard calls fn for each shard that has extents. fn runs under a lock: it is not to
+// come back to the index.
+func (x *index) eachShard(fn func(id shard.ID, s ShardExtents)) {
+	for i := range x.stripes {
+		st := &x.stripes[i]
+		st.mu.RLock()
+		for id, list := range st.shards {
+			fn(id, ShardExtents{x.entryOf(list[0].seg).extentAt(list[0].at, id), st.bytes[id]})
+		}
+		st.mu.RUnlock()
+	}
+}
+
+// walk calls fn for the extents of a shard, in order, while it gives true. fn runs
+// under a lock: it is not to come back to the index.
+func (x *index) walk(id shard.ID, fn func(*Segment, *Extent) bool) {
+	st := &x.stripes[stripeOf(id)]
+	st.mu.RLock()
+	defer st.mu.RUnlock()
+	for _, r := range st.shards[id] {
+		e := x.entryOf(r.seg)
+		ext := e.extentAt(r.at, id)
+		if !fn(&e.seg, &ext) {
+			return
+		}
+	}
+}
+
 func (x *index) list(id shard.ID) []SegmentExtent {
 	st := &x.stripes[stripeOf(id)]
 	st.mu.RLock()
@@ -287,7 +327,7 @@ func (x *index) list(id shard.ID) []SegmentExtent {
 	out := make([]SegmentExtent, 0, len(list))
 	for _, r := range list {
 		e := x.entryOf(r.seg)
-		out = append(out, SegmentExtent{&e.seg, extentAt(e.rows, r.at, id, e.seg.Created)})
+		out = append(out, SegmentExtent{&e.seg, e.extentAt(r.at, id)})
 	}
 	return out
 }

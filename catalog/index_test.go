@@ -60,7 +60,7 @@ func indexModel(t *testing.T, r *rand.Rand) {
 				}
 				base := next[i] + int64(r.IntN(3)) // holes
 				last := base + int64(r.IntN(10))
-				s.Extents = append(s.Extents, Extent{Shard: shard.ID{Topic: 1, Index: uint32(i)}, Base: base, Last: last, Pos: rev, MinTime: rev, MaxTime: rev + 1})
+				s.Extents = append(s.Extents, Extent{Shard: shard.ID{Topic: 1, Index: uint32(i)}, Base: base, Last: last, Pos: rev, Len: rev, MinTime: rev, MaxTime: rev + 1})
 				next[i] = last + 1
 			}
 			live[s.ULID] = s
@@ -115,6 +115,18 @@ func checkIndex(t *testing.T, x *index, live map[ULID]Segment, next []int64, r *
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("shard %s: %v, want %v", id, got, want)
+		}
+		var all ShardExtents
+		x.eachShard(func(of shard.ID, s ShardExtents) {
+			if of == id {
+				all = s
+			}
+		})
+		for _, e := range want {
+			all.Bytes -= e.Len
+		}
+		if all.Bytes != 0 || len(want) > 0 && all.First != want[0] {
+			t.Fatalf("shard %s begins with %v and has %d bytes too many, want %v", id, all.First, all.Bytes, want)
 		}
 		base, last, ok := x.bounds(id)
 		if ok != (len(want) > 0) || ok && (base != want[0].Base || last != want[len(want)-1].Last) {

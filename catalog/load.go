@@ -72,13 +72,13 @@ func (a *arrivals) read() error {
 		return fmt.Errorf("%w: segment %s has %d parts of %d", ErrCorrupt, a.id, len(a.values)-1, h.parts)
 	}
 	n := uint32(len(a.entries))
-	err = h.walk(func(x *Extent, at int) {
-		a.edges = append(a.edges, edge{id: x.Shard, ref: ref{base: x.Base, seg: n, at: uint32(at)}})
+	err = h.loosen(func(x *Extent, at int) {
+		a.edges = append(a.edges, edge{id: x.Shard, ref: ref{base: x.Base, seg: n, at: uint32(at)}, len: x.Len})
 	})
 	if err != nil {
 		return err
 	}
-	a.entries = append(a.entries, &entry{seg: h.Segment, rows: h.rows, count: h.count, parts: h.parts})
+	a.entries = append(a.entries, &entry{seg: h.Segment, form: h.form, rows: h.rows, count: h.count, parts: h.parts})
 	return nil
 }
 
@@ -97,6 +97,7 @@ type loader struct {
 type refs struct {
 	id       shard.ID
 	list     []ref
+	bytes    int64
 	disorder bool
 }
 
@@ -135,6 +136,7 @@ func (l *loader) enter() {
 			r.list = slices.Grow(r.list, max(len(r.list), 4))
 		}
 		r.list = append(r.list, e.ref)
+		r.bytes += e.len
 	}
 	l.in.entries, l.in.edges = l.in.entries[:0], l.in.edges[:0]
 }
@@ -165,7 +167,7 @@ func (l *loader) install() {
 		}
 		st := &l.index.stripes[stripeOf(id)]
 		st.mu.Lock()
-		st.shards[id] = list
+		st.shards[id], st.bytes[id] = list, r.bytes
 		st.mu.Unlock()
 		l.index.extents.Add(int64(len(list)))
 	}

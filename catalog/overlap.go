@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -35,14 +36,21 @@ func (s *TopicSet) Overlapping(f shard.Filter) iter.Seq[*shard.Topic] {
 // captured gives the topics with a capture that overlaps f, some more than once.
 func (s *TopicSet) captured(f shard.Filter) iter.Seq[*shard.Topic] {
 	return func(yield func(*shard.Topic) bool) {
-		prefix := prefixOf(f)
+		prefix, flat := prefixOf(f), f.Space != shard.SpaceSubject
+		if flat {
+			prefix = shard.Flat(prefix)
+		}
 		if literal(f) {
 			if t, ok := s.literal.get(prefix); ok && !yield(t) {
 				return
 			}
+			if flat && !s.yieldSlashed(prefix, yield) {
+				return
+			}
 		} else {
 			for name, t := range s.literal.all() {
-				if strings.HasPrefix(name, prefix) && f.Overlaps(shard.LiteralFilter(name)) && !yield(t) {
+				begins := strings.HasPrefix(name, prefix) || flat && strings.HasPrefix(shard.Flat(name), prefix)
+				if begins && f.Overlaps(shard.LiteralFilter(name)) && !yield(t) {
 					return
 				}
 			}
@@ -62,6 +70,44 @@ func (s *TopicSet) captured(f shard.Filter) iter.Seq[*shard.Topic] {
 func literal(f shard.Filter) bool {
 	for _, t := range f.Tokens {
 		if t.Kind != shard.TokenLiteral {
+			return false
+		}
+	}
+	return true
+}
+
+// noteSlashed enters a captured subject under the form that it has in common with
+// the names that MQTT is offered it under.
+func (s *TopicSet) noteSlashed(subject string, ed *edit) {
+	flat := shard.Flat(subject)
+	if flat == subject {
+		return
+	}
+	list, _ := s.slashed.get(flat)
+	if !slices.Contains(list, subject) {
+		s.slashed.set(flat, append(slices.Clip(list), subject), ed)
+	}
+}
+
+func (s *TopicSet) forgetSlashed(subject string, ed *edit) {
+	flat := shard.Flat(subject)
+	if flat == subject {
+		return
+	}
+	list, _ := s.slashed.get(flat)
+	list = slices.DeleteFunc(slices.Clone(list), func(x string) bool { return x == subject })
+	if len(list) == 0 {
+		s.slashed.del(flat, ed)
+	} else {
+		s.slashed.set(flat, list, ed)
+	}
+}
+
+// yieldSlashed gives the topics that capture a subject with that flat form.
+func (s *TopicSet) yieldSlashed(flat string, yield func(*shard.Topic) bool) bool {
+	list, _ := s.slashed.get(flat)
+	for _, subject := range list {
+		if t, ok := s.literal.get(subject); ok && !yield(t) {
 			return false
 		}
 	}

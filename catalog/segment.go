@@ -1,8 +1,8 @@
 package catalog
 
 import (
+	"bytes"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 
@@ -13,32 +13,25 @@ import (
 
 // A segment is segments/{ulid}, written once, deleted once, never overwritten.
 //
-// Value, version 1:
+// Value, version 2; version 1, which is read and not written any more, has no
+// sections:
 //
-//	level    1 byte
-//	size     varint, bytes of the object
-//	created  signed varint, milliseconds since the epoch
-//	key      string, name of the object in the store
-//	extents  varint, how many rows there are
-//	parts    varint, how many further keys hold the rest of the rows
-//	rows     to the end of the value
+//	level     1 byte
+//	size      varint, bytes of the object
+//	created   signed varint, milliseconds since the epoch
+//	key       string, name of the object in the store
+//	extents   varint, how many rows there are
+//	parts     varint, how many further keys hold the rest of the rows
+//	sections  varint, how many; each: kind (varint), data (varint length, bytes), by rising kind
+//	rows      to the end of the value
+//
+// A section says something of the segment that not all segments have. A reader
+// passes over one of an even kind that it does not know, and refuses a segment
+// with one of an odd kind that it does not know.
 //
 // The rows of a segment of many shards go on in segments/{ulid}/001, /002 ...,
 // each a version byte and rows, cut at any byte, all written and deleted in the
-// same transaction. A row, in order of shard and then base:
-//
-//	topic    varint, number minus that of the row before (of the first: minus 0)
-//	index    varint, minus that of the row before if the topic is the same
-//	base     varint, first offset
-//	span     varint, last offset minus base
-//	pos      varint, position of the extent in the object
-//	len      varint, its length in bytes
-//	records  varint
-//	min      signed varint, smallest timestamp minus created (wrapping)
-//	max      signed varint, largest timestamp minus the smallest (wrapping)
-//
-// All but topic and index can be read without the row before, so the memory
-// index points into the rows as they are stored.
+// same transaction. What a row says is in segmentrow.go.
 
 // ULID names a segment.
 type ULID = ulid.ULID
@@ -54,6 +47,37 @@ type Segment struct {
 	// Extents in order of shard and base; nil in what FindExtent, Extents and
 	// Segments give: ask Segment for them.
 	Extents []Extent
+	// Sections by rising kind.
+	Sections []Section
+}
+
+// Section is something that a segment says beside its extents.
+type Section struct {
+	Kind uint64
+	Data []byte
+}
+
+func (x Section) equal(y Section) bool { return x.Kind == y.Kind && bytes.Equal(x.Data, y.Data) }
+
+// SectionSnapshot marks a snapshot of state; what is in it is the engine's. It is
+// required: who does not know it does not know what the snapshot took the place of.
+const SectionSnapshot uint64 = 1
+
+// SectionClass says what kind of records a segment holds, by which merges go: one
+// byte, which is the engine's.
+const SectionClass uint64 = 2
+
+// knownSections are the kinds, of those that are required, which this version reads.
+var knownSections = map[uint64]bool{SectionSnapshot: true}
+
+// Section gives the data of the section of a kind.
+func (s *Segment) Section(kind uint64) ([]byte, bool) {
+	for i := range s.Sections {
+		if s.Sections[i].Kind == kind {
+			return s.Sections[i].Data, true
+		}
+	}
+	return nil, false
 }
 
 // Extent is where the records of one shard are in a segment. Offsets between
@@ -65,8 +89,11 @@ type Extent struct {
 	// Pos and Len are bytes in the object.
 	Pos, Len int64
 	Records  int64
-	// MinTime and MaxTime in milliseconds since the epoch.
+	// MinTime and MaxTime in milliseconds since the epoch, as the records carry them.
 	MinTime, MaxTime int64
+	// MinArrival and MaxArrival bound when the records came to their owner, by its
+	// clock, in milliseconds since the epoch; both are 0 where that is not known.
+	MinArrival, MaxArrival int64
 }
 
 // Caps of a segment's record. A part stays well below what etcd takes in one
@@ -76,6 +103,8 @@ const (
 	maxParts        = 8
 	maxObjectKey    = 1 << 10
 	minRowBytes     = 9
+	maxSections     = 64
+	maxSectionBytes = 256 << 10  // of all of a segment
 	MaxSegmentBytes = 1200 << 10 // of all values of one segment, or of one swap
 )
 
@@ -84,27 +113,32 @@ func encodeSegment(s *Segment) ([][]byte, error) {
 	if err := checkSegment(s); err != nil {
 		return nil, err
 	}
-	var rows encoder
-	var prev shard.ID
+	rows := encoder{}
+	var prev Extent
 	for i := range s.Extents {
-		rows.row(&s.Extents[i], prev, s.Created)
-		prev = s.Extents[i].Shard
+		rows.row(&s.Extents[i], &prev, s.Created)
+		prev = s.Extents[i]
 		if len(rows.b) > MaxSegmentBytes {
 			return nil, fmt.Errorf("%w: segment %s of %d extents", ErrTooLarge, s.ULID, len(s.Extents))
 		}
 	}
 	parts := partsFor(len(rows.b))
-	e := encoder{b: []byte{version1, s.Level}}
+	e := encoder{b: []byte{version2, s.Level}}
 	e.uvarint(uint64(s.Size))
 	e.varint(s.Created)
 	e.str(s.Key)
 	e.uvarint(uint64(len(s.Extents)))
 	e.uvarint(uint64(parts))
+	e.uvarint(uint64(len(s.Sections)))
+	for _, x := range s.Sections {
+		e.uvarint(x.Kind)
+		e.str(string(x.Data))
+	}
 	rest := rows.b[min(partBytes, len(rows.b)):]
 	values := [][]byte{append(e.b, rows.b[:len(rows.b)-len(rest)]...)}
 	for len(rest) > 0 {
 		n := min(partBytes, len(rest))
-		values = append(values, append([]byte{version1}, rest[:n]...))
+		values = append(values, append([]byte{version2}, rest[:n]...))
 		rest = rest[n:]
 	}
 	return values, nil
@@ -115,30 +149,21 @@ func partsFor(rows int) int {
 	return max(0, (rows-1)/partBytes)
 }
 
-func (e *encoder) row(x *Extent, prev shard.ID, created int64) {
-	e.uvarint(uint64(x.Shard.Topic - prev.Topic))
-	index := x.Shard.Index
-	if x.Shard.Topic == prev.Topic {
-		index -= prev.Index
-	}
-	e.uvarint(uint64(index))
-	e.uvarint(uint64(x.Base))
-	e.uvarint(uint64(x.Last - x.Base))
-	e.uvarint(uint64(x.Pos))
-	e.uvarint(uint64(x.Len))
-	e.uvarint(uint64(x.Records))
-	e.varint(x.MinTime - created)
-	e.varint(x.MaxTime - x.MinTime)
-}
-
 func checkSegment(s *Segment) error {
 	if s.Key == "" || len(s.Key) > maxObjectKey || s.Size < 0 || s.ULID == (ULID{}) {
 		return fmt.Errorf("%w: segment %s of object %q, %d bytes", ErrInvalid, s.ULID, s.Key, s.Size)
 	}
+	total := 0
+	for i, x := range s.Sections {
+		total += len(x.Data)
+		if total > maxSectionBytes || i >= maxSections || i > 0 && x.Kind <= s.Sections[i-1].Kind || x.Kind&1 == 1 && !knownSections[x.Kind] {
+			return fmt.Errorf("%w: section %d of segment %s", ErrInvalid, x.Kind, s.ULID)
+		}
+	}
 	var prev *Extent
 	for i := range s.Extents {
 		x := &s.Extents[i]
-		if x.Base < 0 || x.Last < x.Base || x.Pos < 0 || x.Len < 0 || x.Records < 0 {
+		if !x.arrivalOK() || x.Base < 0 || x.Last < x.Base || x.Pos < 0 || x.Len < 0 || x.Records < 0 {
 			return fmt.Errorf("%w: extent of shard %s, offsets %d to %d", ErrInvalid, x.Shard, x.Base, x.Last)
 		}
 		if prev != nil && !follows(prev, x) {
@@ -162,12 +187,12 @@ func follows(prev, x *Extent) bool {
 
 // joinParts puts the rows of part keys behind the head's value.
 func joinParts(values [][]byte) ([]byte, error) {
-	if len(values) == 1 {
+	if len(values) == 1 || len(values[0]) == 0 {
 		return values[0], nil
 	}
 	out := append([]byte(nil), values[0]...)
 	for _, v := range values[1:] {
-		d := newDecoder(v, version1)
+		d := newDecoder(v, out[0])
 		if d.err != nil {
 			return nil, d.err
 		}
@@ -181,11 +206,16 @@ type segmentHead struct {
 	Segment
 	count int
 	parts int
+	form  rowForm
 	rows  []byte
 }
 
 func decodeHead(id ULID, b []byte) (segmentHead, error) {
-	d := newDecoder(b, version1)
+	version := byte(version2)
+	if len(b) > 0 && b[0] == version1 {
+		version = version1
+	}
+	d := newDecoder(b, version)
 	h := segmentHead{Segment: Segment{ULID: id, Level: d.byte(), Size: d.offset(), Created: d.varint(), Key: d.str(maxObjectKey)}}
 	if d.err == nil && h.Key == "" {
 		d.fail("segment without an object")
@@ -194,6 +224,10 @@ func decodeHead(id ULID, b []byte) (segmentHead, error) {
 	h.parts = d.count(maxParts, 0)
 	if n > (maxParts+1)*partBytes/minRowBytes {
 		d.fail("too many extents")
+	}
+	if version == version2 {
+		h.form = rowsPacked
+		h.Sections = d.sections()
 	}
 	if d.err == nil && h.parts != partsFor(len(d.b)) {
 		d.fail("rows are cut in the wrong places")
@@ -205,61 +239,32 @@ func decodeHead(id ULID, b []byte) (segmentHead, error) {
 	return h, nil
 }
 
-// walk reads all rows; at is where in the rows what can be read alone begins.
-// The extent is fn's until it returns.
-func (h *segmentHead) walk(fn func(x *Extent, at int)) error {
-	var both [2]Extent
-	next := 0
-	for i := range h.count {
-		x, prev := &both[i&1], &both[1-i&1]
-		topic, at := uvarintAt(h.rows, next)
-		index, at := uvarintAt(h.rows, at)
-		x.Shard = shard.ID{Topic: prev.Shard.Topic + shard.TopicNum(topic), Index: uint32(index)}
-		if topic == 0 {
-			x.Shard.Index += prev.Shard.Index
+// sections reads the sections of a segment; those that may be passed over stay as
+// they are.
+func (d *decoder) sections() []Section {
+	n := d.count(maxSections, 2)
+	if n == 0 {
+		return nil
+	}
+	out := make([]Section, 0, n)
+	left := maxSectionBytes
+	for i := range n {
+		x := Section{Kind: d.uvarint(), Data: d.bytes(left)}
+		left -= len(x.Data)
+		switch {
+		case d.err != nil:
+			return nil
+		case i > 0 && x.Kind <= out[i-1].Kind:
+			d.fail("sections are out of order")
+			return nil
+		case x.Kind&1 == 1 && !knownSections[x.Kind]:
+			d.err = fmt.Errorf("%w: section %d", ErrFormat, x.Kind)
+			d.b = nil
+			return nil
 		}
-		if next = x.read(h.rows, at, h.Created); next > len(h.rows) || index > math.MaxUint32 || i > 0 && !follows(prev, x) {
-			return fmt.Errorf("decode segment %s: row %d: %w: bad number, or out of order", h.ULID, i, ErrCorrupt)
-		}
-		fn(x, at)
+		out = append(out, x)
 	}
-	if next != len(h.rows) {
-		return fmt.Errorf("decode segment %s: %w: bytes after the last row", h.ULID, ErrCorrupt)
-	}
-	return nil
-}
-
-// read reads a row but for its shard, and gives the place behind it: past the
-// end of the rows if there is no such row.
-func (x *Extent) read(rows []byte, at int, created int64) int {
-	base, at := uvarintAt(rows, at)
-	span, at := uvarintAt(rows, at)
-	pos, at := uvarintAt(rows, at)
-	length, at := uvarintAt(rows, at)
-	records, at := uvarintAt(rows, at)
-	minTime, at := uvarintAt(rows, at)
-	maxTime, at := uvarintAt(rows, at)
-	x.Base, x.Last, x.Pos, x.Len, x.Records = int64(base), int64(base+span), int64(pos), int64(length), int64(records)
-	x.MinTime = created + unzigzag(minTime)
-	x.MaxTime = x.MinTime + unzigzag(maxTime)
-	if int64(base|span|pos|length|records|(base+span)) < 0 { // over 63 bits
-		return len(rows) + 1
-	}
-	return at
-}
-
-// extentAt reads the row at a place that walk gave and that has been read before.
-func extentAt(rows []byte, at uint32, id shard.ID, created int64) Extent {
-	x := Extent{Shard: id}
-	x.read(rows, int(at), created)
-	return x
-}
-
-// baseAndLast is extentAt for the offsets alone.
-func baseAndLast(rows []byte, at uint32) (base, last int64) {
-	b, next := uvarintAt(rows, int(at))
-	span, _ := uvarintAt(rows, next)
-	return int64(b), int64(b + span)
+	return out
 }
 
 func (h *segmentHead) segment() (Segment, error) {

@@ -16,6 +16,7 @@ type TopicSet struct {
 	byName   pmap[string, topicRow]
 	byNum    pmap[shard.TopicNum, *shard.Topic]
 	literal  pmap[string, *shard.Topic] // captured subjects without wildcards
+	slashed  pmap[string, []string]     // those of them that hold a slash, by shard.Flat
 	wildcard pmap[string, []capture]    // by their literal tokens before the first wildcard
 	auto     int
 	rev      int64
@@ -163,6 +164,7 @@ func (s *TopicSet) capture(t *shard.Topic, ed *edit) {
 	for _, f := range t.Filters() {
 		if subject, ok := f.Literal(); ok {
 			s.literal.set(subject, t, ed)
+			s.noteSlashed(subject, ed)
 			continue
 		}
 		p := prefixOf(f)
@@ -178,6 +180,7 @@ func (s *TopicSet) remove(t *shard.Topic, ed *edit) {
 		if subject, ok := f.Literal(); ok {
 			if o, _ := s.literal.get(subject); o == t {
 				s.literal.del(subject, ed)
+				s.forgetSlashed(subject, ed)
 			}
 			continue
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/robustmq/robustmq-go/wal"
 )
 
-// pending is one append on its way through the WAL.
+// pending is one append on its way through the WAL and to those who follow the shard.
 type pending struct {
 	e      *Engine
 	s      *shardLog
@@ -20,7 +20,7 @@ type pending struct {
 	origin shard.Origin
 	last   int64
 	size   int64
-	object bool
+	object bool // it becomes visible with its segment's commit
 }
 
 // Append implements shard.Log. Only State writes to the state log: what lies there
@@ -30,76 +30,64 @@ func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts s
 		done.Appended(shard.AppendResult{Err: shard.At(shard.ErrTopicNotFound, "append batch", id, -1), AppendTime: -1})
 		return
 	}
-	size := int64(b.Size())
-	object := e.waitsForObject(id, &opts)
-	if err := e.admit(ctx, size, object); err != nil {
+	switch waits, err := e.park(ctx, id, b, &opts, done); {
+	case err != nil:
 		done.Appended(shard.AppendResult{Err: err, AppendTime: -1})
-		return
+	case !waits:
+		e.appendNow(ctx, id, b, &opts, done)
 	}
-	r, p := e.append(ctx, id, b, &opts, done, size, object)
-	if p == nil {
-		e.dismiss(size, object)
-	}
+}
+
+// appendNow is Append of what need not wait for the shard's producers.
+func (e *Engine) appendNow(ctx context.Context, id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion) {
+	r := e.queue(ctx, id, b, opts, done)
 	if r != nil {
 		done.Appended(*r)
 	}
 	e.tails.evict()
 }
 
-// waitsForObject tells whether an append becomes visible with its segment's commit.
-func (e *Engine) waitsForObject(id shard.ID, opts *shard.AppendOptions) bool {
-	t, ok := e.topics.ByNum(id.Topic)
-	return ok && e.durability(t) == shard.DurabilityObject && opts.Durability != shard.DurabilityWAL
+// queue brings a batch into the WAL's queue. A result that is not nil is the outcome,
+// known already.
+func (e *Engine) queue(ctx context.Context, id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion) *shard.AppendResult {
+	p, err := e.pend(id, b, done, opts.Origin)
+	if err == nil {
+		p.object = e.durability(p.topic) == shard.DurabilityObject && opts.Durability != shard.DurabilityWAL
+		err = p.admit(ctx)
+	}
+	if err != nil {
+		return &shard.AppendResult{Err: err, AppendTime: -1}
+	}
+	r, queued := p.append(opts)
+	if !queued {
+		p.unbudget()
+		p.release()
+	}
+	return r
 }
 
-// admit takes the append's share of the budgets.
-func (e *Engine) admit(ctx context.Context, size int64, object bool) error {
+// pend makes an append of a shard that this gateway owns.
+func (e *Engine) pend(id shard.ID, b *shard.Batch, done shard.Completion, origin shard.Origin) (*pending, error) {
 	if err := e.down(); err != nil {
-		return err
+		return nil, err
 	}
-	if size > e.opts.AppendBytes {
-		return &shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Err: shard.ErrBatchTooLarge}
+	s, topic, err := e.owned(id)
+	if err != nil {
+		return nil, err
 	}
-	if object {
-		if err := e.objects.Acquire(ctx, size); err != nil {
-			return &shard.Error{Kind: shard.KindUnavailable, Op: "append batch", Err: err, Hint: "too much waits for the object store"}
-		}
-	}
-	if err := e.budget.Acquire(ctx, size); err != nil {
-		if object {
-			e.objects.Release(size)
-		}
-		return shard.Errorf(shard.KindUnavailable, "append batch: %w", err)
-	}
-	return nil
-}
-
-// dismiss gives back what admit took.
-func (e *Engine) dismiss(size int64, object bool) {
-	e.budget.Release(size)
-	if object {
-		e.objects.Release(size)
-	}
+	return &pending{e: e, s: s, topic: topic, batch: b, done: done, origin: origin, size: int64(b.Size())}, nil
 }
 
 // append gives the batch its offsets and queues it for the WAL. A result that
 // is not nil is the outcome, known already: an error, a duplicate, or an append
-// that was promised no durability. What was queued comes back as pending.
-func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *shard.AppendOptions, done shard.Completion, size int64, object bool) (*shard.AppendResult, *pending) {
-	fail := func(err error) (*shard.AppendResult, *pending) {
-		return &shard.AppendResult{Err: err, AppendTime: -1}, nil
+// that was promised no durability. queued tells that the WAL will tell.
+func (p *pending) append(opts *shard.AppendOptions) (r *shard.AppendResult, queued bool) {
+	e, s, b, id := p.e, p.s, p.batch, p.s.id
+	fail := func(err error) (*shard.AppendResult, bool) {
+		return &shard.AppendResult{Err: err, AppendTime: -1}, false
 	}
-	s, topic, err := e.owned(id)
-	if err != nil {
-		return fail(err)
-	}
-	if max := e.maxMessageBytes(topic); size > int64(max) {
+	if max := e.maxMessageBytes(p.topic); p.size > int64(max) {
 		return fail(&shard.Error{Kind: shard.KindTooLarge, Op: "append batch", Shard: &id, Err: shard.ErrBatchTooLarge})
-	}
-	if idempotent(b, opts) {
-		if err := e.ensureProducers(ctx, s); err != nil {
-			return fail(err)
-		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,27 +97,27 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 	if opts.CheckNext && opts.ExpectNext != s.next {
 		return fail(shard.At(shard.ErrPrecondition, "append batch", id, s.next))
 	}
-	if err := e.down(); err != nil { // since admit: after it nobody completes what waits
+	if err := e.down(); err != nil { // since pend: after it nobody completes what waits
 		return fail(err)
 	}
-	if r, dup, err := e.checkProducer(s, b, opts, done); err != nil {
+	if r, dup, err := e.checkProducer(s, b, opts, p.done); err != nil {
 		return fail(shard.At(err, "append batch", id, s.next))
 	} else if dup {
-		return r, nil
+		return r, false
 	}
 	// Who was promised nothing is told here, and the WAL has nobody to tell.
-	early := opts.Durability == shard.DurabilityMemory || e.durability(topic) == shard.DurabilityMemory || e.hooks.ackEarly && !topic.Internal
+	early := opts.Durability == shard.DurabilityMemory || e.durability(p.topic) == shard.DurabilityMemory || e.hooks.ackEarly && !p.topic.Internal
 	if early {
-		done = nil
+		p.done = nil
 	}
-	r := shard.AppendResult{Base: s.next, AppendTime: -1, Start: s.start}
+	p.result = shard.AppendResult{Base: s.next, AppendTime: -1, Start: s.start}
 	b.Assign(s.next, s.epoch)
-	if topic.Config.AppendTime {
-		r.AppendTime = e.opts.Now().UnixMilli()
-		b.SetAppendTime(r.AppendTime)
+	if p.topic.Config.AppendTime {
+		p.result.AppendTime = e.opts.Now().UnixMilli()
+		b.SetAppendTime(p.result.AppendTime)
 	}
-	last := b.LastOffset()
-	p := &pending{e: e, s: s, topic: topic, batch: b, done: done, result: r, origin: opts.Origin, last: last, size: size, object: object}
+	result := p.result
+	p.last = b.LastOffset()
 	if err := e.wal.Append(wal.Entry{Shard: id, Epoch: s.epoch, Data: b.Raw()}, p); err != nil {
 		if errors.Is(err, wal.ErrFailed) {
 			e.fail(err)
@@ -137,22 +125,29 @@ func (e *Engine) append(ctx context.Context, id shard.ID, b *shard.Batch, opts *
 		return fail(walError(err))
 	}
 	e.recordProducer(s, b, opts)
-	s.next = last + 1
-	s.tail = append(s.tail, tailEntry{base: r.Base, last: last, maxTime: b.MaxTimestamp(), size: int(size), batch: b})
-	e.tails.push(s, last, size)
-	if topic.Num != stateTopicNum {
-		e.live.Assigned(topic, id.Index, b, opts.Origin)
-	}
+	p.follow()
 	if early {
-		return &r, p
+		return &result, true
 	}
-	return nil, p
+	return nil, true
+}
+
+// follow makes the shard go on after a batch that the WAL was given. The shard is locked.
+func (p *pending) follow() {
+	s, b := p.s, p.batch
+	base := s.next
+	s.next = p.last + 1
+	s.tail = append(s.tail, tailEntry{base: base, last: p.last, maxTime: b.MaxTimestamp(), arrived: p.e.opts.Now().UnixMilli(), size: int(p.size), batch: b})
+	p.e.tails.push(s, p.last, p.size)
+	if p.topic.Num != stateTopicNum {
+		p.e.live.Assigned(p.topic, s.id.Index, b, p.origin)
+	}
 }
 
 // WALDone implements wal.Waiter; it runs on the WAL's sync goroutine, in order.
 func (p *pending) WALDone(pos wal.Pos, err error) {
 	e, s := p.e, p.s
-	e.budget.Release(p.size)
+	p.unbudget()
 	if err == nil && !e.session.Alive() {
 		err = errSessionOver
 	}
@@ -198,9 +193,7 @@ func (p *pending) WALDone(pos wal.Pos, err error) {
 
 // refuse completes an append that will not become visible now.
 func (p *pending) refuse(err error) {
-	if p.object {
-		p.e.objects.Release(p.size)
-	}
+	p.release()
 	if p.done != nil {
 		p.result.Err = unavailable(err)
 		p.done.Appended(p.result)
@@ -209,13 +202,11 @@ func (p *pending) refuse(err error) {
 
 // complete tells the caller and hands the batch to those who follow the shard.
 func (p *pending) complete() {
-	if p.object {
-		p.e.objects.Release(p.size)
-	}
 	if !p.topic.Internal {
 		p.e.feed.push(p)
 		return
 	}
+	p.release()
 	if p.done != nil {
 		p.done.Appended(p.result)
 	}

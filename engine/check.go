@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -42,6 +43,7 @@ type Finding struct {
 	From, To    int64  // To is OpenEnd where the end is not known
 	Problem     string
 	Unnamed     bool // Where is an object that the catalog does not name
+	Unread      bool // it could not be looked at: nothing is known of it
 	harmless    bool
 }
 
@@ -92,12 +94,15 @@ func Check(ctx context.Context, cat *catalog.Catalog, st store.Store, o CheckOpt
 	c := &checker{cat: cat, st: st, o: o, ends: make(map[shard.ID]int64)}
 	err := c.catalog(ctx)
 	if err == nil {
+		c.holes(ctx)
 		err = c.objects(ctx)
 	}
-	if err == nil && o.WALDir != "" {
-		if err = c.wal(); err == nil {
-			err = c.elsewhere(ctx)
+	if o.WALDir != "" && ctx.Err() == nil {
+		werr := c.wal(ctx)
+		if werr == nil {
+			werr = c.elsewhere(ctx)
 		}
+		err = errors.Join(err, werr)
 	}
 	slices.SortStableFunc(c.rep.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Part, b.Part), cmp.Compare(a.Where, b.Where), cmp.Compare(a.From, b.From))
@@ -113,8 +118,10 @@ type checker struct {
 	rep  CheckReport
 	ends map[shard.ID]int64 // offset after the last one that the catalog names, and the log after that
 
-	unnamed []store.Info // the first ones
-	gaps    []Finding    // offsets that neither the log nor a named segment holds
+	unnamed []store.Info       // the first ones
+	open    []hole             // in the catalog, not told yet
+	slots   map[int]*stateSlot // that start offsets were read from
+	gaps    []Finding          // offsets that neither the log nor a named segment holds
 }
 
 func (c *checker) find(part, where, format string, args ...any) {
@@ -181,7 +188,8 @@ func (c *checker) extents(id shard.ID) {
 		case x.Base < next:
 			c.findAt("catalog", key, id, x.Base, min(next-1, x.Last), "offsets are named by another segment too")
 		case x.Base > next && !c.compacted(id):
-			c.findAt("catalog", key, id, next, x.Base-1, "no segment holds the offsets before this one's")
+			c.open = append(c.open, hole{id: id, finding: Finding{Part: "catalog", Where: key, Shard: &id, From: next, To: x.Base - 1,
+				Problem: "no segment holds the offsets before this one's"}})
 		}
 		next = max(next, x.Last+1)
 	}
@@ -231,7 +239,7 @@ func (c *checker) objects(ctx context.Context) error {
 	}
 	owner, err := LookAtStore(ctx, c.cat, c.st)
 	if err != nil {
-		return err
+		return c.unreadable(ctx, "store", tier.MarkerPrefix, err)
 	}
 	if err := owner.Err(); errors.Is(err, ErrObjectsGone) {
 		c.find("store", tier.MarkerPrefix, "%s", err)
@@ -241,7 +249,7 @@ func (c *checker) objects(ctx context.Context) error {
 	for after := ""; ; {
 		page, err := c.st.List(ctx, tier.KeyPrefix, after, 0)
 		if err != nil {
-			return fmt.Errorf("list objects: %w", err)
+			return c.unreadable(ctx, "store", tier.KeyPrefix, fmt.Errorf("list objects: %w", err))
 		}
 		if len(page) == 0 {
 			return nil
@@ -275,8 +283,11 @@ func (c *checker) object(ctx context.Context, key string, segs []catalog.Segment
 	case errors.As(err, &version):
 		c.affected(key, segs, version.Error())
 		return nil
-	case err != nil:
+	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("check object %s: %w", key, err)
+	case err != nil: // the next one may be readable
+		c.affected(key, segs, cannotRead+err.Error())
+		return nil
 	}
 	c.mu.Lock()
 	c.rep.Objects++
@@ -308,12 +319,27 @@ func (c *checker) object(ctx context.Context, key string, segs []catalog.Segment
 	return nil
 }
 
+// cannotRead begins what is said of an object that is there and that the store
+// did not give: nothing is known of it.
+const cannotRead = "the object could not be read: "
+
+// unreadable notes that a part of the store could not be looked at; the rest is
+// looked at all the same, unless the caller has no more time.
+func (c *checker) unreadable(ctx context.Context, part, where string, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	c.add(Finding{Part: part, Where: where, To: -1, Problem: "it could not be looked at: " + err.Error(), Unread: true})
+	return nil
+}
+
 // affected reports every extent that the catalog has in an object.
 func (c *checker) affected(key string, segs []catalog.Segment, problem string) {
 	n := 0
 	for i := range segs {
 		for _, x := range segs[i].Extents {
-			c.findAt("store", key, x.Shard, x.Base, x.Last, "%s", problem)
+			c.add(c.at(Finding{Part: "store", Where: key, Shard: &x.Shard, From: x.Base, To: x.Last, Problem: problem,
+				Unread: strings.HasPrefix(problem, cannotRead)}))
 			n++
 		}
 	}
@@ -323,7 +349,7 @@ func (c *checker) affected(key string, segs []catalog.Segment, problem string) {
 }
 
 // wal verifies the log, and that with the catalog it leaves no hole.
-func (c *checker) wal() error {
+func (c *checker) wal(ctx context.Context) error {
 	src := wal.Source{Dir: c.o.WALDir, FS: c.o.FS}
 	rec, err := wal.Dump(src, func(pos wal.Pos, e wal.Entry) error {
 		b, err := shard.ParseBatch(e.Data)
@@ -353,6 +379,7 @@ func (c *checker) wal() error {
 	if rec.MarkLost && rec.Files > 0 {
 		c.find("wal", c.o.WALDir, "the trim mark cannot be read; everything is replayed, what is flushed already is passed over")
 	}
+	c.gaps = c.below(ctx, c.gaps)
 	named, err := c.damages(src, rec.Damaged)
 	if err != nil {
 		return err

@@ -8,8 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/robustmq/robustmq-go/catalog/catalogtest"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
+	"github.com/robustmq/robustmq-go/tier/store/fault"
 	"github.com/robustmq/robustmq-go/tier/store/mem"
 )
 
@@ -191,4 +193,67 @@ func TestCheckHoleInWAL(t *testing.T) {
 	r.append(id, "6")
 	rep := r.check()
 	wantFinding(t, rep, "wal", id, 1, 4, "neither the log nor a segment")
+}
+
+// TestCheckAfterRetention: where retention freed a whole segment, and an older one
+// stays because another shard lives in it, nothing is damaged: the start offset is
+// in the state log, flushed or not.
+func TestCheckAfterRetention(t *testing.T) {
+	for _, flushed := range []bool{true, false} {
+		o := quiet()
+		o.MergeSegments = 100
+		r := newRig(t, o)
+		ctx := context.Background()
+		a, b := r.topic("a", shard.TopicConfig{}).Shard(0), r.topic("b", shard.TopicConfig{}).Shard(0)
+		r.append(b, "stays")
+		r.segmentOf(a, 1, "", []byte("0"))
+		r.segmentOf(a, 1, "", []byte("1"))
+		r.segmentOf(a, 1, "", []byte("2"))
+		if err := r.TrimBefore(ctx, a, 2); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Retain(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if flushed {
+			if err := r.Flush(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(r.cat.Extents(a)); n != 2 {
+			t.Fatalf("%d extents: the one between is to be gone", n)
+		}
+		if rep := r.check(); len(rep.Findings) != 0 {
+			t.Errorf("flushed %v: findings %v", flushed, rep.Findings)
+		}
+	}
+}
+
+// TestCheckGoesOn: objects that the store does not give are each told of, and all
+// else is looked at.
+func TestCheckGoesOn(t *testing.T) {
+	away := map[string]bool{}
+	st := fault.New(mem.New(nil), fault.Options{Choose: func(c fault.Call) fault.Fault {
+		if away[c.Key] && c.Op == "get" {
+			return fault.Unavailable
+		}
+		return fault.None
+	}})
+	r := newRigOn(t, quiet(), catalogtest.OpenEmbedded(t), st)
+	id := r.topic("a", shard.TopicConfig{}).Shard(0)
+	for range 5 {
+		r.segmentOf(id, 1, "", []byte("x"))
+	}
+	r.abandon()
+	exts := r.cat.Extents(id)
+	for _, i := range []int{0, 1, 3} {
+		away[exts[i].Segment.Key] = true
+	}
+	rep := r.check()
+	if rep.Objects != 2 {
+		t.Errorf("%d objects were looked at", rep.Objects)
+	}
+	for _, at := range []int64{0, 1, 3} {
+		wantFinding(t, rep, "store", id, at, at, "could not be read")
+	}
 }

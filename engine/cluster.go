@@ -83,6 +83,9 @@ func (u users) User(name string) (*shard.User, bool) { return u.cat.User(name) }
 // List implements shard.Users.
 func (u users) List() []*shard.User { return u.cat.Users() }
 
+// Changed implements shard.Users.
+func (u users) Changed() <-chan struct{} { return u.cat.UsersChanged() }
+
 // Put implements shard.Users.
 func (u users) Put(ctx context.Context, x shard.User) error {
 	return catalogError(u.cat.PutUser(ctx, x))

@@ -10,7 +10,6 @@ import (
 
 	"github.com/robustmq/robustmq-go/catalog"
 	"github.com/robustmq/robustmq-go/shard"
-	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/tier/store"
 )
 
@@ -121,15 +120,5 @@ func (s *shardLog) committed(last int64) {
 		d.done.Appended(d.result)
 	}
 }
-
-func catalogExtents(es []tier.Extent) []catalog.Extent {
-	out := make([]catalog.Extent, len(es))
-	for i, x := range es {
-		out[i] = catalog.Extent(x)
-	}
-	return out
-}
-
-func tierExtent(x catalog.Extent) tier.Extent { return tier.Extent(x) }
 
 var _ shard.Log = (*Engine)(nil)

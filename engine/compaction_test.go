@@ -9,6 +9,7 @@ import (
 
 	"github.com/robustmq/robustmq-go/catalog/catalogtest"
 	"github.com/robustmq/robustmq-go/shard"
+	"github.com/robustmq/robustmq-go/tier"
 	"github.com/robustmq/robustmq-go/tier/store/mem"
 )
 
@@ -78,5 +79,62 @@ func (r *rig) keysAndValues(id shard.ID) []string {
 		if at >= res.Bounds.End || len(res.Batches) == 0 {
 			return out
 		}
+	}
+}
+
+// inObjects reads what is left of a shard when the log's disk is lost: what the
+// segments hold.
+func (r *rig) inObjects(id shard.ID) []string {
+	r.t.Helper()
+	var out []string
+	for _, x := range r.cat.Extents(id) {
+		sweep := tier.NewSweep(r.store, x.Segment.Key, x.Segment.Size, 1<<20)
+		for raw, err := range sweep.Batches(context.Background(), tierExtent(x.Extent)) {
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			b, err := shard.VerifiedBatch(raw)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			recs, err := b.Records()
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			for i := range recs {
+				out = append(out, fmt.Sprintf("%s=%s", recs[i].Key, recs[i].Value))
+			}
+		}
+	}
+	return out
+}
+
+// TestCompactionAgainstObjects: a record supersedes another one in a segment only once
+// it is in a segment itself. The loss of the log's disk costs the newest value of a
+// key, never all of them.
+func TestCompactionAgainstObjects(t *testing.T) {
+	o := quiet()
+	o.MergeSegments = 4
+	r := newRigOn(t, o, catalogtest.OpenEmbedded(t), mem.New(nil))
+	ctx := context.Background()
+	id := r.topic("c", shard.TopicConfig{Compact: true}).Shard(0)
+	for i := range 4 {
+		r.segmentOf(id, int64(i+1), "k", fmt.Append(nil, i))
+		r.segmentOf(id, int64(i+1), fmt.Sprint("other", i), []byte("x"))
+	}
+	for _, value := range [][]byte{[]byte("only in the log"), nil} {
+		rec := shard.Record{Timestamp: 9, Key: []byte("k"), Value: value}
+		if _, err := shard.AppendWait(ctx, r.Engine, id, shard.BatchOf(rec), shard.AppendOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for did := true; did; {
+		var err error
+		if did, err = r.Merge(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := r.inObjects(id); !slices.Contains(got, "k=3") || slices.Contains(got, "k=2") {
+		t.Fatalf("segments hold %q", got)
 	}
 }

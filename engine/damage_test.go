@@ -146,6 +146,9 @@ func TestDamagedEndOfWAL(t *testing.T) {
 	r.open()
 	next := int64(1 + unknownSpan)
 	r.wantDamage(id, 1, next, "0:a0")
+	if n := r.Stats().LostRecords; n != 1 {
+		t.Errorf("%d records are counted as lost; one is all that is known", n)
+	}
 	if err := r.Flush(context.Background()); err != nil {
 		t.Fatal(err)
 	}

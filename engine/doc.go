@@ -36,5 +36,11 @@
 // After a crash, records of object-durable topics that were in the WAL and not
 // acknowledged are visible at once, and committed within the flush interval.
 //
+// What idempotent producers appended is in the state log as a note: before the first
+// of them, each 8 MiB or 30 s of a shard's log, and when the engine closes. Of a
+// topic made since notes are kept, a shard without one has no such producer. What
+// has to be read for an append is read off its caller's goroutine: the append is
+// parked, with its context, and others pass.
+//
 // An engine that is idle writes nothing; Close leaves an empty WAL.
 package engine

@@ -38,14 +38,21 @@ type Engine struct {
 
 	shards [shardStripes]shardStripe
 	tails  tails
-	budget *semaphore.Weighted
-	// objects bounds the batches that wait in memory for the commit of their
-	// segment; it is apart from budget, so that they hold up nobody else.
-	objects *semaphore.Weighted
-	flusher flusher
-	feed    feed
-	claimed claimed
+	// The budgets of appends, see budget.go. They are apart from each other, so that
+	// what waits for one thing holds up nobody who waits for another.
+	budget, feeding, objects *semaphore.Weighted
+	flusher                  flusher
+	feed                     feed
+	claimed                  claimed
+	clock                    *clock
 
+	// notedSince: of topics from it on the state log knows every producer.
+	notedSince    shard.TopicNum
+	loads         atomic.Int64 // scans for producers under way
+	parking       *semaphore.Weighted
+	producerReads chan struct{}
+
+	opened int64 // milliseconds
 	epochs [Slots]int32
 	kept   kept
 	// serving is set once the WAL has been replayed.
@@ -61,6 +68,12 @@ type Engine struct {
 
 	// unmergeable holds the ULIDs of segments that a merge could not read.
 	unmergeable sync.Map
+	ledger      ledger
+	fresh       atomic.Pointer[unmerged] // as of the last look
+	merging     sync.Mutex               // held by a merge; guards what follows
+	mergeTurn   int
+	campaign    *campaign
+	inMerge     sync.Map // ULIDs of what is being merged
 
 	hooks hooks
 }
@@ -81,6 +94,7 @@ type counters struct {
 	unmergeable           atomic.Int64
 	deletedObjects        atomic.Int64
 	lostRecords           atomic.Int64
+	producerReads         atomic.Int64
 }
 
 const shardStripes = 64
@@ -210,7 +224,7 @@ func (e *Engine) owned(id shard.ID) (*shardLog, *shard.Topic, error) {
 
 // newShardLog loads what the catalog knows of a shard.
 func (e *Engine) newShardLog(id shard.ID) *shardLog {
-	s := &shardLog{id: id, epoch: e.epochs[slotOf(id)], lost: e.kept.lostOf(id)}
+	s := &shardLog{id: id, feeding: semaphore.NewWeighted(e.opts.AppendBytes / shardShare), epoch: e.epochs[slotOf(id)], lost: e.kept.lostOf(id)}
 	if _, last, ok := e.cat.Bounds(id); ok {
 		s.flushed = last + 1
 	}
@@ -256,8 +270,13 @@ func (e *Engine) maxMessageBytes(t *shard.Topic) int32 {
 	if t.Internal {
 		return shard.MaxBatchBytes
 	}
-	return e.opts.MaxMessageBytes
+	return min(e.opts.MaxMessageBytes+batchRoom, shard.MaxBatchBytes)
 }
+
+// batchRoom is what a batch may have over the bound that holds where a topic sets none,
+// in bytes: the framing of a message of that very size, and the headers that tell where
+// it was published to.
+const batchRoom = 64 << 10
 
 // tierError translates what the object store or the reader refuses.
 func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) error {
@@ -281,5 +300,5 @@ func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) err
 // Broker gives the gateways what they may use.
 func (e *Engine) Broker() shard.Broker {
 	return shard.Broker{Topics: e.topics, Log: e, Live: e.live, State: e.state, Groups: e.groups,
-		Cluster: cluster{e}, Users: users{e.cat}, ACLs: acls{e.cat}}
+		Cluster: cluster{e}, Users: users{e.cat}, ACLs: acls{e.cat}, Now: e.Time}
 }

@@ -239,11 +239,15 @@ func TestStateLogIsNobodyElses(t *testing.T) {
 	}
 	stored := make(chan error, 1)
 	b := batch()
-	if err := r.admit(ctx, int64(b.Size()), false); err != nil {
+	p, err := r.pend(id, b, shard.CompletionFunc(func(res shard.AppendResult) { stored <- res.Err }), 0)
+	if err == nil {
+		err = p.admit(ctx)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	_, p := r.Engine.append(ctx, id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(res shard.AppendResult) { stored <- res.Err }), int64(b.Size()), false)
-	if err := <-stored; p == nil || err != nil {
+	_, queued := p.append(&shard.AppendOptions{})
+	if err := <-stored; !queued || err != nil {
 		t.Fatal(err)
 	}
 	r.crash()

@@ -221,7 +221,7 @@ func (f *flusher) flush(ctx context.Context) error {
 		return err
 	}
 	f.trimmed = trim
-	e.saveProducers(dirty)
+	e.saveProducers(dirty, false)
 	return nil
 }
 
@@ -278,7 +278,7 @@ func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos, beh
 	}
 	for _, s := range dirty {
 		r := flushRun{s: s}
-		for _, p := range s.unflushed(cut) {
+		for _, p := range s.unflushed(cut, f.e.opened) {
 			if size > 0 && (size+int64(p.size) > limit || len(runs) >= maxSegmentShards) {
 				if len(r.pieces) > 0 {
 					runs = append(runs, r)
@@ -306,8 +306,9 @@ type sizedPiece struct {
 	size int
 }
 
-// unflushed gives the entries up to cut that no segment holds.
-func (s *shardLog) unflushed(cut wal.Pos) []sizedPiece {
+// unflushed gives the entries up to cut that no segment holds. opened is when the
+// engine was.
+func (s *shardLog) unflushed(cut wal.Pos, opened int64) []sizedPiece {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
@@ -319,7 +320,7 @@ func (s *shardLog) unflushed(cut wal.Pos) []sizedPiece {
 		if !t.synced || cut.Less(t.pos) {
 			break
 		}
-		out = append(out, sizedPiece{piece{t.batch, t.pos, t.base, t.last}, t.size})
+		out = append(out, sizedPiece{piece{t.batch, t.pos, t.base, t.last, t.arrivedOr(opened)}, t.size})
 	}
 	return out
 }

@@ -24,7 +24,7 @@ const (
 // a part of what is stored is damaged and refused. Both are nil when all is well.
 func (e *Engine) Health() (down, degraded error) {
 	w := e.wal.Stats()
-	hurt := append(e.flusher.health(), e.walPressure(&w))
+	hurt := append(e.flusher.health(), e.walPressure(&w), e.clock.health())
 	for slot := range e.state.slots {
 		sl := &e.state.slots[slot]
 		sl.mu.RLock()

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"math"
 	"slices"
 	"time"
 
@@ -15,9 +14,6 @@ import (
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier"
 )
-
-// maxLevel is where merging ends.
-const maxLevel = 4
 
 func (e *Engine) mergeLoop(ctx context.Context) {
 	tick := time.NewTicker(e.opts.MergeInterval)
@@ -40,19 +36,43 @@ func (e *Engine) mergeLoop(ctx context.Context) {
 	}
 }
 
-// Merge rewrites one run of neighbouring segments of a level into the next
-// level: fewer objects, each shard's records together, dead and superseded
-// records left out. did is false when there is nothing to merge.
+// mergeJob is a merge that was chosen.
+type mergeJob struct {
+	segs []*catalog.Segment // with their extents, as inTime
+	// take tells which extents are merged; nil: all that can be read. What else can be
+	// read stays where it is: the segment is named anew without what was taken.
+	take    func(*catalog.Extent) bool
+	level   int
+	classes func(shard.ID) mergeClass
+	// rule gives which records of a shard stay, from the first offset that is merged
+	// on; nil: all do.
+	rule func(ctx context.Context, id shard.ID, first int64) (func(*shard.Record) bool, error)
+	done func() // once it is swapped in
+}
+
+// Merge makes one merge that mergePolicy chooses: fewer objects, each shard's records
+// together, dead and superseded records left out. did is false when there is nothing
+// to merge.
 func (e *Engine) Merge(ctx context.Context) (did bool, err error) {
-	run := e.mergeRun()
-	if run == nil {
-		return false, nil
+	e.merging.Lock()
+	defer e.merging.Unlock()
+	job, err := e.chooseMerge(ctx, e.gather())
+	if job == nil || err != nil {
+		return false, err
 	}
-	err = e.merge(ctx, run)
+	for _, s := range job.segs {
+		e.inMerge.Store(s.ULID, true)
+	}
+	err = e.merge(ctx, job)
+	e.inMerge.Clear()
+	if err == nil && job.done != nil {
+		job.done()
+	}
 	if err != nil && shard.KindOf(err) == shard.KindCorrupt {
 		// What cannot be read stays where it is; the others must not wait for it.
 		var bad *badSegment
 		if errors.As(err, &bad) {
+			e.campaign = nil
 			e.setUnmergeable(bad.id)
 			e.log.Error("a damaged segment is left out of merging", "error", err)
 			return true, nil
@@ -78,48 +98,97 @@ func (e *Engine) setUnmergeable(id ulid.ULID) {
 	e.counters.unmergeable.Add(1)
 }
 
-// mergeRun picks segments of one level that follow one another in time.
-func (e *Engine) mergeRun() []*catalog.Segment {
-	segs := slices.Collect(e.cat.Segments())
-	slices.SortFunc(segs, func(a, b *catalog.Segment) int {
-		if a.Created != b.Created {
-			return int(min(max(a.Created-b.Created, -1), 1))
-		}
-		return a.ULID.Compare(b.ULID)
-	})
-	var run []*catalog.Segment
-	var size int64
-	for _, s := range segs {
-		if _, bad := e.unmergeable.Load(s.ULID); bad || s.Size > e.opts.SegmentBytes/2 {
-			run, size = nil, 0
-			continue
-		}
-		if len(run) > 0 && (s.Level != run[0].Level || size+s.Size > 2*e.opts.SegmentBytes) {
-			run, size = nil, 0
-		}
-		run, size = append(run, s), size+s.Size
-		if len(run) >= e.opts.MergeSegments && run[0].Level < maxLevel {
-			if full := e.withExtents(run); full != nil && e.whole(full) {
-				return full
-			}
-			size -= run[0].Size
-			run = run[1:]
+func (e *Engine) mergePolicy() mergePolicy {
+	return mergePolicy{e.opts.MergeSegments, e.opts.SegmentBytes}
+}
+
+// chooseMerge gives the next merge, nil when there is none. The kinds take turns, so
+// that none waits for ever for another.
+func (e *Engine) chooseMerge(ctx context.Context, segs []mergeSeg) (*mergeJob, error) {
+	kinds := [...]func(context.Context, []mergeSeg) (*mergeJob, error){e.tierJob, e.compactionJob, e.sparseJob}
+	for range kinds {
+		kind := kinds[e.mergeTurn%len(kinds)]
+		e.mergeTurn++
+		if job, err := kind(ctx, segs); job != nil || err != nil {
+			return job, err
 		}
 	}
-	return nil
+	return nil, nil
+}
+
+// tierJob merges a run of segments into the next level.
+func (e *Engine) tierJob(_ context.Context, segs []mergeSeg) (*mergeJob, error) {
+	var full []*catalog.Segment
+	p := e.mergePolicy()
+	run := p.tier(segs, func(run []mergeSeg) bool {
+		full = e.withExtents(run)
+		return full != nil && e.whole(full) && p.worth(run, e.distinct(full))
+	})
+	if run == nil {
+		return nil, nil
+	}
+	job := &mergeJob{segs: full, classes: e.classOfShard, rule: e.compaction}
+	clean := true
+	for _, s := range run {
+		job.level = max(job.level, s.level+1)
+		clean = clean && s.class == classClean
+	}
+	if clean {
+		job.classes = func(shard.ID) mergeClass { return classClean }
+		job.rule = nil
+	}
+	return job, nil
+}
+
+// sparseJob rewrites a segment of which much is dead.
+func (e *Engine) sparseJob(_ context.Context, segs []mergeSeg) (*mergeJob, error) {
+	s := e.mergePolicy().sparse(segs)
+	if s == nil {
+		return nil, nil
+	}
+	full := e.withExtents([]mergeSeg{*s})
+	if full == nil {
+		return nil, nil
+	}
+	return &mergeJob{segs: full, level: s.level, classes: func(shard.ID) mergeClass { return s.class }}, nil
+}
+
+// classOfShard gives where a merge puts a shard.
+func (e *Engine) classOfShard(id shard.ID) mergeClass {
+	t, ok := e.cat.Topics().ByNum(id.Topic)
+	switch {
+	case id.Topic == stateTopicNum:
+		return classState
+	case ok && t.Config.Compact:
+		return classDirty
+	}
+	return classPlain
 }
 
 // withExtents reads the run's extents; nil when one of them is gone meanwhile.
-func (e *Engine) withExtents(run []*catalog.Segment) []*catalog.Segment {
+func (e *Engine) withExtents(run []mergeSeg) []*catalog.Segment {
 	out := make([]*catalog.Segment, 0, len(run))
 	for _, s := range run {
-		full, ok := e.cat.Segment(s.ULID)
+		full, ok := e.cat.Segment(s.id)
 		if !ok {
 			return nil
 		}
 		out = append(out, &full)
 	}
 	return out
+}
+
+// distinct counts the shards of which a run holds something that can be read.
+func (e *Engine) distinct(run []*catalog.Segment) int {
+	ids := make(map[shard.ID]struct{})
+	for _, s := range run {
+		for i := range s.Extents {
+			if !e.dead(&s.Extents[i]) {
+				ids[s.Extents[i].Shard] = struct{}{}
+			}
+		}
+	}
+	return len(ids)
 }
 
 // whole tells whether no extent of another segment lies between the run's
@@ -131,6 +200,9 @@ func (e *Engine) whole(run []*catalog.Segment) bool {
 		in[s.ULID] = true
 		for i := range s.Extents {
 			x := &s.Extents[i]
+			if e.dead(x) {
+				continue
+			}
 			b, ok := bounds[x.Shard]
 			if !ok {
 				b = span{x.Base, x.Last}
@@ -139,39 +211,66 @@ func (e *Engine) whole(run []*catalog.Segment) bool {
 		}
 	}
 	for id, b := range bounds {
-		for _, x := range e.cat.Extents(id) {
-			if x.Extent.Base <= b.to && x.Extent.Last >= b.from && !in[x.Segment.ULID] {
+		for at := b.from; at <= b.to; {
+			seg, x, ok := e.cat.FindExtent(id, at)
+			if !ok || x.Base > b.to {
+				break
+			}
+			if !in[seg.ULID] {
 				return false
 			}
+			at = x.Last + 1
 		}
 	}
 	return true
 }
 
-// merge reads the run shard by shard, writes the merged objects and swaps them
-// in by one transaction.
-func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
-	type source struct {
-		seg *catalog.Segment
-		ext catalog.Extent
-	}
-	byShard := make(map[shard.ID][]source)
-	var ids []shard.ID
-	sweeps := make(map[*catalog.Segment]*tier.Sweep, len(run))
-	for _, s := range run {
-		sweeps[s] = tier.NewSweep(e.store, s.Key, s.Size, int64(max(mergeReadBytes/len(run), mergeReadLeast)))
+// mergeSource is an extent to be merged.
+type mergeSource struct {
+	seg *catalog.Segment
+	ext catalog.Extent
+}
+
+// sources gives what a job merges, by shard, and of the segments of which something
+// stays what they are to be named as.
+func (e *Engine) sources(job *mergeJob) (ids []shard.ID, byShard map[shard.ID][]mergeSource, rest []catalog.Segment) {
+	byShard = make(map[shard.ID][]mergeSource)
+	for _, s := range job.segs {
+		var stays []catalog.Extent
 		for _, x := range s.Extents {
-			if e.dead(&x) {
+			switch {
+			case e.dead(&x):
 				continue
-			}
-			if byShard[x.Shard] == nil {
+			case job.take != nil && !job.take(&x):
+				stays = append(stays, x)
+				continue
+			case byShard[x.Shard] == nil:
 				ids = append(ids, x.Shard)
 			}
-			byShard[x.Shard] = append(byShard[x.Shard], source{s, x})
+			byShard[x.Shard] = append(byShard[x.Shard], mergeSource{s, x})
+		}
+		if len(stays) > 0 {
+			again := *s
+			again.ULID, again.Extents = ulid.Make(), stays
+			rest = append(rest, again)
 		}
 	}
 	slices.SortFunc(ids, shard.ID.Compare)
-	out := mergeOutput{e: e, level: int(run[0].Level) + 1, created: run[0].Created}
+	for _, srcs := range byShard {
+		slices.SortFunc(srcs, func(a, b mergeSource) int { return int(min(max(a.ext.Base-b.ext.Base, -1), 1)) })
+	}
+	return ids, byShard, rest
+}
+
+// merge reads a job's extents shard by shard, writes the merged objects and swaps them
+// in by one transaction.
+func (e *Engine) merge(ctx context.Context, job *mergeJob) error {
+	ids, byShard, rest := e.sources(job)
+	sweeps := make(map[*catalog.Segment]*tier.Sweep, len(job.segs))
+	for _, s := range job.segs {
+		sweeps[s] = tier.NewSweep(e.store, s.Key, s.Size, int64(max(mergeReadBytes/len(job.segs), mergeReadLeast)))
+	}
+	out := e.newOutputs(job, byShard)
 	tried := false // to swap: from then on the objects may be named
 	defer func() {
 		out.close()
@@ -181,13 +280,15 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 	}()
 	for _, id := range ids {
 		srcs := byShard[id]
-		slices.SortFunc(srcs, func(a, b source) int { return int(min(max(a.ext.Base-b.ext.Base, -1), 1)) })
-		keep, err := e.compaction(ctx, id, srcs[0].ext.Base)
-		if err != nil {
-			return err
+		var keep func(*shard.Record) bool
+		var err error
+		if job.rule != nil {
+			if keep, err = job.rule(ctx, id, srcs[0].ext.Base); err != nil {
+				return err
+			}
 		}
 		for _, src := range srcs {
-			if err := e.mergeExtent(ctx, &out, src.seg.Key, sweeps[src.seg].Batches(ctx, tierExtent(src.ext)), src.ext.Shard, keep); err != nil {
+			if err := e.mergeExtent(ctx, out.of(id), src.seg.Key, sweeps[src.seg].Batches(ctx, tierExtent(src.ext)), &src.ext, keep); err != nil {
 				if shard.KindOf(err) == shard.KindCorrupt {
 					err = &badSegment{src.seg.ULID, err}
 				}
@@ -195,16 +296,17 @@ func (e *Engine) merge(ctx context.Context, run []*catalog.Segment) error {
 			}
 		}
 	}
-	if err := out.emit(ctx); err != nil {
+	done, err := out.finish(ctx)
+	if err != nil {
 		return err
 	}
-	remove := make([]ulid.ULID, len(run))
-	for i, s := range run {
+	remove := make([]ulid.ULID, len(job.segs))
+	for i, s := range job.segs {
 		remove[i] = s.ULID
 	}
 	tried = true
-	if err := e.session.SwapSegments(ctx, out.done, remove); err != nil {
-		return fmt.Errorf("swap %d segments for %d: %w", len(run), len(out.done), err)
+	if err := e.session.SwapSegments(ctx, append(rest, done...), remove); err != nil {
+		return fmt.Errorf("swap %d segments for %d: %w", len(job.segs), len(done)+len(rest), err)
 	}
 	e.counters.merges.Add(1)
 	return nil
@@ -220,7 +322,8 @@ const (
 // mergeExtent copies an extent of a segment to the output, compacted where keep is
 // not nil. The shard's last batch stays whole whatever keep says: where it ends is
 // how the shard's next offset is known after a restart.
-func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, key string, batches iter.Seq2[[]byte, error], id shard.ID, keep func(*shard.Record) bool) error {
+func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, key string, batches iter.Seq2[[]byte, error], x *catalog.Extent, keep func(*shard.Record) bool) error {
+	id := x.Shard
 	_, end, _ := e.cat.Bounds(id)
 	after := int64(0)
 	for raw, err := range batches {
@@ -240,7 +343,7 @@ func (e *Engine) mergeExtent(ctx context.Context, out *mergeOutput, key string, 
 		if b == nil {
 			continue
 		}
-		if err := out.add(ctx, id, b.Raw()); err != nil {
+		if err := out.add(ctx, id, b.Raw(), arrivalOf(x)); err != nil {
 			return err
 		}
 	}
@@ -264,124 +367,4 @@ func compact(b *shard.Batch, keep func(*shard.Record) bool) (*shard.Batch, error
 		return b, nil
 	}
 	return b.Rewrite(keep)
-}
-
-// compaction gives the rule by which records of a compacted shard stay, nil for
-// one that is not compacted. first says where the merge begins.
-func (e *Engine) compaction(ctx context.Context, id shard.ID, first int64) (func(*shard.Record) bool, error) {
-	t, ok := e.cat.Topics().ByNum(id.Topic)
-	if !ok || !t.Config.Compact {
-		return nil, nil
-	}
-	if id.Topic == stateTopicNum && e.epochs[id.Index%Slots] == 0 {
-		return nil, nil // its owner has the map that tells what is old
-	}
-	oldest := first
-	if base, _, ok := e.cat.Bounds(id); ok {
-		oldest = base
-	}
-	if id.Topic == stateTopicNum {
-		return e.state.compaction(int(id.Index), first <= oldest), nil
-	}
-	lag, deletions := t.Config.CompactionTimes()
-	now := e.opts.Now().UnixMilli()
-	young, tombstones := int64(math.MaxInt64), now-deletions
-	if lag > 0 {
-		young = now - lag
-	}
-	newest, err := e.newestOffsets(ctx, id, first, young)
-	if err != nil {
-		return nil, err
-	}
-	return func(r *shard.Record) bool {
-		if r.Key == nil || r.Timestamp > young {
-			return true
-		}
-		if r.Value == nil && first <= oldest && r.Timestamp < tombstones {
-			return false
-		}
-		return newest[string(r.Key)] <= r.Offset
-	}, nil
-}
-
-// maxCompactBytes bounds the memory of one shard's compaction, of which a key
-// takes compactKeyBytes and itself; keys past it are all kept until a later pass.
-const (
-	maxCompactBytes = 256 << 20
-	compactKeyBytes = 64
-)
-
-// newestOffsets maps each key to its last offset from first to the shard's end,
-// of records that are not younger than young: those supersede nothing yet.
-func (e *Engine) newestOffsets(ctx context.Context, id shard.ID, first, young int64) (map[string]int64, error) {
-	newest := make(map[string]int64)
-	bytes := 0
-	b, err := e.Bounds(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	for from := max(first, b.Start); from < b.End; {
-		r, err := e.Read(ctx, id, from, shard.ReadOptions{MaxBytes: 4 << 20})
-		if err != nil && shard.KindOf(err) == shard.KindCorrupt && r.Resume > from {
-			from = r.Resume // it supersedes nothing that can be read
-			continue
-		}
-		if shard.KindOf(err) == shard.KindOutOfRange && r.Bounds.Start > from {
-			from = r.Bounds.Start
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if len(r.Batches) == 0 {
-			break
-		}
-		for _, batch := range r.Batches {
-			recs, err := batch.Records()
-			if err != nil {
-				return nil, shard.At(err, "compact", id, batch.BaseOffset())
-			}
-			for i := range recs {
-				if recs[i].Timestamp > young {
-					continue
-				}
-				k := string(recs[i].Key)
-				if _, known := newest[k]; recs[i].Key != nil && (known || bytes < maxCompactBytes) {
-					newest[k] = recs[i].Offset
-					if !known {
-						bytes += len(k) + compactKeyBytes
-					}
-				}
-			}
-			batch.Forget()
-			from = batch.LastOffset() + 1
-		}
-	}
-	return newest, nil
-}
-
-// compaction of the state log: what the map holds now stays. A deletion stays
-// while older records that it hides may exist elsewhere.
-func (st *stateStore) compaction(slot int, oldest bool) func(*shard.Record) bool {
-	sl := &st.slots[slot]
-	return func(r *shard.Record) bool {
-		owner, key, err := splitStateKey(r.Key)
-		if err != nil {
-			return false // none of State's, see replay
-		}
-		sl.mu.RLock()
-		defer sl.mu.RUnlock()
-		if _, underway := sl.flight[string(r.Key)]; underway { // the map does not know it yet
-			return true
-		}
-		var cur shard.StateValue
-		ok := false
-		if o := sl.owners[owner]; o != nil {
-			cur, ok = o.values[key]
-		}
-		if !ok {
-			return r.Value == nil && !oldest
-		}
-		return r.Offset+1 >= cur.Rev
-	}
 }

@@ -8,7 +8,9 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/robustmq/robustmq-go/catalog"
@@ -17,8 +19,59 @@ import (
 	"github.com/robustmq/robustmq-go/tier"
 )
 
-// mergeOutput collects merged objects until they are swapped in. Each is made in a
-// file of the log's directory, which has no name, and is stored from there: in
+// mergeOutputs are the objects of one merge, by class.
+type mergeOutputs struct {
+	e   *Engine
+	job *mergeJob
+	by  map[mergeClass]*mergeOutput
+}
+
+// newOutputs prepares the outputs of a merge. Objects of one class are of about equal
+// size: a small rest would be merged again and again.
+func (e *Engine) newOutputs(job *mergeJob, byShard map[shard.ID][]mergeSource) *mergeOutputs {
+	m := &mergeOutputs{e: e, job: job, by: make(map[mergeClass]*mergeOutput)}
+	bytes := make(map[mergeClass]int64)
+	for id, srcs := range byShard {
+		for i := range srcs {
+			bytes[job.classes(id)] += srcs[i].ext.Len
+		}
+	}
+	for class, n := range bytes {
+		parts := (n + e.opts.SegmentBytes - 1) / e.opts.SegmentBytes
+		limit := min(n/parts+n/parts/16+64<<10, e.opts.SegmentBytes)
+		m.by[class] = &mergeOutput{e: e, level: job.level, created: job.segs[0].Created, class: class, limit: limit}
+	}
+	return m
+}
+
+// of gives where a shard goes.
+func (m *mergeOutputs) of(id shard.ID) *mergeOutput { return m.by[m.job.classes(id)] }
+
+// finish stores what is left, and gives all that was made.
+func (m *mergeOutputs) finish(ctx context.Context) (done []catalog.Segment, err error) {
+	for _, class := range slices.Sorted(maps.Keys(m.by)) {
+		if err := m.by[class].emit(ctx); err != nil {
+			return nil, err
+		}
+		done = append(done, m.by[class].done...)
+	}
+	return done, nil
+}
+
+func (m *mergeOutputs) close() {
+	for _, o := range m.by {
+		o.close()
+	}
+}
+
+func (m *mergeOutputs) discard() {
+	for _, o := range m.by {
+		o.discard()
+	}
+}
+
+// mergeOutput collects merged objects of one class until they are swapped in. Each is
+// made in a file of the log's directory, which has no name, and is stored from there: in
 // memory it would be the largest thing that a gateway holds. Its sum is taken as it
 // is written: what the disk gives back otherwise is not stored, for the swap has the
 // segments deleted that it was made of.
@@ -26,17 +79,20 @@ type mergeOutput struct {
 	e       *Engine
 	level   int
 	created int64
+	class   mergeClass
+	limit   int64    // of an object
 	spool   vfs.File // nil: none is being made
 	sum     hash.Hash32
 	b       *tier.Builder
+	arrived arrivals
 	done    []catalog.Segment
 }
 
 // spoolName is the file's name, as long as it has one.
 const spoolName = "merge.tmp"
 
-func (m *mergeOutput) add(ctx context.Context, id shard.ID, batch []byte) error {
-	if m.spool != nil && int64(m.b.Size()+len(batch)) > m.e.opts.SegmentBytes {
+func (m *mergeOutput) add(ctx context.Context, id shard.ID, batch []byte, at arrival) error {
+	if m.spool != nil && int64(m.b.Size()+len(batch)) > m.limit {
 		if err := m.emit(ctx); err != nil {
 			return err
 		}
@@ -46,7 +102,11 @@ func (m *mergeOutput) add(ctx context.Context, id shard.ID, batch []byte) error 
 			return fmt.Errorf("begin merged segment: %w", err)
 		}
 	}
-	return m.b.Add(id, batch)
+	if err := m.b.Add(id, batch); err != nil {
+		return err
+	}
+	m.arrived.note(id, at)
+	return nil
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -54,6 +114,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // begin begins an object.
 func (m *mergeOutput) begin() error {
 	name := filepath.Join(m.e.opts.WALDir, spoolName)
+	if m.class != classPlain {
+		name = filepath.Join(m.e.opts.WALDir, fmt.Sprintf("class%d-%s", m.class, spoolName))
+	}
 	if err := m.e.opts.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // a crash left it
 		return err
 	}
@@ -62,6 +125,7 @@ func (m *mergeOutput) begin() error {
 		return err
 	}
 	_ = m.e.opts.FS.Remove(name) // where an open file keeps its name the next merge removes it
+	m.arrived = make(arrivals)
 	m.spool, m.sum = f, crc32.New(castagnoli)
 	m.b = tier.NewBuilderTo(io.MultiWriter(io.NewOffsetWriter(f, 0), m.sum))
 	return nil
@@ -72,9 +136,12 @@ func (m *mergeOutput) emit(ctx context.Context) error {
 	if m.spool == nil {
 		return nil
 	}
-	seg, _, err := m.e.finish(m.b, m.level, m.created)
+	seg, _, err := m.e.finish(m.b, m.level, m.created, m.arrived)
 	if err != nil {
 		return err
+	}
+	if m.class != classMixed {
+		seg.Sections = []catalog.Section{{Kind: catalog.SectionClass, Data: []byte{byte(m.class)}}}
 	}
 	pctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()

@@ -25,9 +25,12 @@ import (
 func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Options) (_ *Engine, err error) {
 	opts.setDefaults()
 	e := &Engine{opts: opts, log: opts.Logger, cat: cat, store: st,
-		budget: semaphore.NewWeighted(opts.AppendBytes), objects: semaphore.NewWeighted(opts.AppendBytes),
+		budget: semaphore.NewWeighted(opts.AppendBytes), feeding: semaphore.NewWeighted(opts.AppendBytes), objects: semaphore.NewWeighted(opts.AppendBytes),
+		parking: semaphore.NewWeighted(opts.AppendBytes), producerReads: make(chan struct{}, producerReads),
 		lost: make(chan struct{}), cold: newColdReads()}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	e.opened = opts.Now().UnixMilli()
+	e.clock = newClock(&e.opts)
 	e.tails.limit, e.tails.now = opts.TailBytes, opts.Now
 	for i := range e.shards {
 		e.shards[i].m = make(map[shard.ID]*shardLog)
@@ -43,6 +46,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	if err = e.claimFirst(ctx); err != nil {
 		return nil, err
 	}
+	e.startClock(ctx)
 	if e.reader, err = tier.NewReader(st, tier.ReaderOptions{CacheBytes: opts.CacheBytes}); err != nil {
 		return nil, err
 	}
@@ -60,8 +64,11 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	if err = e.recover(ctx); err != nil {
 		return nil, err
 	}
+	if e.notedSince, err = e.cat.TopicsSince(ctx, producersCounter); err != nil {
+		return nil, err
+	}
 	e.live = live.NewHub(e.log, opts.Now)
-	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: opts.Now, TotalBytes: opts.GroupBytes})
+	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: e.clock.now, TotalBytes: opts.GroupBytes})
 	e.feed.groups, e.feed.live = e.groups.Durable, e.live.Durable
 	e.feed.start()
 	if err = e.groups.Load(ctx); err != nil {
@@ -151,12 +158,18 @@ func (e *Engine) ensureStateTopic(ctx context.Context) error {
 // Close flushes what it can, gives up ownership and stops. Appends must have
 // ended.
 func (e *Engine) Close(ctx context.Context) error {
+	if e.down() == nil {
+		e.each(func(s *shardLog) { e.saveProducers([]*shardLog{s}, true) })
+	}
 	err := e.Flush(ctx)
 	if err != nil {
 		e.log.Warn("last flush failed; the write-ahead log keeps everything", "error", err)
 	}
 	if e.groups != nil {
 		e.groups.Close()
+	}
+	if cerr := e.closeClock(ctx); cerr != nil {
+		e.log.Warn("close clock", "error", cerr)
 	}
 	// What the groups and the flushes themselves noted in the state log comes after.
 	for i := 0; i < closeFlushes && err == nil && e.unsettled(ctx); i++ {

@@ -66,7 +66,12 @@ type Options struct {
 
 	Node   shard.Node
 	Logger *slog.Logger
-	Now    func() time.Time
+	// Now is the wall clock, Elapsed the monotonic one; where Now alone is given,
+	// its steps are taken for time that passed. Witnesses are other machines'
+	// clocks, that say whether a jump of this one's is to be believed.
+	Now       func() time.Time
+	Elapsed   func() time.Duration
+	Witnesses []Witness
 }
 
 func (o *Options) setDefaults() {
@@ -125,5 +130,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+		if o.Elapsed == nil {
+			begun := time.Now()
+			o.Elapsed = func() time.Duration { return time.Since(begun) }
+		}
 	}
 }

@@ -4,10 +4,44 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/robustmq/robustmq-go/engine/producer"
 	"github.com/robustmq/robustmq-go/shard"
 )
+
+// How often a shard's table is put into the state log: so much of the shard's log,
+// or so long after the last time, at the next flush. It bounds what a restart reads.
+const (
+	producerSaveBytes = 8 << 20
+	producerSaveMs    = 30_000
+)
+
+// producers is what a shard knows of idempotent appends, under the shard's lock.
+//
+// invariants:
+//   - a shard is marked when the state log has a note of it. The note is in the WAL
+//     before the shard's first idempotent batch, so a shard without one has none
+//   - what the note does not have comes after its offset in the shard
+type producers struct {
+	table  *producer.Table // nil: not loaded
+	marked bool
+	dirty  bool
+	// since is the bytes appended since the note, as far as this process knows.
+	since int64
+	saved int64 // time of the last save, in ms
+	// load is a scan under way; partial is how far one came that failed.
+	load    *producerLoad
+	partial *scanned
+	// replayed is, plus one, where the WAL's replay met the first idempotent batch.
+	replayed int64
+}
+
+// scanned is a table that has noted everything below from.
+type scanned struct {
+	table *producer.Table
+	from  int64
+}
 
 // dupWait is a duplicate whose original is not visible yet: it completes when
 // the original does.
@@ -17,77 +51,92 @@ type dupWait struct {
 	result shard.AppendResult
 }
 
-// ensureProducers loads a shard's producer table before its first idempotent
-// append: the snapshot of a former flush, and what was appended since.
-func (e *Engine) ensureProducers(ctx context.Context, s *shardLog) error {
-	s.mu.Lock()
-	loaded := s.producers != nil
-	s.mu.Unlock()
-	if loaded {
-		return nil
-	}
-	s.producerLoad.Lock()
-	defer s.producerLoad.Unlock()
-	s.mu.Lock()
-	loaded = s.producers != nil
-	from, end := s.start, s.next
-	s.mu.Unlock()
-	if loaded {
-		return nil
-	}
-	table := producer.New(producer.Limits{})
-	v, ok, err := e.state.Get(ctx, shardStateOwner(s.id), shardStateKey("producers", s.id))
-	if err != nil && shard.KindOf(err) != shard.KindCorrupt { // without a snapshot all is read
-		return err
-	}
-	if ok && len(v.Data) >= 8 {
-		t, err := producer.Restore(producer.Limits{}, v.Data[8:])
-		if err != nil {
-			return fmt.Errorf("restore producers of shard %s: %w", s.id, err)
-		}
-		table, from = t, max(from, int64(binary.BigEndian.Uint64(v.Data)))
-	}
-	if err := e.scanProducers(ctx, s, table, from, end); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	s.producers = table
-	s.mu.Unlock()
-	return nil
-}
-
-// scanProducers notes the batches in [from, end), which no snapshot has. Only idempotent appends that
-// wait for this load could add to them.
-func (e *Engine) scanProducers(ctx context.Context, s *shardLog, table *producer.Table, from, end int64) error {
-	for from < end {
-		r, err := e.Read(ctx, s.id, from, shard.ReadOptions{MaxBytes: 8 << 20, Until: end})
-		switch kind := shard.KindOf(err); {
-		case err == nil:
-		case kind == shard.KindCorrupt && r.Resume > from: // what it held is reported to who reads it
-			e.log.Error("producers of a damaged range are not known any more", "shard", s.id.String(), "from", from, "to", r.Resume-1)
-			from = r.Resume
-			continue
-		case kind == shard.KindOutOfRange && r.Bounds.Start > from: // trimmed meanwhile
-			from = r.Bounds.Start
-			continue
-		default:
-			return fmt.Errorf("load producers of shard %s: %w", s.id, err)
-		}
-		if len(r.Batches) == 0 {
-			return nil
-		}
-		for _, b := range r.Batches {
-			table.Replay(b, e.opts.Now().UnixMilli())
-			from = b.LastOffset() + 1
-		}
-	}
-	return nil
-}
-
 // idempotent tells whether an append is decided by the producer table.
 func idempotent(b *shard.Batch, opts *shard.AppendOptions) bool {
 	id, _, _ := b.Producer()
 	return id >= 0 || opts.DedupeID != ""
+}
+
+// producersCounter is where the catalog says from which topic on the notes tell all:
+// of a topic made since, no note means no producer.
+const producersCounter = "topics-with-producer-notes"
+
+// readyProducers prepares an idempotent append. With false the shard has to be read
+// first, by load.
+func (e *Engine) readyProducers(ctx context.Context, s *shardLog) (load *producerLoad, err error) {
+	s.mu.Lock()
+	if s.gone {
+		s.mu.Unlock()
+		return nil, nil // append says so
+	}
+	if s.producers.load == nil && s.producers.table == nil {
+		if err := e.beginProducers(ctx, s); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+	}
+	load = s.producers.load
+	if load != nil || s.producers.marked {
+		s.mu.Unlock()
+		return load, nil
+	}
+	next, snapshot := s.next, s.producers.table.Snapshot()
+	s.mu.Unlock()
+	// The WAL has the note before the append that comes now, so nobody waits for it.
+	if err := e.noteProducers(ctx, s, next, snapshot); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	s.producers.marked = true
+	s.producers.saved = e.opts.Now().UnixMilli()
+	s.mu.Unlock()
+	return nil, nil
+}
+
+// beginProducers finds the table of a shard, or begins to read it from the shard's
+// log. The shard is locked.
+func (e *Engine) beginProducers(ctx context.Context, s *shardLog) error {
+	p := &s.producers
+	if p.partial == nil {
+		known, marked, err := e.notedProducers(ctx, s)
+		if err != nil {
+			return err
+		}
+		p.marked = marked
+		p.partial = known
+	}
+	if p.partial.from >= s.next {
+		p.table, p.partial = p.partial.table, nil
+		return nil
+	}
+	p.load = newProducerLoad(p.partial, s.next)
+	e.loads.Add(1)
+	e.wg.Go(func() { e.loadProducers(s, p.load) })
+	return nil
+}
+
+// notedProducers gives what the state log knows of a shard's producers. The shard is locked.
+func (e *Engine) notedProducers(ctx context.Context, s *shardLog) (known *scanned, marked bool, err error) {
+	known = &scanned{producer.New(producer.Limits{}), s.start}
+	v, ok, err := e.state.Get(ctx, shardStateOwner(s.id), shardStateKey("producers", s.id))
+	switch {
+	case err != nil && shard.KindOf(err) == shard.KindCorrupt: // without a note all is read
+		return known, false, nil
+	case err != nil:
+		return nil, false, err
+	case ok && len(v.Data) >= 8:
+		t, err := producer.Restore(producer.Limits{}, v.Data[8:])
+		if err != nil {
+			return nil, false, fmt.Errorf("restore producers of shard %s: %w", s.id, err)
+		}
+		return &scanned{t, max(s.start, int64(binary.BigEndian.Uint64(v.Data)))}, true, nil
+	case s.id.Topic < e.notedSince: // of a version that made no notes
+		return known, false, nil
+	}
+	if known.from = s.next; s.producers.replayed > 0 {
+		known.from = min(known.from, s.producers.replayed-1)
+	}
+	return known, false, nil
 }
 
 // checkProducer asks the table; the shard is locked. A duplicate whose original
@@ -97,9 +146,9 @@ func (e *Engine) checkProducer(s *shardLog, b *shard.Batch, opts *shard.AppendOp
 		return nil, false, nil
 	}
 	now := e.opts.Now().UnixMilli()
-	v, err := s.producers.Check(b, now)
+	v, err := s.producers.table.Check(b, now)
 	if err == nil && !v.Duplicate && opts.DedupeID != "" {
-		v, err = s.producers.CheckID(opts.DedupeID, now)
+		v, err = s.producers.table.CheckID(opts.DedupeID, now)
 	}
 	if err != nil || !v.Duplicate {
 		return nil, false, err
@@ -117,17 +166,18 @@ func (e *Engine) checkProducer(s *shardLog, b *shard.Batch, opts *shard.AppendOp
 
 // recordProducer notes an append that was given its offsets; the shard is locked.
 func (e *Engine) recordProducer(s *shardLog, b *shard.Batch, opts *shard.AppendOptions) {
+	s.producers.since += int64(b.Size())
 	if !idempotent(b, opts) {
 		return
 	}
 	now := e.opts.Now().UnixMilli()
 	if id, _, _ := b.Producer(); id >= 0 {
-		s.producers.Add(b, now)
+		s.producers.table.Add(b, now)
 	}
 	if opts.DedupeID != "" {
-		s.producers.AddID(opts.DedupeID, b, now)
+		s.producers.table.AddID(opts.DedupeID, b, now)
 	}
-	s.producersDirty = true
+	s.producers.dirty = true
 }
 
 // takeDups gives the duplicates whose originals are visible now; the shard is
@@ -149,27 +199,82 @@ func (s *shardLog) takeDups() []dupWait {
 	return ready
 }
 
-// saveProducers puts the tables that changed into the state log, so that a
-// restart need not read the whole shard again.
-func (e *Engine) saveProducers(dirty []*shardLog) {
-	for _, s := range dirty {
-		s.mu.Lock()
-		var v []byte
-		if s.producersDirty {
-			s.producersDirty = false
-			s.producers.Expire(e.opts.Now().UnixMilli())
-			v = binary.BigEndian.AppendUint64(nil, uint64(s.next))
-			v = append(v, s.producers.Snapshot()...)
-		}
-		s.mu.Unlock()
-		if v == nil {
+// saveProducers puts tables into the state log whose notes are old, so that a
+// restart reads little; with all, each that changed.
+func (e *Engine) saveProducers(shards []*shardLog, all bool) {
+	for _, s := range shards {
+		if s.id.Topic == stateTopicNum {
 			continue
 		}
-		op := shard.StateOp{Key: shardStateKey("producers", s.id), Value: v}
-		e.state.Apply(e.ctx, shardStateOwner(s.id), []shard.StateOp{op}, func(err error) {
-			if err != nil {
-				e.log.Warn("producer table not saved", "shard", s.id.String(), "error", err)
-			}
-		})
+		s.mu.Lock()
+		if s.producers.table == nil {
+			e.catchUpProducers(s)
+			s.mu.Unlock()
+			continue
+		}
+		now := e.opts.Now().UnixMilli()
+		next, table := s.next, s.producers.due(now, all)
+		var snapshot []byte
+		if table != nil {
+			table.Expire(now)
+			snapshot = table.Snapshot()
+		}
+		s.mu.Unlock()
+		if table == nil {
+			continue
+		}
+		if err := e.noteProducers(e.ctx, s, next, snapshot); err != nil && e.down() == nil {
+			e.log.Warn("producer table not saved", "error", err)
+		}
 	}
+}
+
+// due gives the table if it is to be saved, and notes that it is.
+func (p *producers) due(now int64, all bool) *producer.Table {
+	old := p.since >= producerSaveBytes || p.dirty && now-p.saved >= producerSaveMs
+	if !p.marked || p.load != nil || !old && !(all && p.dirty) {
+		return nil
+	}
+	p.dirty, p.since, p.saved = false, 0, now
+	return p.table
+}
+
+// catchUpProducers reads on where others than idempotent producers have filled a
+// shard whose table is in nobody's memory: the way is short as long as it is gone
+// often. The shard is locked.
+func (e *Engine) catchUpProducers(s *shardLog) {
+	p := &s.producers
+	if p.load != nil || p.since < producerSaveBytes {
+		return
+	}
+	p.since = 0
+	_, noted, err := e.state.Get(e.ctx, shardStateOwner(s.id), shardStateKey("producers", s.id))
+	if err == nil && noted {
+		err = e.beginProducers(e.ctx, s)
+	}
+	if err != nil {
+		e.log.Warn("producer table not loaded", "shard", s.id.String(), "error", err)
+	}
+}
+
+// noteProducers puts what is known of the producers below next into the state log.
+// It does not wait for the disk; the error is of what could not be queued.
+func (e *Engine) noteProducers(ctx context.Context, s *shardLog, next int64, snapshot []byte) error {
+	var queued, failed atomic.Pointer[error]
+	v := append(binary.BigEndian.AppendUint64(nil, uint64(next)), snapshot...)
+	e.state.Apply(ctx, shardStateOwner(s.id), []shard.StateOp{{Key: shardStateKey("producers", s.id), Value: v}}, func(err error) {
+		if err == nil {
+			return
+		}
+		if queued.Load() == nil {
+			failed.Store(&err)
+		} else if e.down() == nil {
+			e.log.Warn("producer table not saved", "shard", s.id.String(), "error", err)
+		}
+	})
+	if err := failed.Load(); err != nil {
+		return fmt.Errorf("note producers of shard %s: %w", s.id, *err)
+	}
+	queued.Store(new(error))
+	return nil
 }

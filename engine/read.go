@@ -52,6 +52,7 @@ type piece struct {
 	batch      *shard.Batch
 	pos        wal.Pos
 	base, last int64
+	arrived    int64
 }
 
 // errMoved: what a read had found was flushed, trimmed or merged meanwhile, and
@@ -167,7 +168,7 @@ func (s *shardLog) collect(from, limit int64, budget int) []piece {
 		if t.base >= limit || len(out) > 0 && n+t.size > budget {
 			break
 		}
-		out = append(out, piece{t.batch, t.pos, t.base, t.last})
+		out = append(out, piece{batch: t.batch, pos: t.pos, base: t.base, last: t.last})
 		n += t.size
 	}
 	return out
@@ -278,9 +279,10 @@ func (e *Engine) OffsetOf(ctx context.Context, id shard.ID, ts int64) (offset, t
 	return e.refine(ctx, id, max(at, start), end, ts)
 }
 
-// refine finds the record within the batches from offset on.
+// refine finds the record within the batches from offset on. The first of them may
+// begin before it: records below are not there for anybody (shard.Bounds.Start).
 func (e *Engine) refine(ctx context.Context, id shard.ID, from, end, ts int64) (offset, timestamp int64, ok bool, err error) {
-	for from < end {
+	for floor := from; from < end; {
 		r, err := e.Read(ctx, id, from, shard.ReadOptions{})
 		if err != nil || len(r.Batches) == 0 {
 			return 0, 0, false, err
@@ -295,7 +297,7 @@ func (e *Engine) refine(ctx context.Context, id shard.ID, from, end, ts int64) (
 				return 0, 0, false, shard.At(err, "find time", id, b.BaseOffset())
 			}
 			for i := range recs {
-				if recs[i].Timestamp >= ts && recs[i].Offset < end {
+				if recs[i].Timestamp >= ts && recs[i].Offset >= floor && recs[i].Offset < end {
 					return recs[i].Offset, recs[i].Timestamp, true, nil
 				}
 			}

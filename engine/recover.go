@@ -36,6 +36,7 @@ type replayed struct {
 	maxTime    int64
 	size       int
 	pos        wal.Pos
+	idempotent bool
 	batch      *shard.Batch // of the state log, while there is room
 }
 
@@ -102,7 +103,7 @@ func (r *recovery) take(pos wal.Pos, entry wal.Entry) error {
 		r.e.log.Error("write-ahead log entry does not hold a batch", "position", pos.String(), "shard", entry.Shard.String(), "error", err)
 		return nil // the entry after it shows the gap
 	}
-	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos}
+	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos, idempotent: idempotent(b, &shard.AppendOptions{})}
 	if !state {
 		r.entries = append(r.entries, x)
 		return nil
@@ -143,25 +144,29 @@ func (r *recovery) apply(x *replayed) error {
 		return shard.At(shard.Errorf(shard.KindCorrupt, "the write-ahead log holds an offset twice"), "replay", s.id, x.base)
 	}
 	if from := max(s.next, r.e.kept.start(x.id)); x.base > from {
-		r.lose(s, from, x.base)
+		r.lose(s, from, x.base, x.base-from)
 	}
 	s.tail = append(s.tail, tailEntry{base: x.base, last: x.last, maxTime: x.maxTime, size: x.size, pos: x.pos, batch: x.batch, synced: true})
 	if x.batch != nil {
 		r.e.tails.push(s, x.last, int64(x.size))
+	}
+	if x.idempotent && s.producers.replayed == 0 {
+		s.producers.replayed = x.base + 1
 	}
 	s.next, s.synced, s.end = x.last+1, x.last+1, x.last+1
 	r.e.flusher.note(s, x.pos, int64(x.size), r.e.durability(t) == shard.DurabilityObject)
 	return nil
 }
 
-// lose notes offsets that the WAL should hold and does not. The shard is locked.
-func (r *recovery) lose(s *shardLog, from, to int64) {
+// lose notes offsets that the WAL should hold and does not; known is how many
+// records that is at least. The shard is locked.
+func (r *recovery) lose(s *shardLog, from, to, known int64) {
 	if !s.lose(from, to) {
 		return
 	}
 	r.hurt[s] = true
-	r.e.counters.lostRecords.Add(to - from)
-	r.e.log.Error("acknowledged records are lost: the write-ahead log is damaged", "shard", s.id.String(), "from", from, "to", to-1)
+	r.e.counters.lostRecords.Add(known)
+	r.e.log.Error("acknowledged records are lost: the write-ahead log is damaged", "shard", s.id.String(), "from", from, "to", to-1, "records_at_least", known)
 }
 
 // unknownSpan is how many offsets are given up for a batch whose end is not
@@ -191,7 +196,7 @@ func (r *recovery) damage(rec wal.Recovery, state bool) error {
 		}
 		s.mu.Lock()
 		if d.BaseOffset >= s.next {
-			r.lose(s, s.next, d.BaseOffset+unknownSpan)
+			r.lose(s, s.next, d.BaseOffset+unknownSpan, d.BaseOffset-s.next+1)
 			s.skipLost()
 		}
 		s.mu.Unlock()

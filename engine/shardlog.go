@@ -4,7 +4,8 @@ import (
 	"sort"
 	"sync"
 
-	"github.com/robustmq/robustmq-go/engine/producer"
+	"golang.org/x/sync/semaphore"
+
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/wal"
 )
@@ -31,11 +32,9 @@ type shardLog struct {
 	synced  int64
 	tail    []tailEntry
 	// waiting is closed when end moves past the key; nil while nobody waits.
-	waiting map[int64]chan struct{}
-	// producers is nil until the first idempotent append.
-	producers      *producer.Table
-	producersDirty bool
-	dups           []dupWait
+	waiting   map[int64]chan struct{}
+	producers producers
+	dups      []dupWait
 	// object holds completions that wait for the commit of their segment.
 	object []*pending
 	gone   bool // its topic was deleted
@@ -45,7 +44,8 @@ type shardLog struct {
 
 	dirty bool // in the flusher's list; guarded by flusher.mu
 
-	producerLoad sync.Mutex // held while producers is loaded; taken before mu
+	feeding *semaphore.Weighted // the shard's share of appends on their way
+	fed     fed                 // guarded by feed.mu
 }
 
 // span is the offsets [from, to).
@@ -55,6 +55,7 @@ type span struct{ from, to int64 }
 type tailEntry struct {
 	base, last int64
 	maxTime    int64
+	arrived    int64 // milliseconds, by the clock here; 0: it was replayed
 	size       int
 	batch      *shard.Batch
 	pos        wal.Pos

@@ -28,6 +28,7 @@ type kept struct {
 	mu     sync.RWMutex
 	starts map[shard.ID]int64
 	lost   map[shard.ID][]span
+	raised map[shard.ID]int64 // starts that the ledger was not told of
 }
 
 func (k *kept) start(id shard.ID) int64 {
@@ -42,7 +43,14 @@ func (k *kept) raise(id shard.ID, offset int64) {
 	if k.starts == nil {
 		k.starts = make(map[shard.ID]int64)
 	}
-	k.starts[id] = max(k.starts[id], offset)
+	if offset <= k.starts[id] {
+		return
+	}
+	k.starts[id] = offset
+	if k.raised == nil {
+		k.raised = make(map[shard.ID]int64)
+	}
+	k.raised[id] = offset
 }
 
 func (k *kept) lostOf(id shard.ID) []span {

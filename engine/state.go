@@ -214,15 +214,26 @@ func (st *stateStore) write(ctx context.Context, slot int, owner string, ops []s
 		return
 	}
 	b, err := encodeState(owner, ops, st.e.opts.Now().UnixMilli())
+	if err != nil {
+		done(err)
+		return
+	}
+	sl := &st.slots[slot]
+	p, err := st.e.pend(shard.ID{Topic: stateTopicNum, Index: uint32(slot)}, b, shard.CompletionFunc(func(r shard.AppendResult) {
+		sl.commit(owner, ops, r.Base, r.Err)
+		done(r.Err)
+	}), 0)
 	if err == nil {
-		err = st.e.admit(ctx, int64(b.Size()), object)
+		p.object = object
+		err = p.admit(ctx)
 	}
 	if err != nil {
 		done(err)
 		return
 	}
-	if err := st.apply(slot, owner, ops, b, object, done); err != nil {
-		st.e.dismiss(int64(b.Size()), object)
+	if err := sl.apply(owner, ops, p); err != nil {
+		p.unbudget()
+		p.release()
 		done(err)
 	}
 	st.e.tails.evict()
@@ -249,8 +260,7 @@ func encodeState(owner string, ops []shard.StateOp, now int64) (*shard.Batch, er
 
 // apply checks the conditions against what is newest, in flight or not, and
 // queues the batch under the slot's lock, so that checks and log order agree.
-func (st *stateStore) apply(slot int, owner string, ops []shard.StateOp, b *shard.Batch, object bool, done func(error)) error {
-	sl := &st.slots[slot]
+func (sl *stateSlot) apply(owner string, ops []shard.StateOp, p *pending) error {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
 	for i := range ops {
@@ -258,13 +268,8 @@ func (st *stateStore) apply(slot int, owner string, ops []shard.StateOp, b *shar
 			return err
 		}
 	}
-
-	id := shard.ID{Topic: stateTopicNum, Index: uint32(slot)}
-	r, p := st.e.append(context.Background(), id, b, &shard.AppendOptions{}, shard.CompletionFunc(func(r shard.AppendResult) {
-		sl.commit(owner, ops, r.Base, r.Err)
-		done(r.Err)
-	}), int64(b.Size()), object)
-	if p == nil {
+	r, queued := p.append(&shard.AppendOptions{})
+	if !queued {
 		return r.Err
 	}
 	base := p.result.Base

@@ -28,6 +28,8 @@ type Stats struct {
 	TailBytes             int64 // of batches in memory
 	Shards                int64 // in memory
 
+	ClockAhead time.Duration // of what is believed; 0: it is believed
+
 	Segments, Extents, Deletions int // that the catalog names
 }
 
@@ -37,7 +39,7 @@ func (e *Engine) Stats() Stats {
 	s := Stats{WAL: e.wal.Stats(), Reader: e.reader.Stats(),
 		Flushes: c.flushes.Load(), FlushedBytes: c.flushedBytes.Load(), FlushFailures: c.flushFailures.Load(),
 		Merges: c.merges.Load(), MergedBytes: c.mergedBytes.Load(), DeletedObjects: c.deletedObjects.Load(),
-		LostRecords: c.lostRecords.Load(), Unmergeable: c.unmergeable.Load(), WALMaxBytes: e.opts.WALMaxBytes, Deletions: len(e.cat.Deletions())}
+		LostRecords: c.lostRecords.Load(), Unmergeable: c.unmergeable.Load(), WALMaxBytes: e.opts.WALMaxBytes, Deletions: len(e.cat.Deletions()), ClockAhead: e.clock.ahead()}
 	s.Segments, s.Extents = e.cat.SegmentStats()
 	f := &e.flusher.mu
 	f.Lock()

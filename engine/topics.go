@@ -110,7 +110,19 @@ func (t *topics) auto(ctx context.Context, subject string) (*shard.Topic, error)
 // Create implements shard.Topics.
 func (t *topics) Create(ctx context.Context, x shard.Topic) (*shard.Topic, error) {
 	x.Auto, x.Internal = false, false
-	return t.create(ctx, x)
+	made, err := t.create(ctx, x)
+	if err == nil {
+		t.sayLeftOut(made)
+	}
+	return made, err
+}
+
+// sayLeftOut logs what a capture does not take because another topic has it: gateways
+// whose protocol has no word for it rely on that.
+func (t *topics) sayLeftOut(x *shard.Topic) {
+	if left, n := shard.LeftOut(t.List(), x, 5); n > 0 {
+		t.e.log.Warn("topics that exist keep what they capture", "topic", x.Name, "captures", x.Captures, "left_out", left, "count", n)
+	}
 }
 
 func (t *topics) create(ctx context.Context, x shard.Topic) (*shard.Topic, error) {

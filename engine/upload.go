@@ -40,11 +40,12 @@ func (f *flusher) start(ctx context.Context, runs []flushRun, size int64) *uploa
 }
 
 func (u *upload) store(ctx context.Context, f *flusher, b *tier.Builder) error {
-	if err := f.fill(ctx, b, u.runs); err != nil || b.Empty() {
+	as := make(arrivals, len(u.runs))
+	if err := f.fill(ctx, b, u.runs, as); err != nil || b.Empty() {
 		return err
 	}
 	var err error
-	if u.seg, u.object, err = f.e.finish(b, 0, f.e.opts.Now().UnixMilli()); err != nil {
+	if u.seg, u.object, err = f.e.finish(b, 0, f.e.opts.Now().UnixMilli(), as); err != nil {
 		return err
 	}
 	err = f.e.put(ctx, u.seg.Key, u.object)
@@ -132,18 +133,18 @@ func (w *window) close() {
 
 // finish makes the object of a builder, and its row in the catalog. The object is
 // nil when the builder has written it out.
-func (e *Engine) finish(b *tier.Builder, level int, created int64) (catalog.Segment, []byte, error) {
+func (e *Engine) finish(b *tier.Builder, level int, created int64, as arrivals) (catalog.Segment, []byte, error) {
 	size := b.Size()
 	object, extents, err := b.Finish()
 	id := ulid.Make()
 	return catalog.Segment{ULID: id, Key: tier.Key(level, e.session.Incarnation(), id), Level: uint8(level),
-		Size: int64(size), Created: created, Extents: catalogExtents(extents)}, object, err
+		Size: int64(size), Created: created, Extents: catalogExtents(extents, as)}, object, err
 }
 
 // fill adds the runs to a segment. What the WAL can no longer bear out is noted
 // as lost, durably, before the WAL may be trimmed; all else goes on. Several may
 // run at once.
-func (f *flusher) fill(ctx context.Context, b *tier.Builder, runs []flushRun) error {
+func (f *flusher) fill(ctx context.Context, b *tier.Builder, runs []flushRun, as arrivals) error {
 	e := f.e
 	for _, r := range runs {
 		hurt := false
@@ -154,7 +155,9 @@ func (f *flusher) fill(ctx context.Context, b *tier.Builder, runs []flushRun) er
 				batch, err = e.loadOne(r.s.id, p)
 			}
 			if err == nil {
-				err = b.Add(r.s.id, batch.Raw())
+				if err = b.Add(r.s.id, batch.Raw()); err == nil {
+					as.note(r.s.id, arrivedAt(p.arrived))
+				}
 			}
 			if errors.Is(err, wal.ErrCorrupt) || errors.Is(err, tier.ErrBatch) {
 				e.log.Error("acknowledged records are lost before they were flushed", "shard", r.s.id.String(), "from", p.base, "to", p.last, "error", err)

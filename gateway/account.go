@@ -30,7 +30,8 @@ func (e *TooManyConnections) Unwrap() error {
 type account struct {
 	name  string
 	users shard.Users
-	conns atomic.Int64 // changed under Auth.accounts
+	conns atomic.Int64       // changed under Auth.accounts
+	open  map[*Conn]struct{} // under Auth.accounts, too
 
 	checked atomic.Int64 // Unix nanoseconds: when the rate was looked up
 	bucket  atomic.Pointer[rate.Limiter]
@@ -53,19 +54,26 @@ const (
 // who logs in, before it says so. Over shard.User.MaxConnections it gives a
 // *TooManyConnections. A second call for another principal moves c. Anonymous
 // clients have no account, and no limit.
+//
+// From then on c ends within a second once the account is deleted, is no superuser
+// any more, or has other credentials than p logged in with.
 func (a *Auth) Join(c *Conn, p Principal) error {
-	if now := c.account.Load(); now != nil && !p.Anonymous && now.name == p.Name {
-		return nil
-	}
 	if p.Anonymous {
 		c.Leave()
 		return nil
 	}
 	a.accounts.Lock()
 	defer a.accounts.Unlock()
+	if p.user != nil && !a.current(p.user) {
+		return ErrBadCredentials // changed since it logged in
+	}
+	c.user.Store(p.user)
+	if now := c.account.Load(); now != nil && now.name == p.Name {
+		return nil
+	}
 	u := a.accounts.of[p.Name]
 	if u == nil {
-		u = &account{name: p.Name, users: a.users}
+		u = &account{name: p.Name, users: a.users, open: make(map[*Conn]struct{})}
 		a.accounts.of[p.Name] = u
 	}
 	if s, ok := a.users.User(p.Name); ok && s.MaxConnections > 0 && u.conns.Load() >= int64(s.MaxConnections) {
@@ -73,9 +81,16 @@ func (a *Auth) Join(c *Conn, p Principal) error {
 	}
 	if old := c.account.Swap(u); old != nil {
 		old.conns.Add(-1)
+		delete(old.open, c)
+		a.accounts.joined--
 	}
 	u.conns.Add(1)
+	u.open[c] = struct{}{}
 	c.auth.Store(a)
+	if a.accounts.joined++; a.accounts.joined == 1 {
+		a.accounts.empty = make(chan struct{})
+		go a.watchUsers(a.accounts.empty)
+	}
 	return nil
 }
 
@@ -89,7 +104,14 @@ func (c *Conn) Leave() {
 	a.accounts.Lock()
 	defer a.accounts.Unlock()
 	u := c.account.Swap(nil)
-	if u == nil || u.conns.Add(-1) > 0 {
+	if u == nil {
+		return
+	}
+	delete(u.open, c)
+	if a.accounts.joined--; a.accounts.joined == 0 {
+		close(a.accounts.empty) // watchUsers ends
+	}
+	if u.conns.Add(-1) > 0 {
 		return
 	}
 	if _, exists := a.users.User(u.name); !exists || u.bucket.Load() == nil { // a bucket stays: to connect anew does not fill it
@@ -182,5 +204,7 @@ func (u *account) limiter(now time.Time) *rate.Limiter {
 // accounts are the users with connections to this gateway.
 type accounts struct {
 	sync.Mutex
-	of map[string]*account
+	of     map[string]*account
+	joined int           // connections of all of them
+	empty  chan struct{} // closed when joined is 0
 }

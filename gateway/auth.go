@@ -1,12 +1,15 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -20,6 +23,9 @@ type Principal struct {
 	Name      string
 	Anonymous bool
 	Superuser bool
+
+	// user is the account as it was when it logged in; nil without one.
+	user *shard.User
 }
 
 // AuthConfig is the part of the configuration that Auth keeps.
@@ -29,6 +35,12 @@ type AuthConfig struct {
 	DefaultPasswordRemotely bool
 	// AnonymousOff refuses anonymous clients from loopback too.
 	AnonymousOff bool
+	// Origins are the sites, besides the one that is asked, whose pages may use
+	// WebSocket and HTTP: "https://app.example", "*".
+	Origins []string
+	// Log is told of failed log-ins and of connections that their account's end
+	// closes; nil: nobody is.
+	Log *slog.Logger
 }
 
 // Auth authenticates and authorises for all protocols. It is safe for
@@ -41,6 +53,9 @@ type Auth struct {
 	rules    atomic.Pointer[ruleset]
 	accounts accounts
 	decoy    [32]byte // key of what Scram answers for users that do not exist
+	log      *slog.Logger
+	attempts attempts
+	deriving chan struct{} // bounds the passwords that are hashed at once
 	cache    struct {
 		sync.Mutex
 		ok map[[32]byte]string // proofs of passwords that were right -> stored key they matched
@@ -55,7 +70,11 @@ var ErrBadCredentials = shard.Errorf(shard.KindDenied, "user name or password is
 
 // NewAuth makes an Auth over the accounts and rules of a broker.
 func NewAuth(users shard.Users, acls shard.ACLs, cfg AuthConfig) *Auth {
-	a := &Auth{cfg: cfg, users: users, acls: acls}
+	a := &Auth{cfg: cfg, users: users, acls: acls, log: cfg.Log, deriving: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	a.attempts.init()
 	_, _ = rand.Read(a.decoy[:]) // never fails
 	a.cache.ok = make(map[[32]byte]string)
 	a.accounts.of = make(map[string]*account)
@@ -70,16 +89,35 @@ func (a *Auth) Anonymous(remote net.Addr) (Principal, error) {
 	return Principal{Name: "anonymous", Anonymous: true}, nil
 }
 
-// Password logs in by name and password.
-func (a *Auth) Password(_ context.Context, remote net.Addr, user, password string) (Principal, error) {
-	u, ok := a.users.User(user)
-	if !ok || u.SCRAM256 == nil || len(password) > maxPasswordBytes {
+// Password logs in by name and password. That a user does not exist costs what a
+// wrong password costs.
+func (a *Auth) Password(ctx context.Context, remote net.Addr, user, password string) (Principal, error) {
+	return a.Guess(remote, user, func() (Principal, error) {
+		if len(password) > maxPasswordBytes {
+			return Principal{}, ErrBadCredentials
+		}
+		u, ok := a.users.User(user)
+		if !ok || u.SCRAM256 == nil {
+			ok, u = false, &shard.User{Name: user, SCRAM256: a.decoyCredential(user)}
+		}
+		if right, err := a.verify(ctx, remote, u, password); err != nil || !right || !ok {
+			return Principal{}, cmp.Or(err, error(ErrBadCredentials))
+		}
+		return a.Admit(remote, u)
+	})
+}
+
+// Token logs in by a token without a name.
+func (a *Auth) Token(remote net.Addr, token string) (Principal, error) {
+	return a.Guess(remote, "", func() (Principal, error) {
+		h := TokenHash(token)
+		for _, u := range a.users.List() {
+			if u.TokenHash != "" && subtle.ConstantTimeCompare([]byte(u.TokenHash), []byte(h)) == 1 {
+				return a.Admit(remote, u)
+			}
+		}
 		return Principal{}, ErrBadCredentials
-	}
-	if !a.verify(u, password) {
-		return Principal{}, ErrBadCredentials
-	}
-	return a.Admit(remote, u)
+	})
 }
 
 // Admit applies what does not depend on how a user proved who they are: the
@@ -100,18 +138,27 @@ func (a *Auth) Users() []*shard.User { return a.users.List() }
 
 // verify derives the SCRAM key of a password, which is slow by intent, and
 // remembers passwords that were right.
-func (a *Auth) verify(u *shard.User, password string) bool {
+func (a *Auth) verify(ctx context.Context, remote net.Addr, u *shard.User, password string) (bool, error) {
 	c := u.SCRAM256
 	proof := sha256.Sum256([]byte(u.Name + "\x00" + string(c.Salt) + "\x00" + password))
 	a.cache.Lock()
 	known := a.cache.ok[proof]
 	a.cache.Unlock()
 	if known != "" && known == string(c.StoredKey) {
-		return true
+		return true, nil
+	}
+	select {
+	case a.deriving <- struct{}{}:
+		defer func() { <-a.deriving }()
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	if err := a.attempts.allow(remote, u.Name); err != nil { // others failed while it waited
+		return false, err
 	}
 	d, err := Derive(scram.SHA256, u.Name, password, c.Salt, c.Iterations)
 	if err != nil || subtle.ConstantTimeCompare(d.StoredKey, c.StoredKey) != 1 {
-		return false
+		return false, nil
 	}
 	a.cache.Lock()
 	defer a.cache.Unlock()
@@ -119,7 +166,7 @@ func (a *Auth) verify(u *shard.User, password string) bool {
 		clear(a.cache.ok)
 	}
 	a.cache.ok[proof] = string(c.StoredKey)
-	return true
+	return true, nil
 }
 
 // ScramIterations is the cost of new credentials (RFC 7677 asks for 4096 at least).

@@ -41,4 +41,6 @@ func certificateNames(c *x509.Certificate) []string {
 	return names
 }
 
-func principalOf(u *shard.User) Principal { return Principal{Name: u.Name, Superuser: u.Superuser} }
+func principalOf(u *shard.User) Principal {
+	return Principal{Name: u.Name, Superuser: u.Superuser, user: u}
+}

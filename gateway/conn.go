@@ -27,9 +27,11 @@ type Conn struct {
 	tls           *tls.Config // of StartTLS
 	authenticated atomic.Bool
 	closed        atomic.Bool
-	auth          atomic.Pointer[Auth]    // of Join
-	account       atomic.Pointer[account] // of Join; nil before it and without limits
-	grace         time.Duration           // of SetGrace
+	auth          atomic.Pointer[Auth]       // of Join
+	account       atomic.Pointer[account]    // of Join; nil before it and without limits
+	user          atomic.Pointer[shard.User] // of Join: the account as it was
+	farewell      atomic.Pointer[func()]     // of OnRevoke
+	grace         time.Duration              // of SetGrace
 	mem           incoming
 	info          struct {
 		sync.Mutex
@@ -153,6 +155,8 @@ func Loopback(a net.Addr) bool {
 		return false
 	}
 	switch a := a.(type) {
+	case foreignAddr:
+		return false
 	case *net.TCPAddr:
 		return a.IP.IsLoopback()
 	case *net.UnixAddr:
@@ -168,3 +172,14 @@ func Loopback(a net.Addr) bool {
 	ip := net.ParseIP(host)
 	return ip != nil && ip.IsLoopback()
 }
+
+// foreign tells whether a request came through a proxy or by a name that is not
+// this machine's, though its connection may be from here.
+func foreign(a net.Addr) bool {
+	_, is := a.(foreignAddr)
+	return is
+}
+
+// foreignAddr is the address of a peer that speaks for others: it is not local
+// whatever it reads.
+type foreignAddr struct{ net.Addr }

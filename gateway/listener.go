@@ -27,6 +27,7 @@ type Listener struct {
 	Log          *slog.Logger
 	Stats        *Stats
 	Memory       *Memory // nil: no bound
+	Auth         *Auth   // says which origins may connect by HTTP; nil: their own host's
 	// MaxConnections as Limits; LoginTimeout closes who has not logged in.
 	MaxConnections int
 	LoginTimeout   time.Duration
@@ -56,7 +57,7 @@ func (l *Listener) Start(ctx context.Context) error {
 	l.ln = ln
 	switch {
 	case l.HTTP != nil:
-		l.startHTTP(l.HTTP)
+		l.startHTTP(l.monitored(l.HTTP))
 		return nil
 	case len(l.Subprotocols) > 0:
 		l.startHTTP(http.HandlerFunc(l.upgrade))
@@ -136,10 +137,16 @@ func (l *Listener) startHTTP(h http.Handler) {
 }
 
 func (l *Listener) upgrade(w http.ResponseWriter, r *http.Request) {
+	if err := l.Auth.CheckOrigin(r); err != nil {
+		l.Stats.Refused.Add(1)
+		l.Log.Debug("WebSocket refused", "protocol", l.Protocol, "remote", r.RemoteAddr, "error", err)
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	}
 	ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		Subprotocols:    l.Subprotocols,
-		OriginPatterns:  []string{"*"},
-		CompressionMode: websocket.CompressionDisabled,
+		Subprotocols:       l.Subprotocols,
+		InsecureSkipVerify: true, // CheckOrigin did
+		CompressionMode:    websocket.CompressionDisabled,
 	})
 	if err != nil {
 		l.Stats.ProtocolErrors.Add(1)
@@ -147,7 +154,7 @@ func (l *Listener) upgrade(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.SetReadLimit(-1) // the protocol's own frame cap holds; frames are streamed
 	nc := websocket.NetConn(l.ctx, ws, websocket.MessageBinary)
-	conn := NewConn(wsConn{nc, r.RemoteAddr, ws}, l.Protocol)
+	conn := NewConn(wsConn{nc, RequestAddr(r), ws}, l.Protocol)
 	conn.WebSocket, conn.TLS = true, r.TLS
 	conn.UseMemory(l.Memory)
 	if !l.admit(conn) {
@@ -163,7 +170,7 @@ func (l *Listener) upgrade(w http.ResponseWriter, r *http.Request) {
 // wsConn gives the peer's real address.
 type wsConn struct {
 	net.Conn
-	remote string
+	remote net.Addr
 	ws     *websocket.Conn
 }
 
@@ -171,8 +178,8 @@ type wsConn struct {
 func (c wsConn) abort() { _ = c.ws.CloseNow() }
 
 func (c wsConn) RemoteAddr() net.Addr {
-	if a, err := net.ResolveTCPAddr("tcp", c.remote); err == nil {
-		return a
+	if c.remote != nil {
+		return c.remote
 	}
 	return c.Conn.RemoteAddr()
 }

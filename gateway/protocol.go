@@ -100,7 +100,7 @@ type Limits struct {
 // DefaultLimits are the caps without configuration.
 func DefaultLimits() Limits {
 	return Limits{
-		MaxMessageBytes:  8 << 20,
+		MaxMessageBytes:  16 << 20,
 		MaxConnections:   200_000,
 		MaxSubscriptions: 100_000,
 		MaxInflightBytes: 32 << 20,

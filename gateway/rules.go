@@ -16,31 +16,102 @@ const (
 
 // Allowed tells whether p may do op to a resource: a subject, a subscription
 // filter in canonical subject form, a group's name, or "cluster". With no rule
-// at all everything is allowed; else what no rule allows is denied, and a
-// denying rule wins.
+// at all it is what byDefault says; else what no rule allows is denied, and a
+// denying rule wins. A filter is allowed where all of it is: see Coverage for
+// those that are in part.
 func (a *Auth) Allowed(p Principal, remote net.Addr, op shard.Operation, resource, name string) bool {
-	if p.Superuser {
-		return true
+	return a.Coverage(p, remote, op, resource, name) == CoversAll
+}
+
+// MaySee asks about the subject that a record carries: whatever it is read by.
+// Wildcards in it are letters.
+func (a *Auth) MaySee(p Principal, remote net.Addr, subject string) bool {
+	return a.ask(p, remote, question{op: shard.OpSubscribe, resource: ResourceSubject, name: subject}) == CoversAll
+}
+
+// Coverage says how much of a filter a principal may have.
+type Coverage uint8
+
+// The coverages.
+const (
+	// CoversNone: no rule allows it all, or one denies it all.
+	CoversNone Coverage = iota
+	// CoversPart: a rule allows it all, and one denies some of it. A subscription
+	// is taken, and each message asked about by its subject.
+	CoversPart
+	CoversAll
+)
+
+// Coverage is Allowed for who can deal with a part of a filter.
+func (a *Auth) Coverage(p Principal, remote net.Addr, op shard.Operation, resource, name string) Coverage {
+	q := question{op: op, resource: resource, name: name}
+	q.wild = op == shard.OpSubscribe && resource == ResourceSubject && strings.ContainsAny(name, "*>")
+	return a.ask(p, remote, q)
+}
+
+// question is what is asked of the rules; wild says that the name is a filter.
+type question struct {
+	op             shard.Operation
+	resource, name string
+	wild           bool
+}
+
+func (a *Auth) ask(p Principal, remote net.Addr, q question) Coverage {
+	switch {
+	case p.Superuser:
+		return CoversAll
+	case q.op == shard.OpAdmin && p.Anonymous: // whatever a rule for "*" says
+		return CoversNone
 	}
 	set := a.ruleset()
 	if set.none {
-		return op != shard.OpAdmin || !p.Anonymous
+		return coverage(byDefault(q.op, q.resource))
 	}
-	allowed := false
-	for _, of := range [2][]shard.ACL{set.of[p.Name], set.of["*"]} {
+	c := CoversNone
+	part := false
+	for _, of := range [2][]rule{set.of[p.Name], set.of["*"]} {
 		for i := range of {
 			r := &of[i]
-			if r.Operation != op && r.Operation != shard.OpAll || r.Resource != resource && r.Resource != "*" ||
-				!hostMatches(r.Host, remote) || !ruleMatches(r, op, name) {
+			if r.Operation != q.op && r.Operation != shard.OpAll || r.Resource != q.resource && r.Resource != "*" ||
+				!hostMatches(r.Host, remote, r.Deny) {
 				continue
 			}
-			if r.Deny {
-				return false
+			switch m := r.matches(&q); {
+			case r.Deny && m == CoversAll:
+				return CoversNone
+			case r.Deny:
+				part = part || m == CoversPart
+			case m == CoversAll:
+				c = CoversAll
 			}
-			allowed = true
 		}
 	}
-	return allowed
+	if part && c == CoversAll {
+		return CoversPart
+	}
+	return c
+}
+
+func coverage(all bool) Coverage {
+	if all {
+		return CoversAll
+	}
+	return CoversNone
+}
+
+// byDefault is what everybody who is let in may do while there is no rule at all:
+// publish and subscribe, in whatever protocol. Creating is the first use of a
+// subject, a queue or a group; describing is looking for them.
+func byDefault(op shard.Operation, resource string) bool {
+	switch op {
+	case shard.OpPublish, shard.OpSubscribe:
+		return true
+	case shard.OpCreate:
+		return resource != ResourceCluster
+	case shard.OpDescribe:
+		return true
+	}
+	return false
 }
 
 // ruleset is the access rules by principal, so that a question costs what the
@@ -48,7 +119,29 @@ func (a *Auth) Allowed(p Principal, remote net.Addr, op shard.Operation, resourc
 type ruleset struct {
 	changed <-chan struct{}
 	none    bool
-	of      map[string][]shard.ACL
+	of      map[string][]rule
+}
+
+// rule is an access rule whose filter is read.
+type rule struct {
+	shard.ACL
+	every    bool // all names
+	filter   shard.Filter
+	isFilter bool   // filter was read
+	prefix   string // of "orders-*": all names that begin with "orders-", whatever follows
+	isPrefix bool
+}
+
+func newRule(r shard.ACL) rule {
+	x := rule{ACL: r, every: r.Filter == "*" || r.Filter == ">"}
+	if r.Resource == ResourceSubject || r.Resource == "*" {
+		f, err := shard.ParseSubjectFilter(r.Filter)
+		x.filter, x.isFilter = f, err == nil
+	}
+	// Of subjects "a.*" is a filter over tokens, and no prefix.
+	p, ok := strings.CutSuffix(r.Filter, "*")
+	x.prefix, x.isPrefix = p, ok && p != "" && (r.Resource != ResourceSubject || p[len(p)-1] != '.')
+	return x
 }
 
 func (a *Auth) ruleset() *ruleset {
@@ -59,21 +152,24 @@ func (a *Auth) ruleset() *ruleset {
 			return s
 		}
 	}
-	s := &ruleset{changed: a.acls.Changed(), of: make(map[string][]shard.ACL)} // first, or a change could be missed
+	s := &ruleset{changed: a.acls.Changed(), of: make(map[string][]rule)} // first, or a change could be missed
 	rules := a.acls.Rules()
 	s.none = len(rules) == 0
 	for _, r := range rules {
-		s.of[r.Principal] = append(s.of[r.Principal], r)
+		s.of[r.Principal] = append(s.of[r.Principal], newRule(r))
 	}
 	a.rules.Store(s)
 	return s
 }
 
+// Ruled tells whether there is any access rule.
+func (a *Auth) Ruled() bool { return !a.ruleset().none }
+
 // RulesChanged gives a channel that is closed when the access rules change; what
 // was allowed before it is to be asked again then.
 func (a *Auth) RulesChanged() <-chan struct{} { return a.acls.Changed() }
 
-func hostMatches(host string, remote net.Addr) bool {
+func hostMatches(host string, remote net.Addr, deny bool) bool {
 	if host == "" || host == "*" {
 		return true
 	}
@@ -81,32 +177,47 @@ func hostMatches(host string, remote net.Addr) bool {
 		return false
 	}
 	h, _, err := net.SplitHostPort(remote.String())
-	return err == nil && h == host
+	return err == nil && h == host && (deny || !foreign(remote))
 }
 
-// ruleMatches tells whether a rule is about a name. A subscription to many
-// subjects is allowed by a rule that covers all of them, and denied by one that
-// holds any of them.
-func ruleMatches(r *shard.ACL, op shard.Operation, name string) bool {
-	if op != shard.OpSubscribe || r.Resource != ResourceSubject || !strings.ContainsAny(name, "*>") {
-		return nameMatches(r, name)
+// matches tells how much of what is asked for a rule is about.
+func (r *rule) matches(q *question) Coverage {
+	if r.every {
+		return CoversAll
 	}
-	if prefix, ok := rawPrefix(r.Filter); ok {
-		return prefixMatches(prefix, name, r.Deny)
+	if !q.wild {
+		return coverage(r.names(q.name))
 	}
-	want, err := shard.ParseSubjectFilter(name)
-	rule, err2 := shard.ParseSubjectFilter(r.Filter)
+	want, err := shard.ParseSubjectFilter(q.name)
+	if _, literal := want.Literal(); err == nil && literal { // "a*b" is a token
+		return coverage(r.names(q.name))
+	}
 	switch {
-	case r.Filter == "*" || r.Filter == ">":
-		return true
-	case err2 != nil:
-		return false
+	case r.isPrefix && prefixCovers(r.prefix, q.name):
+		return CoversAll
+	case r.isPrefix:
+		return some(prefixOverlaps(r.prefix, q.name))
+	case !r.isFilter:
+		return CoversNone
 	case err != nil:
-		return r.Deny
-	case r.Deny:
-		return rule.Overlaps(want)
+		return CoversPart // nobody can tell: it does not do to allow
+	case covers(r.filter.Tokens, want.Tokens):
+		return CoversAll
 	}
-	return covers(rule.Tokens, want.Tokens)
+	return some(r.filter.Overlaps(want))
+}
+
+func some(part bool) Coverage {
+	if part {
+		return CoversPart
+	}
+	return CoversNone
+}
+
+// names tells whether a rule is about one name.
+func (r *rule) names(name string) bool {
+	return r.Filter == name || r.isFilter && r.filter.Match(name) ||
+		r.isPrefix && strings.HasPrefix(name, r.prefix)
 }
 
 // covers tells whether every subject that inner matches is matched by outer.
@@ -126,19 +237,13 @@ func covers(outer, inner []shard.Token) bool {
 	return len(outer) == len(inner)
 }
 
-// rawPrefix gives the prefix of a rule "orders-*": all names that begin with
-// "orders-", whatever follows. "*" and "a.*" are filters over tokens.
-func rawPrefix(filter string) (string, bool) {
-	p, ok := strings.CutSuffix(filter, "*")
-	return p, ok && p != "" && p[len(p)-1] != '.'
+// prefixCovers tells whether all subjects of a subscription have a prefix.
+func prefixCovers(prefix, sub string) bool {
+	return strings.HasPrefix(sub[:strings.IndexAny(sub, "*>")], prefix)
 }
 
-// prefixMatches holds a subscription to many subjects against a prefix: all of
-// them have it, or, for a rule that denies, some can have it.
-func prefixMatches(prefix, sub string, deny bool) bool {
-	if !deny {
-		return strings.HasPrefix(sub[:strings.IndexAny(sub, "*>")], prefix)
-	}
+// prefixOverlaps tells whether some subject of a subscription can have a prefix.
+func prefixOverlaps(prefix, sub string) bool {
 	for {
 		p, moreP, last := cut(prefix)
 		token, moreSub, end := cut(sub)
@@ -157,20 +262,4 @@ func prefixMatches(prefix, sub string, deny bool) bool {
 func cut(name string) (token, rest string, last bool) {
 	token, rest, more := strings.Cut(name, ".")
 	return token, rest, !more
-}
-
-func nameMatches(r *shard.ACL, name string) bool {
-	if r.Filter == "*" || r.Filter == ">" || r.Filter == name {
-		return true
-	}
-	if r.Resource == ResourceSubject {
-		if f, err := shard.ParseSubjectFilter(r.Filter); err == nil && f.Match(name) {
-			return true
-		}
-		if strings.HasSuffix(r.Filter, ".*") { // one token, not a prefix
-			return false
-		}
-	}
-	prefix, ok := strings.CutSuffix(r.Filter, "*")
-	return ok && strings.HasPrefix(name, prefix)
 }

@@ -65,6 +65,10 @@ func (a *Auth) credential(name string, of func(*shard.User) *shard.Credential) *
 			return c
 		}
 	}
+	return a.decoyCredential(name)
+}
+
+func (a *Auth) decoyCredential(name string) *shard.Credential {
 	return &shard.Credential{Salt: keyed(sha256.New, a.decoy[:], name)[:16], Iterations: ScramIterations}
 }
 
@@ -81,20 +85,29 @@ func SaltedCredential(h func() hash.Hash, salted, salt []byte, iterations int) *
 // Step takes the client's next message. done comes with the last answer, when
 // the client has proved that it is p; an error ends the conversation.
 func (s *Scram) Step(remote net.Addr, msg []byte) (answer []byte, p Principal, done bool, err error) {
-	text, done, ok := s.step(string(msg))
-	if !ok {
-		return nil, p, false, ErrBadCredentials
+	var text string
+	p, err = s.auth.Guess(remote, s.user, func() (Principal, error) {
+		var ok bool
+		if text, done, ok = s.step(string(msg)); !ok {
+			return Principal{}, ErrBadCredentials
+		}
+		if !done {
+			return Principal{}, errUnproved
+		}
+		u, ok := s.auth.users.User(s.user)
+		if !ok || s.authz != "" && s.authz != u.Name {
+			return Principal{}, ErrBadCredentials
+		}
+		return s.auth.Admit(remote, u)
+	})
+	if err == errUnproved { // the first message says who it is
+		return []byte(text), p, false, s.auth.attempts.allow(remote, s.user)
 	}
-	if !done {
-		return []byte(text), p, false, nil
-	}
-	u, ok := s.auth.users.User(s.user)
-	if !ok || s.authz != "" && s.authz != u.Name {
-		return nil, p, false, ErrBadCredentials
-	}
-	p, err = s.auth.Admit(remote, u)
 	return []byte(text), p, err == nil, err
 }
+
+// errUnproved is of a conversation that is not over.
+var errUnproved = shard.Errorf(shard.KindInternal, "not proved yet")
 
 // step is Step without the account; ok is false when the message is wrong.
 func (s *Scram) step(msg string) (answer string, done, ok bool) {

@@ -1,5 +1,7 @@
 package shard
 
+import "time"
+
 // Broker is what a gateway is given: every interface of the engine it may use.
 type Broker struct {
 	Topics  Topics
@@ -10,4 +12,15 @@ type Broker struct {
 	Cluster Cluster
 	Users   Users
 	ACLs    ACLs
+	// Now is the time by which what is stored has expired: a clock that does not
+	// jump. nil: the wall clock. Use Time.
+	Now func() time.Time
+}
+
+// Time is the time by which what is stored has expired.
+func (b *Broker) Time() time.Time {
+	if b.Now == nil {
+		return time.Now()
+	}
+	return b.Now()
 }

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -142,4 +143,33 @@ func (c *Captures) overlappingWild(f Filter, seen map[TopicNum]bool, fn func(*To
 		seen[w.topic.Num] = true
 		fn(w.topic)
 	}
+}
+
+// LeftOut gives what t does not capture although its filters match it, because
+// another topic has it: names and filters of those, at most so many, and how many
+// there are. A capture that is made later takes no subject from a topic that exists.
+func LeftOut(all []*Topic, t *Topic, most int) (captures []string, n int) {
+	var wild []Filter
+	for _, f := range t.Filters() {
+		if _, literal := f.Literal(); !literal {
+			wild = append(wild, f)
+		}
+	}
+	if len(wild) == 0 {
+		return nil, 0
+	}
+	for _, o := range all {
+		if o.Num == t.Num || o.Internal {
+			continue
+		}
+		for _, f := range o.Filters() {
+			if !slices.ContainsFunc(wild, func(w Filter) bool { return f.Specificity(w) > 0 && w.Overlaps(f) }) {
+				continue
+			}
+			if n++; n <= most {
+				captures = append(captures, strings.TrimPrefix(f.String(), "."))
+			}
+		}
+	}
+	return captures, n
 }

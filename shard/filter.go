@@ -287,14 +287,16 @@ func cutToken(name string, sep byte) (tok, rest string, last bool) {
 }
 
 // Overlaps tells whether some name of the space matches both filters. Filters
-// of different spaces are compared by the subjects they can reach, which may
-// report an overlap that no message has.
+// of different spaces are compared by what subjects and MQTT names have in common
+// (Flat), which may report an overlap that no message has.
 func (f Filter) Overlaps(o Filter) bool {
 	if f.disjoint(o) {
 		return false
 	}
-	a, b := f.subjectTokens(), o.subjectTokens()
-	return overlap(a, b)
+	if f.Space == SpaceSubject && o.Space == SpaceSubject {
+		return overlap(f.Tokens, o.Tokens)
+	}
+	return overlap(f.flatTokens(), o.flatTokens())
 }
 
 // disjoint tells of most filters that have no name in common that it is so: in
@@ -302,8 +304,7 @@ func (f Filter) Overlaps(o Filter) bool {
 func (f Filter) disjoint(o Filter) bool {
 	for i := range min(len(f.Tokens), len(o.Tokens)) {
 		a, b := &f.Tokens[i], &o.Tokens[i]
-		if a.Kind != TokenLiteral || b.Kind != TokenLiteral ||
-			strings.IndexByte(a.Text, '.') >= 0 || strings.IndexByte(b.Text, '.') >= 0 {
+		if a.Kind != TokenLiteral || b.Kind != TokenLiteral || strings.ContainsAny(a.Text, "./") || strings.ContainsAny(b.Text, "./") {
 			return false
 		}
 		if a.Text != b.Text {
@@ -313,17 +314,16 @@ func (f Filter) disjoint(o Filter) bool {
 	return false
 }
 
-// subjectTokens widens an MQTT filter to subject tokens: a level that holds
-// dots becomes several tokens, and a wildcard level may stand for several.
-func (f Filter) subjectTokens() []Token {
-	if f.Space == SpaceSubject {
-		return f.Tokens
-	}
+// flatTokens gives a filter that matches the Flat form of all that f matches: what
+// holds a separator becomes several tokens, and a wildcard may stand for several.
+func (f Filter) flatTokens() []Token {
 	var ts []Token
 	for _, t := range f.Tokens {
 		switch t.Kind {
 		case TokenLiteral:
-			ts = literals(ts, t.Text, '.')
+			ts = literals(ts, Flat(t.Text), '.')
+		case TokenRest:
+			return append(ts, t)
 		default:
 			ts = append(ts, Token{Kind: TokenMany})
 		}

@@ -118,6 +118,71 @@ func TestOverlapsOfSpacesMissesNothing(t *testing.T) {
 	})
 }
 
+// TestEveryNameIsFound: under whatever name MQTT is offered a message, a filter of
+// that name, and one with a wildcard in it, matches the message and overlaps what
+// captures its subject. So who may match is never left out for the sake of speed.
+func TestEveryNameIsFound(t *testing.T) {
+	words := rapid.SampledFrom([]string{"a", "b", "dd", "$x", ""})
+	seps := rapid.SampledFrom([]string{".", "/"})
+	rapid.Check(t, func(t *rapid.T) {
+		subject := words.Draw(t, "word")
+		for range rapid.IntRange(0, 4).Draw(t, "more") {
+			subject += seps.Draw(t, "sep") + words.Draw(t, "word")
+		}
+		if subject == "" {
+			return
+		}
+		r := &Record{}
+		if rapid.Bool().Draw(t, "by MQTT") {
+			topic := subject
+			var exact bool
+			subject, exact = SubjectOfMQTT(topic)
+			r.Headers = []Header{{Name: HeaderMQTT, Value: []byte("0")}}
+			if !exact {
+				r.Headers = append(r.Headers, Header{Name: HeaderMQTTTopic, Value: []byte(topic)})
+			}
+		}
+		captures := []Filter{LiteralFilter(subject), {Tokens: []Token{{Kind: TokenRest}}}}
+		for i := range captures[0].Tokens {
+			one, rest := LiteralFilter(subject), LiteralFilter(subject)
+			one.Tokens[i] = Token{Kind: TokenOne}
+			rest.Tokens = append(rest.Tokens[:i:i], Token{Kind: TokenRest})
+			captures = append(captures, one, rest)
+		}
+		topic, verbatim := MQTTNames(subject, r)
+		for _, name := range []string{topic, verbatim} {
+			if name == "" {
+				continue
+			}
+			if Flat(name) != Flat(subject) {
+				t.Fatalf("%q and its name %q are not the same", subject, name)
+			}
+			filters := []string{name}
+			for i := range strings.Split(name, "/") {
+				levels := strings.Split(name, "/")
+				levels[i] = "+"
+				if i > 0 || !strings.HasPrefix(name, "$") {
+					filters = append(filters, strings.Join(levels, "/"), strings.Join(append(levels[:i:i], "#"), "/"))
+				}
+			}
+			for _, text := range filters {
+				f, err := ParseMQTTFilter(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !f.MatchMessage(subject, r) {
+					t.Fatalf("%q does not match %q, offered as %q", text, subject, name)
+				}
+				for _, c := range captures {
+					if c.Match(subject) && (!f.Overlaps(c) || !c.Overlaps(f)) {
+						t.Fatalf("%q matches %q, but does not overlap its capture %s", text, subject, c)
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestSpecificityIsAnOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f, o := drawFilter(t, SpaceSubject, plainWords), drawFilter(t, SpaceSubject, plainWords)

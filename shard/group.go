@@ -53,7 +53,8 @@ type Group interface {
 	// Purge drops what is ready, not what is delivered and unacknowledged, and
 	// tells how many messages that were.
 	Purge(ctx context.Context) (int64, error)
-	// SetData replaces Config().Data and ExpireAfter, durably for durable groups.
+	// SetData replaces Config().Data and ExpireAfter, durably for durable groups. A
+	// new ExpireAfter counts from the call on, never from idle time before it.
 	SetData(ctx context.Context, data []byte, expireAfter time.Duration) error
 }
 

@@ -1,6 +1,9 @@
 package shard
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // LimitedGroup is what a Group is besides where it keeps limits of its own.
 type LimitedGroup interface {
@@ -28,6 +31,9 @@ type GroupLimits struct {
 	// MaxPriority serves ready messages of a higher HeaderPriority first, up to this
 	// one; 0: all are equal. What a group does not hold in memory waits its turn.
 	MaxPriority uint8
+	// NotUnder are prefixes of subjects whose messages are not the group's, whatever
+	// its bindings say.
+	NotUnder []string
 	// SingleActive has one consumer take all messages, the others wait.
 	SingleActive bool
 	// Dead gets what is taken out; nil: it is dropped.
@@ -54,4 +60,11 @@ type Undertaker interface {
 	// group's, over restarts too, until done is called: nil when it is durable
 	// elsewhere or need not be, else Bury is called again later.
 	Bury(d Delivery, reason DeadReason, done func(error))
+}
+
+// SyncedGroup is what a Group is besides where acknowledgements can be waited for.
+type SyncedGroup interface {
+	// Sync returns when all that consumers acknowledged before it is durable, so
+	// that no crash brings it back.
+	Sync(ctx context.Context) error
 }

@@ -1,5 +1,7 @@
 package shard
 
+import "time"
+
 // Message is one record as subscribers get it. It is immutable and may be kept.
 type Message struct {
 	// Topic is nil for a relayed message.
@@ -10,6 +12,30 @@ type Message struct {
 	// Origin is the connection that published it, when it came from this
 	// process a moment ago; else 0.
 	Origin Origin
+	// Arrived is when the record came to its log, in milliseconds since the epoch,
+	// whatever time its writer gave it; 0: as its timestamp says.
+	Arrived int64
+}
+
+// Since is when the message's time begins: its arrival.
+func (m *Message) Since() int64 {
+	if m.Arrived == 0 {
+		return m.Record.Timestamp
+	}
+	return m.Arrived
+}
+
+// Expires tells when the message's own expiry (HeaderExpiration) passes, in
+// milliseconds since the epoch; ok is false when it has none.
+func (m *Message) Expires() (at int64, ok bool) {
+	ms, ok := m.Record.expiration()
+	return m.Since() + ms, ok
+}
+
+// Expired tells whether the message's own expiry has passed at now.
+func (m *Message) Expired(now time.Time) bool {
+	at, ok := m.Expires()
+	return ok && now.UnixMilli() >= at
 }
 
 // ID is the shard the message lies in.

@@ -100,6 +100,16 @@ type Ager interface {
 	Age(id ID, offset int64) int64
 }
 
+// Arrivals is what a Log may offer who counts from when a record came to the log,
+// and not from the time that its writer gave it.
+type Arrivals interface {
+	// Arrived bounds when the record at an offset came, in milliseconds by the clock
+	// of the shard's owner. The bounds are the same while the record is in memory, and
+	// apart by the time that its extent covers later. ok is false where it is not
+	// known: of what versions before this one stored. A look-up in memory.
+	Arrived(id ID, offset int64) (first, last int64, ok bool)
+}
+
 // ReadResult is what a read found.
 type ReadResult struct {
 	Batches []*Batch

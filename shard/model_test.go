@@ -233,11 +233,6 @@ func TestMQTTNames(t *testing.T) {
 			t.Errorf("%s: %q %q", c.subject, topic, verbatim)
 		}
 	}
-	for subject, want := range map[string]bool{"_INBOX.x": true, "_INBOX": false, "$JS.ACK.x": true, "a.$b": false} {
-		if Relayed(subject) != want {
-			t.Error(subject)
-		}
-	}
 }
 
 func TestTopicClone(t *testing.T) {

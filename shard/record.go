@@ -55,21 +55,35 @@ func (r *Record) HeaderString(name string) string {
 }
 
 // Expires tells when the record's own expiry (HeaderExpiration) passes, in
-// milliseconds since the epoch; ok is false when it has none or it is not a
-// number.
+// milliseconds since the epoch, counted from its timestamp; ok is false when it has
+// none or it is not a number. The timestamp is the writer's, so this is for records
+// that were written here: for others Message.Expires counts from the arrival.
 func (r *Record) Expires() (at int64, ok bool) {
+	ms, ok := r.expiration()
+	if !ok {
+		return 0, false
+	}
+	return r.Timestamp + ms, true
+}
+
+// Stillborn tells whether the record's own expiry is over as it arrives.
+func (r *Record) Stillborn() bool {
+	ms, ok := r.expiration()
+	return ok && ms == 0
+}
+
+func (r *Record) expiration() (ms int64, ok bool) {
 	v, found := r.Header(HeaderExpiration)
 	if !found || len(v) == 0 || len(v) > 15 {
 		return 0, false
 	}
-	var ms int64
 	for _, c := range v {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
 		ms = ms*10 + int64(c-'0')
 	}
-	return r.Timestamp + ms, true
+	return ms, true
 }
 
 // Expired tells whether the record's own expiry has passed at now.

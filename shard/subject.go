@@ -46,9 +46,6 @@ func MQTTNames(subject string, r *Record) (topic, verbatim string) {
 	return topic, subject
 }
 
-// Relayed tells whether messages of a subject are handed to live subscribers
-// only and never stored: reply inboxes, JetStream acknowledgements, and MQTT
-// topics under '$' that the server does not own.
-func Relayed(subject string) bool {
-	return strings.HasPrefix(subject, "_INBOX.") || strings.HasPrefix(subject, "$")
-}
+// Flat gives what a subject and all the names that MQTT is offered it under have in
+// common: their tokens or levels in a row, joined by dots.
+func Flat(name string) string { return strings.ReplaceAll(name, "/", ".") }

@@ -7,6 +7,8 @@ import "context"
 type Users interface {
 	User(name string) (*User, bool)
 	List() []*User
+	// Changed gives a channel that is closed at the next change of any account.
+	Changed() <-chan struct{}
 	Put(ctx context.Context, u User) error
 	Delete(ctx context.Context, name string) error
 }

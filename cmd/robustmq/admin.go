@@ -79,6 +79,9 @@ func (a adminEngine) Health() (down, degraded error) { return a.st.engine.Health
 // Flush implements admin.Engine.
 func (a adminEngine) Flush(ctx context.Context) error { return a.st.engine.Flush(ctx) }
 
+// TrustClock implements admin.Engine.
+func (a adminEngine) TrustClock(ctx context.Context) error { return a.st.engine.TrustClock(ctx) }
+
 // Segments implements admin.Engine.
 func (a adminEngine) Segments(id shard.ID) []admin.Segment {
 	exts := a.st.cat.Extents(id)
@@ -158,7 +161,9 @@ var engineMetrics = []struct {
 	{metricDesc("merge_bytes_total", "Bytes of merged segments written."), counter, func(s *engine.Stats) float64 { return float64(s.MergedBytes) }, nil},
 	{metricDesc("objects_deleted_total", "Objects deleted that nobody needs any more."), counter, func(s *engine.Stats) float64 { return float64(s.DeletedObjects) }, nil},
 	{metricDesc("objects_awaiting_deletion", "Objects within their grace."), gauge, func(s *engine.Stats) float64 { return float64(s.Deletions) }, nil},
-	{metricDesc("records_lost_total", "Records found missing from the write-ahead log at the start."), counter, func(s *engine.Stats) float64 { return float64(s.LostRecords) }, nil},
+	{metricDesc("records_lost_total", "Records found missing from the write-ahead log at the start; one for a batch of which nothing is known, so it is the least that it may be."), counter, func(s *engine.Stats) float64 { return float64(s.LostRecords) }, nil},
+	{metricDesc("clock_held", "1 while the clock is ahead of what can be believed: nothing is freed or expires by it."), gauge, func(s *engine.Stats) float64 { return boolValue(s.ClockAhead > 0) }, nil},
+	{metricDesc("clock_ahead_seconds", "How far the clock is ahead of what is believed."), gauge, func(s *engine.Stats) float64 { return s.ClockAhead.Seconds() }, nil},
 	{metricDesc("segments", "Segments that the catalog names."), gauge, func(s *engine.Stats) float64 { return float64(s.Segments) }, nil},
 	{metricDesc("segment_extents", "Extents of shards in them."), gauge, func(s *engine.Stats) float64 { return float64(s.Extents) }, nil},
 	{metricDesc("shards_loaded", "Shards in memory."), gauge, func(s *engine.Stats) float64 { return float64(s.Shards) }, nil},

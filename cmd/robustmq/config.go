@@ -1,10 +1,12 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/robustmq/robustmq-go/engine"
 	"github.com/robustmq/robustmq-go/gateway"
+	"github.com/robustmq/robustmq-go/internal/ratelog"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
@@ -32,11 +35,13 @@ type Config struct {
 		AdvertisedHost string `mapstructure:"advertised_host" doc:"host that clients are told to connect to; empty: that of the listener"`
 	} `mapstructure:"node"`
 	Etcd struct {
-		Endpoints []string      `mapstructure:"endpoints" doc:"etcd cluster, comma-separated; empty: etcd runs inside this process"`
-		Prefix    string        `mapstructure:"prefix" doc:"of all keys; clusters that share an etcd differ in it; empty: /robustmq/"`
-		Username  string        `mapstructure:"username" doc:"of etcd's own authentication"`
-		Password  string        `mapstructure:"password" secret:"true" doc:"of etcd's own authentication"`
-		LeaseTTL  time.Duration `mapstructure:"lease_ttl" doc:"how long a gateway is believed to live without a sign of life"`
+		Endpoints    []string      `mapstructure:"endpoints" doc:"etcd cluster, comma-separated; empty: etcd runs inside this process"`
+		Prefix       string        `mapstructure:"prefix" doc:"of all keys; clusters that share an etcd differ in it; empty: /robustmq/"`
+		Username     string        `mapstructure:"username" doc:"of etcd's own authentication"`
+		Password     string        `mapstructure:"password" secret:"true" doc:"of etcd's own authentication"`
+		PasswordFile string        `mapstructure:"password_file" doc:"the password is in this file"`
+		TLS          ClientTLS     `mapstructure:"tls"`
+		LeaseTTL     time.Duration `mapstructure:"lease_ttl" doc:"how long a gateway is believed to live without a sign of life"`
 	} `mapstructure:"etcd"`
 	Store StoreConfig `mapstructure:"store"`
 	WAL   struct {
@@ -61,7 +66,7 @@ type Config struct {
 		StateBytes      int64 `mapstructure:"state_bytes" doc:"large values of the state, such as retained messages, kept in memory; others are read from the log"`
 
 		TailBytes   int64 `mapstructure:"tail_bytes" doc:"newest batches, kept for readers at the end"`
-		AppendBytes int64 `mapstructure:"append_bytes" doc:"appends that are not complete"`
+		AppendBytes int64 `mapstructure:"append_bytes" doc:"appends that followers were not given yet (one shard: an eighth), and apart from them as much that waits for the object store, as much state, as much that waits for a shard's producers"`
 		CacheBytes  int64 `mapstructure:"cache_bytes" doc:"blocks of segments, kept for readers that catch up"`
 	} `mapstructure:"memory"`
 	Topics struct {
@@ -81,9 +86,10 @@ type Config struct {
 		DeleteGrace       time.Duration `mapstructure:"delete_grace" doc:"how long an object outlives its last reference"`
 	} `mapstructure:"background"`
 	Security struct {
-		AllowAnonymousRemotely       bool `mapstructure:"allow_anonymous_remotely" doc:"let clients without a login in from beyond loopback"`
-		AllowDefaultPasswordRemotely bool `mapstructure:"allow_default_password_remotely" doc:"let user admin in with the default password from beyond loopback"`
-		Anonymous                    bool `mapstructure:"anonymous" doc:"let clients without a login in from loopback"`
+		AllowAnonymousRemotely       bool     `mapstructure:"allow_anonymous_remotely" doc:"let clients without a login in from beyond loopback"`
+		AllowDefaultPasswordRemotely bool     `mapstructure:"allow_default_password_remotely" doc:"let user admin in with the default password from beyond loopback"`
+		Anonymous                    bool     `mapstructure:"anonymous" doc:"let clients without a login in from loopback"`
+		AllowedOrigins               []string `mapstructure:"allowed_origins" doc:"sites whose pages may use WebSocket listeners besides their own host's, as https://app.example; * for all"`
 	} `mapstructure:"security"`
 	Limits struct {
 		MaxMessageBytes  int           `mapstructure:"max_message_bytes" doc:"a message's payload with its headers"`
@@ -99,20 +105,24 @@ type Config struct {
 		TLSListen string `mapstructure:"tls_listen" doc:"address of the admin HTTPS listener; empty: none"`
 	} `mapstructure:"admin"`
 
-	protocols map[string]any // each protocol's own part, raw
+	protocols         map[string]any // each protocol's own part, raw
+	etcdTLS, storeTLS *tls.Config    // nil: none is configured
 }
 
 // StoreConfig says which object store, as whom, and how hard it is worked.
 type StoreConfig struct {
-	Kind      string `mapstructure:"kind" doc:"dir, s3, minio or mem (which keeps nothing)"`
-	Dir       string `mapstructure:"dir" doc:"dir: the directory; empty: objects below data_dir"`
-	Endpoint  string `mapstructure:"endpoint" doc:"minio: URL; s3: empty for Amazon's"`
-	Bucket    string `mapstructure:"bucket" doc:"s3, minio: the bucket, which has to exist"`
-	Prefix    string `mapstructure:"prefix" doc:"folder of all objects"`
-	Region    string `mapstructure:"region" doc:"s3, minio: region of the bucket"`
-	AccessKey string `mapstructure:"access_key" doc:"s3, minio; empty: the provider's own chain"`
-	SecretKey string `mapstructure:"secret_key" secret:"true" doc:"s3, minio"`
-	PathStyle bool   `mapstructure:"path_style" doc:"s3: the bucket in the path, not in the host name; always so with an endpoint"`
+	Kind          string    `mapstructure:"kind" doc:"dir, s3, minio or mem (which keeps nothing)"`
+	Dir           string    `mapstructure:"dir" doc:"dir: the directory; empty: objects below data_dir"`
+	Endpoint      string    `mapstructure:"endpoint" doc:"minio: URL; s3: empty for Amazon's"`
+	Bucket        string    `mapstructure:"bucket" doc:"s3, minio: the bucket, which has to exist"`
+	Prefix        string    `mapstructure:"prefix" doc:"folder of all objects"`
+	Region        string    `mapstructure:"region" doc:"s3, minio: region of the bucket"`
+	AccessKey     string    `mapstructure:"access_key" doc:"s3, minio; empty: the provider's own chain"`
+	SecretKey     string    `mapstructure:"secret_key" secret:"true" doc:"s3, minio"`
+	AccessKeyFile string    `mapstructure:"access_key_file" doc:"s3, minio: the access key is in this file"`
+	SecretKeyFile string    `mapstructure:"secret_key_file" doc:"s3, minio: the secret key is in this file"`
+	TLS           ClientTLS `mapstructure:"tls"`
+	PathStyle     bool      `mapstructure:"path_style" doc:"s3: the bucket in the path, not in the host name; always so with an endpoint"`
 	// AcceptForeign is for once: the store is this cluster's from then on.
 	AcceptForeign bool `mapstructure:"accept_foreign" doc:"begin a new catalog beside segments of another one, which are neither read nor deleted, or serve on over a store that has lost all segments; else serve refuses"`
 
@@ -196,6 +206,19 @@ func loadConfig(fs *pflag.FlagSet) (Config, error) {
 	return c, c.decode(v.AllSettings())
 }
 
+// loadUsed is loadConfig for who uses the configuration: it reads the files, too,
+// that hold certificates and secrets for etcd and the object store.
+func loadUsed(fs *pflag.FlagSet) (Config, error) {
+	c, err := loadConfig(fs)
+	if err != nil {
+		return c, err
+	}
+	if err := c.loadClients(); err != nil {
+		return c, fmt.Errorf("configuration: %w", err)
+	}
+	return c, nil
+}
+
 // notSettings tells whether a variable (without its ROBUSTMQ_) belongs to
 // somebody else: to tests and tools, or to the verbs that call the admin API.
 func notSettings(key string) bool {
@@ -219,6 +242,9 @@ func setEnv(v *viper.Viper, name, value string) error {
 			key = "auto_create." + k
 		}
 	}
+	if k, ok := strings.CutPrefix(key, "tls_"); ok && (section == "etcd" || section == "store") {
+		key = "tls." + k
+	}
 	v.Set(section+"."+key, value)
 	return nil
 }
@@ -236,17 +262,36 @@ func (c *Config) decode(all map[string]any) error {
 			delete(all, k)
 		}
 	}
-	if err := strictDecode(all, c); err != nil {
+	if err := strictDecode(all, c, ""); err != nil {
 		return fmt.Errorf("configuration: %w (`robustmq config` lists all keys)", err)
 	}
-	return c.check()
+	if limits, _ := all["limits"].(map[string]any); limits["max_message_bytes"] == nil {
+		c.Limits.MaxMessageBytes = min(c.Limits.MaxMessageBytes, c.batchBound())
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	_, err := settings(c) // the protocols' parts are looked at before anything is started
+	return err
 }
 
-func strictDecode(in, out any) error {
+// batchBound is topics.max_message_bytes as it holds.
+func (c *Config) batchBound() int {
+	if c.Topics.MaxMessageBytes == 0 {
+		return int(engine.DefaultOptions().MaxMessageBytes)
+	}
+	return int(c.Topics.MaxMessageBytes)
+}
+
+// strictDecode decodes a section into a struct. prefix is that of its keys.
+func strictDecode(in map[string]any, out any, prefix string) error {
+	in, err := withUnits(in, reflect.TypeOf(out).Elem(), prefix)
+	if err != nil {
+		return err
+	}
 	d, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{
 		Result: out, ErrorUnused: true, WeaklyTypedInput: true,
-		DecodeHook: mapstructure.ComposeDecodeHookFunc(
-			mapstructure.StringToTimeDurationHookFunc(), mapstructure.StringToSliceHookFunc(",")),
+		DecodeHook: mapstructure.StringToSliceHookFunc(","),
 	})
 	if err != nil {
 		return err
@@ -268,8 +313,16 @@ func (c *Config) check() error {
 			errs = append(errs, fmt.Errorf("%s is %d; it has to be positive", name, n))
 		}
 	}
+	for _, o := range c.Security.AllowedOrigins {
+		if err := gateway.CheckOriginPattern(o); err != nil {
+			errs = append(errs, fmt.Errorf("security.allowed_origins: %w", err))
+		}
+	}
 	if c.Topics.MaxMessageBytes < 0 || int64(c.Topics.MaxMessageBytes) > shard.MaxBatchBytes {
 		errs = append(errs, fmt.Errorf("topics.max_message_bytes is over %d", shard.MaxBatchBytes))
+	}
+	if bound := c.batchBound(); c.Limits.MaxMessageBytes > bound {
+		errs = append(errs, fmt.Errorf("limits.max_message_bytes is %d, over topics.max_message_bytes, which is %d: messages between them would be taken and then refused", c.Limits.MaxMessageBytes, bound))
 	}
 	switch c.Store.Kind {
 	case "dir", "s3", "minio", "mem":
@@ -336,9 +389,9 @@ func (c *Config) logger() (*slog.Logger, error) {
 	opts := &slog.HandlerOptions{Level: level}
 	switch c.Log.Format {
 	case "json":
-		return slog.New(slog.NewJSONHandler(os.Stderr, opts)), nil
+		return slog.New(ratelog.New(slog.NewJSONHandler(os.Stderr, opts))), nil
 	case "text":
-		return slog.New(slog.NewTextHandler(os.Stderr, opts)), nil
+		return slog.New(ratelog.New(slog.NewTextHandler(os.Stderr, opts))), nil
 	}
 	return nil, fmt.Errorf("log.format %q is neither text nor json", c.Log.Format)
 }

@@ -97,7 +97,9 @@ func TestConfigRefuses(t *testing.T) {
 		"limit":                {flags: []string{"--set", "limits.max_connections=0"}, want: "limits.max_connections"},
 		"tries":                {flags: []string{"--set", "store.tries=0"}, want: "store.tries"},
 		"concurrency":          {flags: []string{"--set", "store.concurrency=-1"}, want: "store.concurrency"},
-		"duration":             {flags: []string{"--set", "flush.interval=soon"}, want: "flush.interval"},
+		"messages over batches": {flags: []string{"--set", "limits.max_message_bytes=2000000", "--set", "topics.max_message_bytes=1000000"},
+			want: "over topics.max_message_bytes"},
+		"duration": {flags: []string{"--set", "flush.interval=soon"}, want: "flush.interval"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := load(t, x.file, x.env, x.flags...)
@@ -124,11 +126,7 @@ func TestEndpoints(t *testing.T) {
 	if len(rest) != 1 || rest["max_inflight"] == nil {
 		t.Errorf("left for the gateway: %v", rest)
 	}
-	c, err = load(t, "mqtt:\n  listen: nowhere\n", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := c.endpoints(p); err == nil || !strings.Contains(err.Error(), "mqtt.listen") {
+	if _, err = load(t, "mqtt:\n  listen: nowhere\n", nil); err == nil || !strings.Contains(err.Error(), "mqtt.listen") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -225,6 +223,26 @@ func TestSettingsAreComplete(t *testing.T) {
 }
 
 // What would end in a panic of the running gateway, or in none of its work done, is refused.
+// What no message may have, no topic refuses later: the bound of messages follows that
+// of batches where it is not set.
+func TestMessageBoundFollowsTopics(t *testing.T) {
+	for args, want := range map[string]int{
+		"":                                 16 << 20,
+		"topics.max_message_bytes=1000000": 1_000_000,
+		"topics.max_message_bytes=0":       16 << 20,
+		"limits.max_message_bytes=1000000": 1_000_000,
+	} {
+		var flags []string
+		if args != "" {
+			flags = []string{"--set", args}
+		}
+		c, err := load(t, "", nil, flags...)
+		if err != nil || c.Limits.MaxMessageBytes != want || c.Limits.MaxMessageBytes > c.batchBound() {
+			t.Errorf("%q: %d, %v; want %d", args, c.Limits.MaxMessageBytes, err, want)
+		}
+	}
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	for _, kv := range []string{
 		"wal.max_bytes=-1", "flush.bytes=-1", "flush.interval=-1s", "flush.parallel=-1", "memory.append_bytes=-1",

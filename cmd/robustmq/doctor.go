@@ -56,7 +56,7 @@ func (d *doctor) say(check string, v verdict, hint, format string, args ...any) 
 func doctorCommand() *cobra.Command {
 	cmd := offlineCommand("doctor", "Examine disk, clock, object store, etcd and limits for this configuration", cobra.NoArgs,
 		func(cmd *cobra.Command, _ []string) error {
-			cfg, err := loadConfig(cmd.Flags())
+			cfg, err := loadUsed(cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -278,7 +278,7 @@ func (d *doctor) etcd(ctx context.Context) {
 		return
 	}
 	c, err := clientv3.New(clientv3.Config{Endpoints: d.cfg.Etcd.Endpoints, Username: d.cfg.Etcd.Username,
-		Password: d.cfg.Etcd.Password, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
+		Password: d.cfg.Etcd.Password, TLS: d.cfg.etcdTLS, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
 	if err != nil {
 		d.say("etcd", bad, "check etcd.endpoints and the credentials", "%s", err)
 		return

@@ -131,6 +131,8 @@ func hasEntries(dir string) (bool, error) {
 // advice says once for each kind of finding what there is to do.
 func advice(f engine.Finding) string {
 	switch {
+	case f.Unread:
+		return "store: nothing is known of what could not be read: run robustmq doctor, and this again"
 	case f.Part == "catalog":
 		return "catalog: bring etcd back from a backup; what cannot be read is missing from the gateway's view, all else is served"
 	case f.Part == "store" && f.Where == tier.KeyPrefix:

@@ -33,7 +33,7 @@ type offlineNeeds struct {
 // openOffline opens what a stopped gateway left. It makes nothing that is not
 // there.
 func openOffline(ctx context.Context, cmd *cobra.Command, need offlineNeeds) (_ *storage, _ *Config, err error) {
-	cfg, err := loadConfig(cmd.Flags())
+	cfg, err := loadUsed(cmd.Flags())
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 func clusterCommand() *cobra.Command {
-	return alone(verb("cluster", "Show the gateways of the cluster", cobra.NoArgs, func(cmd *cobra.Command, c *client, _ []string) error {
+	cmd := alone(verb("cluster", "Show the gateways of the cluster", cobra.NoArgs, func(cmd *cobra.Command, c *client, _ []string) error {
 		var v admin.Cluster
 		if err := c.call(cmd.Context(), http.MethodGet, apiPath("cluster"), nil, &v); err != nil {
 			return err
@@ -31,6 +31,11 @@ func clusterCommand() *cobra.Command {
 			}
 		})
 	}))
+	cmd.AddCommand(verb("trust-clock", "Say that the clock is right, though it jumped ahead: records are freed and expire by it again", cobra.NoArgs,
+		func(cmd *cobra.Command, c *client, _ []string) error {
+			return c.call(cmd.Context(), http.MethodPost, apiPath("cluster", "trust-clock"), nil, nil)
+		}))
+	return cmd
 }
 
 func flushCommand() *cobra.Command {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -36,12 +37,17 @@ func segmentCommand() *cobra.Command {
 		}
 		defer st.close(ctx, offlineLog())
 		n, bad := 0, 0
+		var unread error
 		check := func(key string) error {
 			rep, err := tier.Verify(ctx, st.store, key)
-			if err != nil {
+			if err != nil && ctx.Err() != nil {
 				return fmt.Errorf("verify %s: %w", key, err)
 			}
 			n++
+			if err != nil { // the next one may be readable
+				unread = errors.Join(unread, fmt.Errorf("verify %s: %w", key, err))
+				return nil
+			}
 			bad += len(rep.Problems)
 			for _, p := range rep.Problems {
 				fmt.Fprintln(cmd.OutOrStdout(), p.Error())
@@ -61,9 +67,9 @@ func segmentCommand() *cobra.Command {
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "%d objects, %d problems\n", n, bad)
 		if bad > 0 {
-			return fmt.Errorf("%d problems: %w", bad, errDamage)
+			err = fmt.Errorf("%d problems: %w", bad, errDamage)
 		}
-		return nil
+		return errors.Join(err, unread)
 	})
 	cmd.AddCommand(dump, verify)
 	return cmd

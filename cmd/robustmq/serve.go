@@ -61,7 +61,7 @@ func listenerFlags(cmd *cobra.Command) {
 // gcPercent is how much garbage there may be for what lives, unless GOGC says.
 func serve(cmd *cobra.Command, _ []string) error {
 	listenerFlags(cmd)
-	cfg, err := loadConfig(cmd.Flags())
+	cfg, err := loadUsed(cmd.Flags())
 	if err != nil {
 		return err
 	}

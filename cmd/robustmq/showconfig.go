@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,32 @@ type setting struct {
 	Default string `json:"default"`
 	Env     string `json:"env"`
 	Doc     string `json:"doc,omitempty"`
+	list    bool
+	kind    reflect.Type // nil: a listener
 }
+
+// masked stands for a secret that is set.
+const masked = "********"
+
+// yaml gives the value as a configuration file has it. What YAML could read as
+// something else is put into quotes.
+func (s *setting) yaml() string {
+	text := s.kind == nil || s.kind.Kind() == reflect.String
+	switch {
+	case s.Value == `""`, s.list, text && word.MatchString(s.Value) && !reserved.MatchString(s.Value), !text && plain.MatchString(s.Value):
+		return s.Value
+	}
+	b, _ := json.Marshal(s.Value) // a string of JSON is one of YAML
+	return string(b)
+}
+
+// plain is a number, a boolean or a duration; word is a text that YAML takes for
+// one, unless it is reserved.
+var (
+	plain    = regexp.MustCompile(`^(-?[0-9]+|true|false|-?([0-9.]+[a-zµ]+)+)$`)
+	word     = regexp.MustCompile(`^([a-zA-Z/][\w./-]*|[0-9]+(\.[0-9]+){3}:[0-9]+)$`)
+	reserved = regexp.MustCompile(`(?i)^(null|true|false|yes|no|on|y|n)$`) // off is what turns a listener off
+)
 
 func configCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -67,7 +93,11 @@ func printSettings(w io.Writer, all []setting, asJSON bool) error {
 		if s.Doc != "" || note != "" {
 			fmt.Fprintf(w, "# %s%s\n", s.Doc, note)
 		}
-		if _, err := fmt.Fprintf(w, "%s: %s\n", s.Key, s.Value); err != nil {
+		line := s.Key + ": " + s.yaml()
+		if s.Value == masked {
+			line = "# " + s.Key + " is set, and not shown"
+		}
+		if _, err := fmt.Fprintln(w, line); err != nil {
 			return err
 		}
 	}
@@ -107,9 +137,9 @@ func walk(v, def reflect.Value, prefix string, docs map[string]string, out *[]se
 		if doc == "" {
 			doc = docs[key]
 		}
-		s := setting{Key: key, Value: valueText(v.Field(i)), Default: valueText(def.Field(i)), Env: envName(key), Doc: doc}
+		s := setting{Key: key, Value: valueText(v.Field(i)), Default: valueText(def.Field(i)), Env: envName(key), Doc: doc, list: f.Type.Kind() == reflect.Slice, kind: f.Type}
 		if f.Tag.Get("secret") != "" && s.Value != `""` {
-			s.Value = "********"
+			s.Value = masked
 		}
 		*out = append(*out, s)
 	}
@@ -129,7 +159,11 @@ func valueText(v reflect.Value) string {
 		}
 		return x
 	case []string:
-		return "[" + strings.Join(x, ", ") + "]"
+		quoted := make([]string, len(x))
+		for i, e := range x {
+			quoted[i] = (&setting{Value: e}).yaml()
+		}
+		return "[" + strings.Join(quoted, ", ") + "]"
 	default:
 		return fmt.Sprint(x)
 	}
@@ -163,6 +197,7 @@ var protocolDocs = map[string]string{
 	"nats.ping_interval":                  "time between server pings",
 	"nats.ping_max":                       "unanswered pings that end a connection",
 	"nats.write_deadline":                 "bound of one write to a client",
+	"amqp.root_sees_vhosts":               "/ is the whole subject space: it reads and writes the subjects of the other virtual hosts",
 	"amqp.vhosts":                         "virtual hosts besides /; the subjects of v lie below v.",
 	"amqp.heartbeat":                      "interval that the server proposes; 0: none",
 	"amqp.frame_max":                      "largest frame that is negotiated",
@@ -185,13 +220,16 @@ func protocolSettings(cfg *Config, p gateway.Protocol) ([]setting, error) {
 	own, _ := cfg.protocols[p.Name].(map[string]any)
 	for _, l := range p.Listeners {
 		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(l.Port))
+		if l.Off {
+			addr = "off"
+		}
 		for key, def := range map[string]string{l.Key: addr, "tls_" + l.Key: `""`} {
 			s := setting{Key: p.Name + "." + key, Value: def, Default: def, Env: envName(p.Name + "." + key), Doc: "address of the listener; off: none"}
 			if def == `""` {
 				s.Doc = "address of the same with TLS; empty: none"
 			}
 			if v, ok := own[key]; ok {
-				s.Value = fmt.Sprint(v)
+				s.Value = valueText(reflect.ValueOf(fmt.Sprint(v)))
 			}
 			out = append(out, s)
 		}
@@ -205,7 +243,7 @@ func protocolSettings(cfg *Config, p gateway.Protocol) ([]setting, error) {
 		v := reflect.ValueOf(dst).Elem()
 		def := reflect.New(v.Type()).Elem()
 		def.Set(v)
-		if err := strictDecode(rest, dst); err != nil {
+		if err := strictDecode(rest, dst, p.Name+"."); err != nil {
 			return fmt.Errorf("configuration: %s: %w", p.Name, err)
 		}
 		walk(v, def, p.Name+".", protocolDocs, &out)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -74,12 +75,12 @@ func topicFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringSlice("capture", nil, "subject filter that the topic captures; may be repeated")
 	f.String("durability", "", "wal, object, memory or default")
-	f.Duration("retention", 0, "age past which records are freed; negative: never; 0: the cluster's default")
-	f.Int64("retention-bytes", 0, "bound of each shard; -1: none; 0: the cluster's default")
+	f.Var(new(durationFlag), "retention", "age past which records are freed, as 7d or 12h; negative: never; 0: the cluster's default")
+	f.Var(new(sizeFlag), "retention-bytes", "bound of each shard, as 8GiB; -1: none; 0: the cluster's default")
 	f.Bool("retention-hard", false, "free what durable cursors have not acknowledged, too")
 	f.Bool("compact", false, "keep the newest record of each key")
 	f.Bool("delete", false, "with --compact: free by retention, too")
-	f.Int32("max-message-bytes", 0, "bound of a record batch; 0: the cluster's default")
+	f.Var(new(sizeFlag), "max-message-bytes", "bound of a record batch, as 8MiB; 0: the cluster's default")
 	f.Bool("append-time", false, "stamp records with the time of their append")
 	_ = cmd.RegisterFlagCompletionFunc("durability", cobra.FixedCompletions([]string{"wal", "object", "memory", "default"}, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -92,7 +93,7 @@ func topicConfig(cmd *cobra.Command) (cfg admin.TopicConfig) {
 		cfg.Durability = &v
 	}
 	if f.Changed("retention") {
-		d, _ := f.GetDuration("retention")
+		d := flagDuration(f, "retention")
 		ms := d.Milliseconds()
 		if d < 0 {
 			ms = -1
@@ -100,11 +101,11 @@ func topicConfig(cmd *cobra.Command) (cfg admin.TopicConfig) {
 		cfg.RetentionMs = &ms
 	}
 	if f.Changed("retention-bytes") {
-		v, _ := f.GetInt64("retention-bytes")
+		v := flagSize(f, "retention-bytes")
 		cfg.RetentionBytes = &v
 	}
 	if f.Changed("max-message-bytes") {
-		v, _ := f.GetInt32("max-message-bytes")
+		v := int32(min(flagSize(f, "max-message-bytes"), math.MaxInt32)) // the API refuses that much
 		cfg.MaxMessageBytes = &v
 	}
 	for name, to := range map[string]**bool{"retention-hard": &cfg.RetentionHard, "compact": &cfg.Compact,
@@ -125,6 +126,7 @@ func createTopic(cmd *cobra.Command, c *client, args []string) error {
 	if err := c.call(cmd.Context(), http.MethodPost, apiPath("topics"), in, &t); err != nil {
 		return err
 	}
+	sayLeftOut(cmd, t)
 	return showTopics(c, t, t)
 }
 
@@ -143,7 +145,20 @@ func updateTopic(cmd *cobra.Command, c *client, args []string) error {
 	if err := c.call(cmd.Context(), http.MethodPatch, apiPath("topics", args[0]), in, &t); err != nil {
 		return err
 	}
+	sayLeftOut(cmd, t)
 	return showTopics(c, t, t)
+}
+
+// sayLeftOut tells what a capture that was made later does not take.
+func sayLeftOut(cmd *cobra.Command, t admin.Topic) {
+	if t.LeavesOutCount == 0 {
+		return
+	}
+	names := strings.Join(t.LeavesOut, ", ")
+	if more := t.LeavesOutCount - len(t.LeavesOut); more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "note: topics that exist keep what they capture: %s\n", names)
 }
 
 func shardCommand() *cobra.Command {

@@ -28,7 +28,7 @@ func userCommand() *cobra.Command {
 		in.Superuser, _ = cmd.Flags().GetBool("superuser")
 		in.NKey, _ = cmd.Flags().GetString("nkey")
 		in.MaxConnections, _ = cmd.Flags().GetInt("max-connections")
-		in.BytesPerSecond, _ = cmd.Flags().GetInt64("bytes-per-second")
+		in.BytesPerSecond = flagSize(cmd.Flags(), "bytes-per-second")
 		var err error
 		if in.Password, err = newPassword(cmd, in.NKey != ""); err != nil {
 			return err
@@ -47,7 +47,7 @@ func userCommand() *cobra.Command {
 	change := verb("set NAME", "Change an account's limits or rights; what is not given stays", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
 		in := admin.UserUpdate{
 			Superuser: given(cmd, "superuser", cmd.Flags().GetBool), MaxConnections: given(cmd, "max-connections", cmd.Flags().GetInt),
-			BytesPerSecond: given(cmd, "bytes-per-second", cmd.Flags().GetInt64),
+			BytesPerSecond: given(cmd, "bytes-per-second", func(n string) (int64, error) { return flagSize(cmd.Flags(), n), nil }),
 		}
 		if in == (admin.UserUpdate{}) {
 			return errors.New("nothing to change: give --max-connections, --bytes-per-second or --superuser")
@@ -58,7 +58,7 @@ func userCommand() *cobra.Command {
 		}
 		return showUsers(c, u, u)
 	})
-	change.Example = "  robustmq user set alice --max-connections 10 --bytes-per-second 1000000"
+	change.Example = "  robustmq user set alice --max-connections 10 --bytes-per-second 1MB"
 	change.Flags().Bool("superuser", false, "the account passes every rule and administers")
 	limitFlags(change)
 	set := verb("password NAME", "Set an account's password", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
@@ -105,7 +105,7 @@ func tokenCommand() *cobra.Command {
 
 func limitFlags(cmd *cobra.Command) {
 	cmd.Flags().Int("max-connections", 0, "bound of connections to each gateway; 0: none")
-	cmd.Flags().Int64("bytes-per-second", 0, "bound of what the user sends to each gateway; 0: none")
+	cmd.Flags().Var(new(sizeFlag), "bytes-per-second", "bound of what the user sends to each gateway, as 1MB; 0: none")
 }
 
 // given gives a flag's value, nil when it is not on the command line.

@@ -40,6 +40,8 @@ type storage struct {
 	// storeStats are of the requests that were sent, each try counted.
 	storeStats   *metrics.Store
 	storeRetries atomic.Int64
+	bare         store.Store // without retries and limits
+	clock        store.Clock // the store's
 	engine       *engine.Engine
 }
 
@@ -73,7 +75,9 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 		return nil, err
 	}
 	known := s.cat.Topics().Len() > 0
-	if s.engine, err = engine.Open(ctx, s.cat, s.store, c.engineOptions(log, addresses)); err != nil {
+	opts := c.engineOptions(log, addresses)
+	opts.Witnesses = s.witnesses(c)
+	if s.engine, err = engine.Open(ctx, s.cat, s.store, opts); err != nil {
 		return nil, c.foreignStore(err, known)
 	}
 	return s, nil
@@ -83,11 +87,12 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 // it: a request that is tried again keeps its place, so that a failing store is
 // not asked by more and more callers.
 func (s *storage) openStore(ctx context.Context, c *Config, cfg open.Config) error {
+	cfg.Clock = &s.clock
 	bare, closer, err := open.Open(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("open object store: %w", err)
 	}
-	s.closer = closer
+	s.bare, s.closer = bare, closer
 	s.storeStats = metrics.New(bare)
 	tried := retry.New(s.storeStats, retry.Options{Tries: c.Store.Tries, Base: c.Store.RetryBase, Max: c.Store.RetryMax,
 		Timeout: c.Store.Timeout, OnRetry: func(string, string, int, error) { s.storeRetries.Add(1) }})
@@ -134,7 +139,7 @@ func lockDir(dir string) (*os.File, error) {
 
 func (c *Config) catalogConfig(log *slog.Logger) catalog.Config {
 	cfg := catalog.Config{Endpoints: c.Etcd.Endpoints, Prefix: c.Etcd.Prefix, Username: c.Etcd.Username,
-		Password: c.Etcd.Password, LeaseTTL: c.Etcd.LeaseTTL, Logger: log}
+		Password: c.Etcd.Password, TLS: c.etcdTLS, LeaseTTL: c.Etcd.LeaseTTL, Logger: log}
 	if len(cfg.Endpoints) == 0 {
 		cfg.Embedded = filepath.Join(c.DataDir, "etcd")
 		cfg.LeaseTTL = max(cfg.LeaseTTL, embeddedLeaseTTL)
@@ -155,7 +160,7 @@ func (c *Config) storeConfig() open.Config {
 		s.Dir = filepath.Join(c.DataDir, "objects")
 	}
 	return open.Config{Kind: s.Kind, Dir: s.Dir, Keep: c.WAL.KeepFree / 2, Endpoint: s.Endpoint, Bucket: s.Bucket, Prefix: s.Prefix,
-		Region: s.Region, AccessKey: s.AccessKey, SecretKey: s.SecretKey, PathStyle: s.PathStyle || s.Endpoint != ""}
+		Region: s.Region, AccessKey: s.AccessKey, SecretKey: s.SecretKey, PathStyle: s.PathStyle || s.Endpoint != "", TLS: c.storeTLS}
 }
 
 func (c *Config) engineOptions(log *slog.Logger, addresses map[string]string) engine.Options {
@@ -218,7 +223,9 @@ func (c *Config) endpoints(p gateway.Protocol) ([]endpoint, map[string]any, erro
 		}
 		if v, ok := rest["tls_"+spec.Key]; ok {
 			delete(rest, "tls_"+spec.Key)
-			out = append(out, endpoint{protocol: p, spec: spec, addr: fmt.Sprint(v), tls: true})
+			if addr := fmt.Sprint(v); addr != "off" && addr != "" {
+				out = append(out, endpoint{protocol: p, spec: spec, addr: addr, tls: true})
+			}
 		}
 	}
 	for _, e := range out {
@@ -301,6 +308,8 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 		AnonymousRemotely:       s.cfg.Security.AllowAnonymousRemotely,
 		DefaultPasswordRemotely: s.cfg.Security.AllowDefaultPasswordRemotely,
 		AnonymousOff:            !s.cfg.Security.Anonymous,
+		Origins:                 s.cfg.Security.AllowedOrigins,
+		Log:                     s.log,
 	})
 	s.memory = gateway.NewMemory(s.cfg.Memory.ConnectionBytes, s.log)
 	l := s.cfg.Limits
@@ -309,7 +318,7 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 			Limits: gateway.Limits{MaxMessageBytes: l.MaxMessageBytes, MaxConnections: l.MaxConnections,
 				MaxSubscriptions: l.MaxSubscriptions, MaxInflightBytes: l.MaxInflightBytes, MaxOutboundBytes: l.MaxOutboundBytes},
 			Decode: func(dst any) error {
-				if err := strictDecode(own[p.Name], dst); err != nil {
+				if err := strictDecode(own[p.Name], dst, p.Name+"."); err != nil {
 					return fmt.Errorf("configuration: %s: %w", p.Name, err)
 				}
 				return nil
@@ -322,7 +331,7 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 	}
 	for _, e := range es {
 		ln := &gateway.Listener{Protocol: e.protocol.Name, Addr: e.addr, Subprotocols: e.spec.Subprotocols,
-			Server: s.servers[e.protocol.Name], Log: s.log, Stats: s.stats[e.protocol.Name],
+			Server: s.servers[e.protocol.Name], Auth: s.auth, Log: s.log, Stats: s.stats[e.protocol.Name],
 			MaxConnections: l.MaxConnections, LoginTimeout: l.LoginTimeout, OwnTLS: e.spec.OwnTLS, Memory: s.memory}
 		if hs, ok := ln.Server.(gateway.HTTPServer); ok && e.spec.HTTP {
 			ln.HTTP = hs.HTTPHandler(e.spec.Key)

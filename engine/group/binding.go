@@ -103,8 +103,21 @@ func (g *group) matching(bs []*binding, id shard.ID, r *shard.Record) []*shard.B
 // manyBindings is from how many on a group that reads looks them up in a trie.
 const manyBindings = 8
 
+// walled tells whether messages of a subject are kept from the group.
+func (g *group) walled(subject string) bool {
+	for _, prefix := range g.limits.NotUnder {
+		if strings.HasPrefix(subject, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // match gives the bindings, removed ones too, that take a record.
 func (g *group) match(c *cursor, subject string, r *shard.Record) []*shard.Binding {
+	if g.walled(subject) {
+		return nil
+	}
 	if len(g.all) <= manyBindings {
 		var pub []*shard.Binding
 		for _, b := range g.all {
@@ -133,6 +146,9 @@ func (g *group) match(c *cursor, subject string, r *shard.Record) []*shard.Bindi
 
 // takesAll tells whether surely each record of a shard is the group's.
 func (g *group) takesAll(c *cursor) bool {
+	if g.limits.NotUnder != nil && c.top.CapturesMany() || g.walled(c.top.Name) {
+		return false
+	}
 	for _, b := range g.all {
 		if !b.plain || b.removed || b.removing || b.adding || b.starts[c.id] > c.next {
 			continue

@@ -32,6 +32,8 @@ type entry struct {
 	size  int64
 	count int32 // deliveries
 	state uint8
+	// fed tells that it came from the feed, and was not read back.
+	fed bool
 	// priority is 0 where the group has none.
 	priority uint8
 	// holder has it delivered; prev and next are its list in delivery order.

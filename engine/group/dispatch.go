@@ -33,7 +33,13 @@ func (g *group) serve() {
 			break
 		}
 		g.again = false
-		if !g.deliverRound() && !g.again {
+		if g.deliverRound() {
+			continue
+		}
+		if !g.reading() {
+			g.chance = g.seq
+		}
+		if !g.again {
 			break
 		}
 	}
@@ -116,7 +122,7 @@ func (g *group) next(now time.Time) *entry {
 			return nil
 		}
 		reason := shard.DeadExpired
-		if at, ok := g.ends(e); !ok || now.UnixMilli() < at {
+		if at, ok := g.ends(e); !ok || now.UnixMilli() < at || g.fresh(e) {
 			if !g.spent(e) {
 				return e
 			}

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/robustmq/robustmq-go/engine/live"
 	"github.com/robustmq/robustmq-go/shard"
@@ -118,7 +117,7 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 	kept := lent.Get().(*[]shard.Message)
 	run := (*kept)[:0]
 	var cur *match
-	var now time.Time
+	now := m.opts.Now().UnixMilli()
 	most := 0 // messages that run held
 	flush := func() {
 		most = max(most, len(run))
@@ -129,22 +128,13 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 	}
 	for i := range recs {
 		r := &recs[i]
-		if _, has := r.Expires(); has {
-			if now.IsZero() {
-				now = m.opts.Now()
-			}
-			if r.Expired(now) {
-				m.pushExpired(f, t, shard.Message{Topic: t, Shard: index, Subject: live.Subject(t, r), Record: r, Origin: origin}, b.Held())
-				continue
-			}
-		}
 		subject := live.Subject(t, r)
 		next := m.index.Match(subject, r)
 		if next != cur && len(run) > 0 {
 			flush()
 		}
 		if cur = next; cur != nil {
-			run = append(run, shard.Message{Topic: t, Shard: index, Subject: subject, Record: r, Origin: origin})
+			run = append(run, shard.Message{Topic: t, Shard: index, Subject: subject, Record: r, Origin: origin, Arrived: now})
 		}
 	}
 	if len(run) > 0 {
@@ -154,19 +144,5 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 		clear(run[:most])
 		*kept = run
 		lent.Put(kept)
-	}
-}
-
-// pushExpired is for groups that bury what expired before they had it. The feed
-// is locked.
-func (m *Manager) pushExpired(f *feed, t *shard.Topic, ms shard.Message, size int) {
-	match := m.index.Match(ms.Subject, ms.Record)
-	if match == nil {
-		return
-	}
-	for i := range match.groups {
-		if g := match.groups[i].g; g.buries.Load() {
-			g.push(f, &match.groups[i], t, []shard.Message{ms}, size)
-		}
 	}
 }

@@ -205,6 +205,7 @@ func (g *group) read(c *cursor, gen uint64, bs []*shard.Batch) bool {
 	now := g.m.opts.Now()
 	for _, b := range bs {
 		recs, err := b.Records()
+		came := g.m.arrivalOf(c.id, b.BaseOffset())
 		g.mu.Lock()
 		if c.gone || c.live || c.gen != gen || g.pending > 0 || g.over {
 			g.mu.Unlock()
@@ -218,7 +219,7 @@ func (g *group) read(c *cursor, gen uint64, bs []*shard.Batch) bool {
 		share := int64(b.Held() / max(len(recs), 1))
 		full := false
 		for i := range recs {
-			if full = !g.readRecord(c, &recs[i], share, now); full {
+			if full = !g.readRecord(c, &recs[i], share, now, came); full {
 				break
 			}
 		}
@@ -237,7 +238,7 @@ func (g *group) read(c *cursor, gen uint64, bs []*shard.Batch) bool {
 
 // readRecord queues a record if it is the group's; it gives false when there is
 // no room for it.
-func (g *group) readRecord(c *cursor, r *shard.Record, share int64, now time.Time) bool {
+func (g *group) readRecord(c *cursor, r *shard.Record, share int64, now time.Time, came arrival) bool {
 	if r.Offset < c.next {
 		return true
 	}
@@ -267,11 +268,9 @@ func (g *group) readRecord(c *cursor, r *shard.Record, share int64, now time.Tim
 			r = r.Clone()
 			share = 0
 		}
-		if g.limits.Dead != nil || !r.Expired(now) {
-			g.enqueue(c, &entry{
-				msg:      shard.Message{Topic: c.top, Shard: c.id.Index, Subject: subject, Record: r},
-				bindings: pub, offset: r.Offset,
-			}, share)
+		ms := shard.Message{Topic: c.top, Shard: c.id.Index, Subject: subject, Record: r, Arrived: came.of(r)}
+		if g.limits.Dead != nil || !ms.Expired(now) {
+			g.enqueue(c, &entry{msg: ms, bindings: pub, offset: r.Offset}, share)
 		}
 	}
 	c.next = r.Offset + 1

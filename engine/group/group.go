@@ -45,6 +45,7 @@ type group struct {
 	returned heapOf // by place
 	held     heapOf // delayed, by time
 	seq      uint64
+	chance   uint64 // seq of the last entry that consumers had the chance to take
 
 	readyN, heldN           int
 	readyBytes              int64
@@ -59,9 +60,8 @@ type group struct {
 	fillAt, lazyAt, writeAt time.Time
 	wakeAt                  time.Time
 	limits                  shard.GroupLimits
-	limited                 bool        // tidy has something to do
-	buries                  atomic.Bool // limits.Dead is set
-	active                  *consumer   // the single one
+	limited                 bool      // tidy has something to do
+	active                  *consumer // the single one
 	graves                  []grave
 	burying                 bool  // a call of bury is under way
 	bodyBytes               int64 // values of what is ready
@@ -133,6 +133,10 @@ func (g *group) SetData(ctx context.Context, data []byte, expireAfter time.Durat
 	if g.over {
 		g.mu.Unlock()
 		return shard.ErrGroupNotFound
+	}
+	if expireAfter != g.cfg.ExpireAfter && g.steady() == 0 {
+		g.idleSince = g.m.opts.Now() // a new bound does not reach back: the idle time before kept to the old one
+		g.idleNoted = g.idleSince
 	}
 	g.cfg.Data, g.cfg.ExpireAfter = slices.Clone(data), expireAfter
 	g.configDirty = true
@@ -271,6 +275,9 @@ func (g *group) push(f *feed, gm *groupMatch, t *shard.Topic, run []shard.Messag
 			c.rejectedTo = 0 // taken where it was read
 			continue
 		}
+		if g.limits.NotUnder != nil && g.walled(ms.Subject) {
+			continue
+		}
 		pub := gm.public
 		if !all {
 			if pub = g.matching(gm.bindings, f.id, ms.Record); len(pub) == 0 {
@@ -287,6 +294,8 @@ func (g *group) push(f *feed, gm *groupMatch, t *shard.Topic, run []shard.Messag
 		}
 		c.rejectedTo = 0
 		switch {
+		case g.hopeless(ms) && c.live:
+			c.next = ms.Record.Offset + 1
 		case !c.live:
 			c.behindBy(ms.Record.Offset, 1)
 		case !g.room():
@@ -298,13 +307,16 @@ func (g *group) push(f *feed, gm *groupMatch, t *shard.Topic, run []shard.Messag
 			}
 			e := &slab[0]
 			slab = slab[1:]
-			e.msg, e.bindings, e.offset = *ms, pub, ms.Record.Offset
+			e.msg, e.bindings, e.offset, e.fed = *ms, pub, ms.Record.Offset, true
 			g.enqueue(c, e, int64(batchBytes/len(run)))
 			c.next = ms.Record.Offset + 1
 		}
 	}
 	if rejected {
 		g.markLocked()
+	}
+	if g.steady() == 0 {
+		g.chance = g.seq
 	}
 	if g.consumers > 0 || g.limited {
 		g.kick()

@@ -22,7 +22,6 @@ func (g *group) Limit(l shard.GroupLimits) {
 	g.limits = l
 	g.limited = l.Dead != nil || l.HasTTL || l.MaxMessages > 0 || l.MaxBytes > 0 || l.MaxPriority > 0
 	g.prioritise()
-	g.buries.Store(l.Dead != nil)
 	g.elect()
 	g.mu.Unlock()
 	g.kick()
@@ -116,11 +115,22 @@ func (g *group) buried(x *grave, err error) {
 
 // ends gives when an entry's time is over, in milliseconds since the epoch.
 func (g *group) ends(e *entry) (at int64, ok bool) {
-	at, ok = e.msg.Record.Expires()
-	if own := e.msg.Record.Timestamp + g.limits.TTL.Milliseconds(); g.limits.HasTTL && (!ok || own < at) {
+	at, ok = e.msg.Expires()
+	if own := e.msg.Since() + g.limits.TTL.Milliseconds(); g.limits.HasTTL && (!ok || own < at) {
 		return own, true
 	}
 	return at, ok
+}
+
+// fresh tells whether a message came a moment ago and no consumer that is ready had
+// the chance to take it: one whose time is over all the same is delivered then, as
+// RabbitMQ does with a TTL of 0.
+func (g *group) fresh(e *entry) bool { return e.fed && e.seq > g.chance }
+
+// hopeless tells whether a message is over as it comes: its own expiration is 0, and
+// there is neither a consumer nor an undertaker.
+func (g *group) hopeless(ms *shard.Message) bool {
+	return g.steady() == 0 && g.limits.Dead == nil && ms.Record.Stillborn()
 }
 
 // tidy takes out what expired at the head, and what is too much.
@@ -130,7 +140,7 @@ func (g *group) tidy(now time.Time) {
 	}
 	for e := g.peek(); e != nil; e = g.peek() {
 		at, ok := g.ends(e)
-		if !ok {
+		if !ok || g.fresh(e) {
 			break
 		}
 		if now.UnixMilli() < at {

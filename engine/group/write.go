@@ -101,6 +101,17 @@ func (g *group) written(ctx context.Context, upTo uint64) error {
 	}
 }
 
+// Sync implements shard.SyncedGroup.
+func (g *group) Sync(ctx context.Context) error {
+	g.mu.Lock()
+	upTo := g.marked
+	if len(g.dirtyCursors) > 0 {
+		upTo = g.markLocked()
+	}
+	g.mu.Unlock()
+	return g.written(ctx, upTo)
+}
+
 // hold keeps writes back while several bindings change, so that they are one.
 func (g *group) hold(on bool) {
 	g.mu.Lock()

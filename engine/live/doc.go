@@ -13,6 +13,10 @@
 //   - Index: filters of both spaces in two tries, and what they match, cached by
 //     subject. Package group has one of its own.
 //   - Hub: the live subscribers, a shard.Live.
+//   - Set: the values under one filter. A name's match is its sets, so that another
+//     subscriber of a filter changes the set and no match.
+//   - Plan: the subscribers of a set, an immutable list that a change replaces in
+//     part. Who is in several sets of a match is found beside, see reach.
 //   - Run: consecutive messages of a batch with the same match; what is delivered
 //     in one call.
 //

@@ -2,8 +2,6 @@ package live
 
 import (
 	"log/slog"
-	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,23 +37,8 @@ type filter struct {
 	gone bool
 }
 
-// match is what one name matches, made once for all messages under it.
-type match struct{ early, durable plan }
-
-type plan struct {
-	direct []target
-	queues [][]*filter
-}
-
-// target is a subscriber with all of its filters that match.
-type target struct {
-	sub     *subscription
-	filters []*filter
-	ids     []shard.SubID
-}
-
 // NewHub makes a hub without subscribers. logger is told of batches that cannot
-// be decoded; now tells the time for messages that expire.
+// be decoded; now tells the time of arrivals.
 func NewHub(logger *slog.Logger, now func() time.Time) *Hub {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
@@ -64,42 +47,10 @@ func NewHub(logger *slog.Logger, now func() time.Time) *Hub {
 		now = time.Now
 	}
 	h := &Hub{log: logger, now: now}
-	h.index = NewIndex(buildMatch)
+	h.index = &Index[*filter, match]{buildSets: h.buildMatch, keep: newAudience}
 	h.runs.New = func() any { return new([]shard.Message) }
 	h.bad.topics = make(map[shard.TopicNum]bool)
 	return h
-}
-
-func buildMatch(fs []*filter) *match {
-	m := &match{}
-	for _, f := range fs {
-		p := &m.early
-		if f.opts.Durable {
-			p = &m.durable
-		}
-		p.add(f)
-	}
-	return m
-}
-
-func (p *plan) add(f *filter) {
-	if f.opts.Queue != "" {
-		for i := range p.queues {
-			if p.queues[i][0].opts.Queue == f.opts.Queue {
-				p.queues[i] = append(p.queues[i], f)
-				return
-			}
-		}
-		p.queues = append(p.queues, []*filter{f})
-		return
-	}
-	for i := range p.direct {
-		if d := &p.direct[i]; d.sub == f.sub {
-			d.filters, d.ids = append(d.filters, f), append(d.ids, f.id)
-			return
-		}
-	}
-	p.direct = append(p.direct, target{sub: f.sub, filters: []*filter{f}, ids: []shard.SubID{f.id}})
 }
 
 // Assigned hands a batch to those who take messages before they are durable.
@@ -129,16 +80,11 @@ func (h *Hub) feed(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Or
 	buf := h.runs.Get().(*[]shard.Message)
 	ms := (*buf)[:0]
 	var cur *match
-	var now time.Time
+	now := h.now().UnixMilli()
 	for i := range recs {
 		r := &recs[i]
-		if _, has := r.Expires(); has {
-			if now.IsZero() {
-				now = h.now()
-			}
-			if r.Expired(now) {
-				continue
-			}
+		if r.Stillborn() {
+			continue
 		}
 		subject := Subject(t, r)
 		m := h.index.Match(subject, r)
@@ -147,7 +93,7 @@ func (h *Hub) feed(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Or
 			ms = ms[:0]
 		}
 		if cur = m; m != nil {
-			ms = append(ms, shard.Message{Topic: t, Shard: index, Subject: subject, Record: r, Origin: origin})
+			ms = append(ms, shard.Message{Topic: t, Shard: index, Subject: subject, Record: r, Origin: origin, Arrived: now})
 		}
 	}
 	if len(ms) > 0 {
@@ -160,24 +106,11 @@ func (h *Hub) feed(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Or
 	}
 }
 
-func (m *match) pick(durable bool) *plan {
+func (m *match) pick(durable bool) *reach {
 	if durable {
 		return &m.durable
 	}
 	return &m.early
-}
-
-// run delivers messages of one subject that were published by one origin, and
-// gives the number of deliveries.
-func (p *plan) run(ms []shard.Message) int {
-	n := 0
-	for i := range p.direct {
-		n += p.direct[i].deliver(ms)
-	}
-	for _, members := range p.queues {
-		n += runQueue(members, ms)
-	}
-	return n
 }
 
 // deliver holds the subscription's lock shared, so that Remove can wait.
@@ -212,28 +145,6 @@ func (d *target) remaining(origin shard.Origin) []shard.SubID {
 		}
 	}
 	return ids
-}
-
-// runQueue hands each message to one member, starting at a random one; what one
-// member gets in a row goes in one call. What a member does not take goes on to
-// the next.
-func runQueue(members []*filter, ms []shard.Message) int {
-	n, at := 0, rand.IntN(len(members))
-	each := max((len(ms)+len(members)-1)/len(members), 1)
-	for len(ms) > 0 {
-		took := 0
-		for range members {
-			at = (at + 1) % len(members)
-			if took = members[at].deliver(ms[:min(each, len(ms))]); took > 0 {
-				break
-			}
-		}
-		if took == 0 {
-			break
-		}
-		n, ms = n+took, ms[took:]
-	}
-	return n
 }
 
 // deliver tells how many messages the filter's subscriber took.
@@ -293,20 +204,4 @@ func (h *Hub) InterestIn(subject string, from shard.Origin) bool {
 	}
 	m := h.index.match(names{subject: subject})
 	return m != nil && (m.early.wants(from) || m.durable.wants(from))
-}
-
-// wants tells whether a filter takes what origin publishes.
-func (p *plan) wants(origin shard.Origin) bool {
-	wants := func(f *filter) bool { return f.opts.NotFrom == 0 || f.opts.NotFrom != origin }
-	for i := range p.direct {
-		if slices.ContainsFunc(p.direct[i].filters, wants) {
-			return true
-		}
-	}
-	for _, members := range p.queues {
-		if slices.ContainsFunc(members, wants) {
-			return true
-		}
-	}
-	return false
 }

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,12 @@ const maxOverlapChecks = 64
 // name. It is safe for concurrent use.
 type Index[V comparable, M any] struct {
 	build func([]V) *M
-	// gen rises after each change and so outdates what is cached.
+	// Instead of build: buildSets makes M of sets, each with what keep makes of its
+	// values and follows from then on. It need not be made again when they change.
+	buildSets func([]*set[V]) *M
+	keep      func([]V) keeper[V]
+	// gen rises when a filter comes that nobody had, or the last of one goes, and so
+	// outdates which filters match a name.
 	gen  atomic.Uint64
 	size atomic.Int64
 
@@ -31,7 +37,7 @@ type Index[V comparable, M any] struct {
 	cache struct {
 		sync.RWMutex
 		gen uint64
-		m   map[names]*M
+		m   map[names]*cached[V, M]
 	}
 	topics struct {
 		sync.RWMutex
@@ -40,13 +46,22 @@ type Index[V comparable, M any] struct {
 	}
 }
 
+// cached is what one name matches: the sets, and what was made of them.
+type cached[V comparable, M any] struct {
+	m       *M
+	sets    []*set[V] // nil where a change of values changes nothing
+	version uint64
+}
+
+func (c *cached[V, M]) fresh() bool { return len(c.sets) == 0 || versionOf(c.sets) == c.version }
+
 // node is one level of a trie.
 type node[V comparable] struct {
 	lits map[string]*node[V]
 	one  *node[V]
 	many *node[V]
-	rest []V
-	here []V
+	rest *set[V]
+	here *set[V]
 }
 
 // names are all names that a message is offered under.
@@ -72,18 +87,24 @@ func NewIndex[V comparable, M any](build func([]V) *M) *Index[V, M] {
 // Len is the number of filters.
 func (x *Index[V, M]) Len() int { return int(x.size.Load()) }
 
-// Add puts a value under a filter.
+// Add puts a value under a filter. What it costs does not grow with how many are
+// under it, nor does a match of the filter cost more for it.
 func (x *Index[V, M]) Add(f shard.Filter, v V) {
 	if len(f.Tokens) == 0 {
 		return
 	}
 	x.mu.Lock()
 	slot := x.root(f.Space).place(f.Tokens)
-	// A match that is being computed reads the old slice, so this one is new.
-	*slot = append((*slot)[:len(*slot):len(*slot)], v)
+	fresh := *slot == nil
+	if fresh {
+		*slot = &set[V]{}
+	}
+	(*slot).add(v)
 	x.mu.Unlock()
 	x.size.Add(1)
-	x.gen.Add(1)
+	if fresh {
+		x.gen.Add(1)
+	}
 }
 
 // Remove takes a value from under a filter; once, if it is there more often.
@@ -92,10 +113,12 @@ func (x *Index[V, M]) Remove(f shard.Filter, v V) {
 		return
 	}
 	x.mu.Lock()
-	removed := x.root(f.Space).remove(f.Tokens, v)
+	removed, last := x.root(f.Space).remove(f.Tokens, v)
 	x.mu.Unlock()
 	if removed {
 		x.size.Add(-1)
+	}
+	if last {
 		x.gen.Add(1)
 	}
 }
@@ -107,7 +130,7 @@ func (x *Index[V, M]) root(s shard.Space) *node[V] {
 	return &x.subject
 }
 
-func (n *node[V]) place(ts []shard.Token) *[]V {
+func (n *node[V]) place(ts []shard.Token) **set[V] {
 	for _, t := range ts {
 		switch t.Kind {
 		case shard.TokenRest:
@@ -137,8 +160,9 @@ func (n *node[V]) place(ts []shard.Token) *[]V {
 	return &n.here
 }
 
-// remove takes v out and prunes what became empty.
-func (n *node[V]) remove(ts []shard.Token, v V) bool {
+// remove takes v out and prunes what became empty; last tells that the filter had
+// no other value.
+func (n *node[V]) remove(ts []shard.Token, v V) (removed, last bool) {
 	if len(ts) == 0 {
 		return without(&n.here, v)
 	}
@@ -153,11 +177,11 @@ func (n *node[V]) remove(ts []shard.Token, v V) bool {
 	default:
 		c = n.lits[t.Text]
 	}
-	if c == nil || !c.remove(ts[1:], v) {
-		return false
+	if c == nil {
+		return false, false
 	}
-	if !c.empty() {
-		return true
+	if removed, last = c.remove(ts[1:], v); !last || !c.empty() {
+		return removed, last
 	}
 	switch t := ts[0]; t.Kind {
 	case shard.TokenOne:
@@ -167,28 +191,29 @@ func (n *node[V]) remove(ts []shard.Token, v V) bool {
 	default:
 		delete(n.lits, t.Text)
 	}
-	return true
+	return removed, last
 }
 
 func (n *node[V]) empty() bool {
-	return len(n.lits) == 0 && n.one == nil && n.many == nil && len(n.rest) == 0 && len(n.here) == 0
+	return len(n.lits) == 0 && n.one == nil && n.many == nil && n.rest == nil && n.here == nil
 }
 
-func without[V comparable](vs *[]V, v V) bool {
-	for i, o := range *vs {
-		if o == v {
-			kept := make([]V, 0, len(*vs)-1)
-			*vs = append(append(kept, (*vs)[:i]...), (*vs)[i+1:]...)
-			return true
-		}
+func without[V comparable](at **set[V], v V) (removed, last bool) {
+	s := *at
+	if s == nil || !s.remove(v) {
+		return false, false
 	}
-	return false
+	if len(s.vals) > 0 {
+		return true, false
+	}
+	*at = nil
+	return true, true
 }
 
-// search collects the values whose filters match one name.
+// search collects the filters, each by its values, that match one name.
 type search[V comparable] struct {
 	sep   byte
-	found []V
+	found []*set[V]
 	// seen are the nodes below a TokenMany and how much of the name was left
 	// there: a path with several of them is walked once.
 	seen map[step[V]]struct{}
@@ -203,16 +228,16 @@ type step[V comparable] struct {
 // done.
 func (s *search[V]) from(n *node[V], name string, done bool) {
 	if m := n.many; m != nil {
-		s.found = append(s.found, m.here...)
+		s.take(m.here)
 		if !m.leaf() {
 			s.many(m, name, done)
 		}
 	}
 	if done {
-		s.found = append(s.found, n.here...)
+		s.take(n.here)
 		return
 	}
-	s.found = append(s.found, n.rest...)
+	s.take(n.rest)
 	tok, rest, end := name, "", true
 	if i := strings.IndexByte(name, s.sep); i >= 0 {
 		tok, rest, end = name[:i], name[i+1:], false
@@ -222,6 +247,12 @@ func (s *search[V]) from(n *node[V], name string, done bool) {
 	}
 	if n.one != nil {
 		s.from(n.one, rest, end)
+	}
+}
+
+func (s *search[V]) take(v *set[V]) {
+	if v != nil {
+		s.found = append(s.found, v)
 	}
 }
 
@@ -249,7 +280,7 @@ func (s *search[V]) many(m *node[V], name string, done bool) {
 }
 
 func (n *node[V]) leaf() bool {
-	return len(n.lits) == 0 && n.one == nil && n.many == nil && len(n.rest) == 0
+	return len(n.lits) == 0 && n.one == nil && n.many == nil && n.rest == nil
 }
 
 func after(name string, sep byte) (rest string, end bool) {
@@ -262,7 +293,7 @@ func after(name string, sep byte) (rest string, end bool) {
 // collect appends what matches a name, to what may hold some of it already. At
 // an MQTT root a leading wildcard does not match names that begin with '$'
 // [MQTT-4.7.2-1].
-func (n *node[V]) collect(found []V, name string, space shard.Space) []V {
+func (n *node[V]) collect(found []*set[V], name string, space shard.Space) []*set[V] {
 	s := search[V]{sep: space.Separator(), found: found}
 	if space != shard.SpaceMQTT || !strings.HasPrefix(name, "$") {
 		s.from(n, name, false)
@@ -303,48 +334,83 @@ func (x *Index[V, M]) match(n names) *M {
 	gen := x.gen.Load()
 	x.cache.RLock()
 	if x.cache.gen == gen {
-		if m, ok := x.cache.m[n]; ok {
+		if c, ok := x.cache.m[n]; ok && c.fresh() {
 			x.cache.RUnlock()
-			return m
+			return c.m
 		}
 	}
 	x.cache.RUnlock()
-	m := x.find(n)
+	c := x.find(n)
 	n.subject, n.mqtt = strings.Clone(n.subject), strings.Clone(n.mqtt)
 	x.cache.Lock()
 	defer x.cache.Unlock()
 	switch {
 	case gen < x.cache.gen: // found in an older index: true, but not to be kept
-		return m
+		return c.m
 	case gen > x.cache.gen || len(x.cache.m) >= maxCached || x.cache.m == nil:
-		x.cache.gen, x.cache.m = gen, make(map[names]*M)
+		x.cache.gen, x.cache.m = gen, make(map[names]*cached[V, M])
 	}
-	if known, ok := x.cache.m[n]; ok {
-		return known
+	if known, ok := x.cache.m[n]; ok && known.fresh() {
+		return known.m
 	}
-	x.cache.m[n] = m
-	return m
+	x.cache.m[n] = c
+	return c.m
 }
 
-func (x *Index[V, M]) find(n names) *M {
+func (x *Index[V, M]) find(n names) *cached[V, M] {
 	x.mu.RLock()
-	vs := x.subject.collect(nil, n.subject, shard.SpaceSubject)
-	if !x.mqtt.empty() {
-		if n.how == namedExact {
-			vs = x.mqtt.collect(vs, n.mqtt, shard.SpaceMQTT)
-		} else {
-			topic := strings.ReplaceAll(n.subject, ".", "/")
-			vs = x.mqtt.collect(vs, topic, shard.SpaceMQTT)
-			if n.how == namedForeign && topic != n.subject {
-				vs = x.mqtt.collect(vs, n.subject, shard.SpaceMQTT)
-			}
+	sets := unique(x.sets(n)) // one with a TokenMany may match in several ways
+	switch {
+	case len(sets) == 0:
+		x.mu.RUnlock()
+		return &cached[V, M]{}
+	case x.buildSets != nil:
+		all := !slices.ContainsFunc(sets, func(s *set[V]) bool { return s.kept == nil })
+		x.mu.RUnlock()
+		if !all {
+			x.keepAll(sets)
 		}
+		return &cached[V, M]{m: x.buildSets(sets)}
+	}
+	c := &cached[V, M]{sets: sets, version: versionOf(sets)}
+	var vs []V
+	for _, s := range sets {
+		vs = append(vs, s.vals...)
 	}
 	x.mu.RUnlock()
-	if vs = unique(vs); len(vs) == 0 {
-		return nil
+	if len(sets) > 1 {
+		vs = unique(vs)
 	}
-	return x.build(vs)
+	c.m = x.build(vs)
+	return c
+}
+
+// keepAll has each set's values made into what is kept of them.
+func (x *Index[V, M]) keepAll(sets []*set[V]) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, s := range sets {
+		if s.kept == nil {
+			s.kept = x.keep(s.vals)
+		}
+	}
+}
+
+// sets gives the filters that match a name. The index is locked.
+func (x *Index[V, M]) sets(n names) []*set[V] {
+	found := x.subject.collect(nil, n.subject, shard.SpaceSubject)
+	if x.mqtt.empty() {
+		return found
+	}
+	if n.how == namedExact {
+		return x.mqtt.collect(found, n.mqtt, shard.SpaceMQTT)
+	}
+	topic := strings.ReplaceAll(n.subject, ".", "/")
+	found = x.mqtt.collect(found, topic, shard.SpaceMQTT)
+	if n.how == namedForeign && topic != n.subject {
+		found = x.mqtt.collect(found, n.subject, shard.SpaceMQTT)
+	}
+	return found
 }
 
 func unique[V comparable](vs []V) []V {
@@ -360,79 +426,4 @@ func unique[V comparable](vs []V) []V {
 		}
 	}
 	return out
-}
-
-// CanMatch tells whether a record of the topic may match; true may be wrong,
-// false never is. It is cheap while the index and the topic do not change.
-func (x *Index[V, M]) CanMatch(t *shard.Topic) bool {
-	if x.size.Load() == 0 {
-		return false
-	}
-	gen := x.gen.Load()
-	x.topics.RLock()
-	if x.topics.gen == gen {
-		if can, ok := x.topics.m[t]; ok {
-			x.topics.RUnlock()
-			return can
-		}
-	}
-	x.topics.RUnlock()
-	can := x.canMatch(t)
-	x.topics.Lock()
-	defer x.topics.Unlock()
-	if gen < x.topics.gen {
-		return can
-	}
-	if gen > x.topics.gen || x.topics.m == nil || len(x.topics.m) >= maxCached {
-		x.topics.gen, x.topics.m = gen, make(map[*shard.Topic]bool)
-	}
-	x.topics.m[t] = can
-	return can
-}
-
-func (x *Index[V, M]) canMatch(t *shard.Topic) bool {
-	if t.Name == shard.CatchAllTopic {
-		return true
-	}
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	captures := t.Filters()
-	left := maxOverlapChecks
-	check := func(f shard.Filter) bool {
-		for _, c := range captures {
-			if f.Overlaps(c) {
-				return true
-			}
-		}
-		left--
-		return left <= 0
-	}
-	if t.CapturesMany() {
-		if x.subject.any(shard.Filter{}, check) {
-			return true
-		}
-	} else if len(x.subject.collect(nil, t.Name, shard.SpaceSubject)) > 0 {
-		return true
-	}
-	return x.mqtt.any(shard.Filter{Space: shard.SpaceMQTT}, check)
-}
-
-// any tells whether check holds for one of the filters below n.
-func (n *node[V]) any(f shard.Filter, check func(shard.Filter) bool) bool {
-	with := func(t shard.Token) shard.Filter {
-		return shard.Filter{Space: f.Space, Tokens: append(f.Tokens[:len(f.Tokens):len(f.Tokens)], t)}
-	}
-	if len(n.here) > 0 && check(f) || len(n.rest) > 0 && check(with(shard.Token{Kind: shard.TokenRest})) {
-		return true
-	}
-	if n.one != nil && n.one.any(with(shard.Token{Kind: shard.TokenOne}), check) ||
-		n.many != nil && n.many.any(with(shard.Token{Kind: shard.TokenMany}), check) {
-		return true
-	}
-	for text, c := range n.lits {
-		if c.any(with(shard.Token{Text: text}), check) {
-			return true
-		}
-	}
-	return false
 }

@@ -65,6 +65,9 @@ func (a ACL) check() (shard.ACL, error) {
 }
 
 func (s *Server) listACLs(r *request) (any, error) {
+	if err := r.maySeeAccounts(); err != nil {
+		return nil, err
+	}
 	all := make([]ACL, 0)
 	for _, a := range s.env.Broker.ACLs.Rules() {
 		if p := r.URL.Query().Get("principal"); p == "" || p == a.Principal {

@@ -2,9 +2,9 @@ package admin
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
@@ -16,13 +16,12 @@ func (s *Server) authorize(r *http.Request, need access) (gateway.Principal, err
 	if need == public {
 		return anonymous, nil
 	}
-	remote := remoteAddr(r)
+	remote := gateway.RequestAddr(r)
 	p := anonymous
 	if user, password, ok := r.BasicAuth(); ok {
 		var err error
 		if p, err = s.env.Auth.Password(r.Context(), remote, user, password); err != nil {
 			s.authFail.Add(1)
-			s.log.Warn("admin login refused", "user", user, "remote", r.RemoteAddr, "error", err)
 			if errors.Is(err, gateway.ErrBadCredentials) {
 				return p, &shard.Error{Kind: shard.KindDenied, Msg: "user name or password is wrong", Err: errLogin}
 			}
@@ -34,7 +33,7 @@ func (s *Server) authorize(r *http.Request, need access) (gateway.Principal, err
 	if s.administrator(p, remote) {
 		return p, nil
 	}
-	if need == look && s.mayLook(r, remote) {
+	if need == look && s.mayLook(remote) || need == asks && !p.Anonymous {
 		return p, nil
 	}
 	if p.Anonymous {
@@ -43,48 +42,58 @@ func (s *Server) authorize(r *http.Request, need access) (gateway.Principal, err
 	return p, shard.Errorf(shard.KindDenied, "user %q is no administrator: it takes a superuser, or a rule that allows admin on cluster", p.Name)
 }
 
-// administrator is stricter than gateway.Auth: without any rule, only superusers.
+// administrator is gateway.Auth's, for all protocols alike.
 func (s *Server) administrator(p gateway.Principal, remote net.Addr) bool {
-	if p.Anonymous {
-		return false
+	return s.env.Auth.Administrator(p, remote)
+}
+
+// mayManageTopic asks what Kafka asks too.
+func (r *request) mayManageTopic(op shard.Operation, name string) error {
+	if r.s.env.Auth.MayManageTopic(r.principal, gateway.RequestAddr(r.Request), op, name) {
+		return nil
 	}
-	return p.Superuser || len(s.env.Broker.ACLs.Rules()) > 0 &&
-		s.env.Auth.Allowed(p, remote, shard.OpAdmin, gateway.ResourceCluster, gateway.ResourceCluster)
+	return r.refused("%s topic %q", op, name)
+}
+
+func (r *request) mayCapture(old []string, t *shard.Topic) error {
+	if r.s.env.Auth.MayCapture(r.principal, gateway.RequestAddr(r.Request), gateway.NewCaptures(old, t)) {
+		return nil
+	}
+	return r.refused("publish and subscribe to all that captures name")
+}
+
+func (r *request) maySeeAccounts() error {
+	if r.s.env.Auth.MaySeeAccounts(r.principal, gateway.RequestAddr(r.Request)) {
+		return nil
+	}
+	return r.refused("look at accounts and rules")
+}
+
+func (r *request) refused(format string, args ...any) error {
+	return shard.Errorf(shard.KindDenied, "user %q may not %s", r.principal.Name, fmt.Sprintf(format, args...))
 }
 
 // mayLook tells whether a request comes from this machine and nowhere else: not
 // through a proxy, and not from a page that a browser was led to believe is ours.
-func (s *Server) mayLook(r *http.Request, remote net.Addr) bool {
-	if !gateway.Loopback(remote) || !loopbackHost(r.Host) {
+func (s *Server) mayLook(remote net.Addr) bool {
+	if !gateway.Loopback(remote) {
 		return false
-	}
-	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
-		if r.Header.Get(h) != "" {
-			return false
-		}
 	}
 	_, err := s.env.Auth.Anonymous(remote)
 	return err == nil
 }
 
-func loopbackHost(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	if host == "localhost" {
-		return true
-	}
-	if n := len(host); n > 1 && host[0] == '[' && host[n-1] == ']' {
-		host = host[1 : n-1]
-	}
-	a, err := netip.ParseAddr(host)
-	return err == nil && a.IsLoopback()
-}
-
-func remoteAddr(r *http.Request) net.Addr {
-	ap, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return nil
-	}
-	return net.TCPAddrFromAddrPort(ap)
+// monitored guards what is shown without a log-in; an account's is good too.
+func (s *Server) monitored(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := s.env.Auth.CheckMonitor(r); err != nil && r.Header.Get("Authorization") == "" {
+			s.fail(w, r, err)
+			return
+		} else if err != nil {
+			if _, ok := s.admit(w, r, asks); !ok {
+				return
+			}
+		}
+		h.ServeHTTP(w, r)
+	})
 }

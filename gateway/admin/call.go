@@ -21,6 +21,7 @@ type access uint8
 const (
 	public   access = iota // whoever reaches the listener
 	look                   // administrators; from loopback also others (see doc.go)
+	asks                   // whoever logs in: the handler asks the rules for what it does
 	administ               // administrators
 )
 

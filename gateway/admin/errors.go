@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
@@ -42,6 +43,9 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := statusOf[kind]
 	msg := err.Error()
 	switch {
+	case errors.Is(err, gateway.ErrTooManyFailures):
+		status = http.StatusTooManyRequests
+		w.Header().Set("Retry-After", "10")
 	case errors.Is(err, errLogin):
 		status = http.StatusUnauthorized
 	case errors.Is(err, context.DeadlineExceeded):

@@ -42,6 +42,10 @@ func (s *Server) flush(r *request) (any, error) {
 	return nil, nil
 }
 
+func (s *Server) trustClock(r *request) (any, error) {
+	return nil, s.env.Engine.TrustClock(r.Context())
+}
+
 func (s *Server) drain(r *request) (any, error) {
 	s.SetDraining()
 	if s.env.Drain != nil {

@@ -17,11 +17,13 @@ func (s *Server) table() []route {
 		{get, base + "/openapi.json", "getOpenAPI", "meta", "This document", public, nil, nil, json.RawMessage{}, 0, s.openAPI},
 		{get, base + "/cluster", "getCluster", "meta", "The cluster and its gateways", look, nil, nil, Cluster{}, 0, s.getCluster},
 
+		{post, base + "/cluster/trust-clock", "trustClock", "cluster", "Say that the clock is right, though it jumped: records are freed and expire by it again", administ, nil, nil, nil, 0, s.trustClock},
+
 		{get, base + "/topics", "listTopics", "topics", "Topics, by name", look, withPaging(prefix), nil, page[Topic]{}, 0, s.listTopics},
-		{post, base + "/topics", "createTopic", "topics", "Create a topic", administ, nil, TopicCreate{}, Topic{}, http.StatusCreated, s.createTopic},
+		{post, base + "/topics", "createTopic", "topics", "Create a topic", asks, nil, TopicCreate{}, Topic{}, http.StatusCreated, s.createTopic},
 		{get, base + "/topics/{name}", "getTopic", "topics", "One topic", look, nil, nil, Topic{}, 0, s.getTopic},
-		{patch, base + "/topics/{name}", "updateTopic", "topics", "Change a topic's settings, captures or number of shards", administ, nil, TopicUpdate{}, Topic{}, 0, s.updateTopic},
-		{del, base + "/topics/{name}", "deleteTopic", "topics", "Delete a topic and its records", administ, nil, nil, nil, 0, s.deleteTopic},
+		{patch, base + "/topics/{name}", "updateTopic", "topics", "Change a topic's settings, captures or number of shards", asks, nil, TopicUpdate{}, Topic{}, 0, s.updateTopic},
+		{del, base + "/topics/{name}", "deleteTopic", "topics", "Delete a topic and its records", asks, nil, nil, nil, 0, s.deleteTopic},
 		{get, base + "/topics/{name}/shards", "listShards", "shards", "A topic's shards with their offsets", look, paging, nil, page[Shard]{}, 0, s.listShards},
 		{get, base + "/topics/{name}/shards/{index}", "getShard", "shards", "One shard", look, nil, nil, Shard{}, 0, s.getShard},
 		{get, base + "/topics/{name}/shards/{index}/segments", "listSegments", "shards", "Where a shard's flushed records are in object storage", look, paging, nil, page[Segment]{}, 0, s.listSegments},
@@ -34,14 +36,14 @@ func (s *Server) table() []route {
 		{del, base + "/connections/{id}", "closeConnection", "connections", "Close a connection", administ, nil, nil, nil, 0, s.closeConnection},
 		{get, base + "/sessions", "listSessions", "connections", "Sessions that outlive their connections", look, paging, nil, page[Session]{}, 0, s.listSessions},
 
-		{get, base + "/users", "listUsers", "users", "Accounts, without credentials", administ, paging, nil, page[User]{}, 0, s.listUsers},
+		{get, base + "/users", "listUsers", "users", "Accounts, without credentials", asks, paging, nil, page[User]{}, 0, s.listUsers},
 		{post, base + "/users", "createUser", "users", "Create an account", administ, nil, UserCreate{}, User{}, http.StatusCreated, s.createUser},
-		{get, base + "/users/{name}", "getUser", "users", "One account", administ, nil, nil, User{}, 0, s.getUser},
+		{get, base + "/users/{name}", "getUser", "users", "One account", asks, nil, nil, User{}, 0, s.getUser},
 		{patch, base + "/users/{name}", "updateUser", "users", "Change an account's limits or rights", administ, nil, UserUpdate{}, User{}, 0, s.updateUser},
-		{put, base + "/users/{name}/password", "setPassword", "users", "Set an account's password", administ, nil, Password{}, nil, 0, s.setPassword},
+		{put, base + "/users/{name}/password", "setPassword", "users", "Set an account's password", asks, nil, Password{}, nil, 0, s.setPassword},
 		{del, base + "/users/{name}", "deleteUser", "users", "Delete an account; the last superuser stays", administ, nil, nil, nil, 0, s.deleteUser},
 
-		{get, base + "/acls", "listACLs", "acls", "Access rules", administ, withPaging(param{name: "principal", doc: "only those of this principal"}), nil, page[ACL]{}, 0, s.listACLs},
+		{get, base + "/acls", "listACLs", "acls", "Access rules", asks, withPaging(param{name: "principal", doc: "only those of this principal"}), nil, page[ACL]{}, 0, s.listACLs},
 		{post, base + "/acls", "putACLs", "acls", "Add access rules; with the first one, what no rule allows is denied", administ, nil, ACLs{}, nil, 0, s.putACLs},
 		{post, base + "/acls/delete", "deleteACLs", "acls", "Delete access rules equal to those given", administ, nil, ACLs{}, nil, 0, s.deleteACLs},
 

@@ -39,6 +39,8 @@ type Engine interface {
 	Flush(ctx context.Context) error
 	// Segments gives where a shard's flushed records are, in offset order.
 	Segments(id shard.ID) []Segment
+	// TrustClock says that the clock is right, though it jumped.
+	TrustClock(ctx context.Context) error
 }
 
 // Protocol is a protocol gateway as the admin gateway sees it. Its Server may
@@ -103,7 +105,7 @@ func New(env Env) (*Server, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.Handle("GET /metrics", s.metricsHandler())
+	mux.Handle("GET /metrics", s.monitored(s.metricsHandler()))
 	mux.HandleFunc("GET /debug/pprof/{name}", s.profiles)
 	for i := range s.routes {
 		r := &s.routes[i]

@@ -18,6 +18,9 @@ type Topic struct {
 	Auto     bool              `json:"auto,omitempty" doc:"made by the first use of its subject"`
 	Labels   map[string]string `json:"labels,omitempty"`
 	Config   TopicConfig       `json:"config"`
+	// LeavesOut is told to who creates or changes a topic.
+	LeavesOut      []string `json:"leaves_out,omitempty" doc:"what the captures match and do not take, because other topics have it; at most 20"`
+	LeavesOutCount int      `json:"leaves_out_count,omitempty" doc:"how many there are of leaves_out"`
 }
 
 // TopicConfig holds the settings of a topic; what is absent or zero is the
@@ -66,6 +69,16 @@ func viewTopic(t *shard.Topic) Topic {
 		}
 		v.Config.Extra[k] = &x
 	}
+	return v
+}
+
+// mostLeftOut bounds the captures that an answer names.
+const mostLeftOut = 20
+
+// viewCaptures is viewTopic for who changed what the topic captures.
+func (s *Server) viewCaptures(t *shard.Topic) Topic {
+	v := viewTopic(t)
+	v.LeavesOut, v.LeavesOutCount = shard.LeftOut(s.env.Broker.Topics.List(), t, mostLeftOut)
 	return v
 }
 
@@ -159,7 +172,13 @@ func (s *Server) createTopic(r *request) (any, error) {
 	if err := checkCaptures(in.Captures); err != nil {
 		return nil, err
 	}
+	if err := r.mayManageTopic(shard.OpCreate, in.Name); err != nil {
+		return nil, err
+	}
 	t := shard.Topic{Name: in.Name, Shards: in.Shards, Captures: in.Captures, Labels: in.Labels}
+	if err := r.mayCapture(nil, &t); err != nil {
+		return nil, err
+	}
 	if err := in.Config.apply(&t.Config); err != nil {
 		return nil, err
 	}
@@ -167,12 +186,15 @@ func (s *Server) createTopic(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return viewTopic(made), nil
+	return s.viewCaptures(made), nil
 }
 
 func (s *Server) updateTopic(r *request) (any, error) {
 	in, err := body[TopicUpdate](r)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.mayManageTopic(shard.OpAlter, r.PathValue("name")); err != nil {
 		return nil, err
 	}
 	if _, err := r.topic(); err != nil {
@@ -188,7 +210,11 @@ func (s *Server) updateTopic(r *request) (any, error) {
 			return shard.Errorf(shard.KindInvalid, "topic has %d shards; their number may only grow", t.Shards)
 		}
 		set(&t.Shards, in.Shards)
+		old := t.Captures
 		set(&t.Captures, in.Captures)
+		if err := r.mayCapture(old, t); err != nil {
+			return err
+		}
 		if in.Config == nil {
 			return nil
 		}
@@ -197,10 +223,13 @@ func (s *Server) updateTopic(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return viewTopic(t), nil
+	return s.viewCaptures(t), nil
 }
 
 func (s *Server) deleteTopic(r *request) (any, error) {
+	if err := r.mayManageTopic(shard.OpDelete, r.PathValue("name")); err != nil {
+		return nil, err
+	}
 	t, err := r.topic()
 	if err != nil {
 		return nil, err

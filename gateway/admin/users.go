@@ -50,6 +50,9 @@ func viewUser(u *shard.User) User {
 }
 
 func (s *Server) listUsers(r *request) (any, error) {
+	if err := r.maySeeAccounts(); err != nil {
+		return nil, err
+	}
 	return paginate(r, s.env.Broker.Users.List(), func(u *shard.User) string { return u.Name }, viewUser)
 }
 
@@ -62,6 +65,9 @@ func (r *request) user() (*shard.User, error) {
 }
 
 func (s *Server) getUser(r *request) (any, error) {
+	if err := r.maySeeAccounts(); err != nil {
+		return nil, err
+	}
 	u, err := r.user()
 	if err != nil {
 		return nil, err
@@ -81,8 +87,11 @@ func (s *Server) createUser(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.Name == "" || in.Name == "*" || in.Name == "anonymous" || len(in.Name) > 256 || in.MaxConnections < 0 || in.BytesPerSecond < 0 {
-		return nil, shard.Errorf(shard.KindInvalid, "user name is empty, reserved or too long, or a limit is under 0")
+	if err := gateway.CheckUserName(in.Name); err != nil {
+		return nil, err
+	}
+	if in.MaxConnections < 0 || in.BytesPerSecond < 0 {
+		return nil, shard.Errorf(shard.KindInvalid, "a limit is under 0")
 	}
 	u := shard.User{Name: in.Name}
 	switch {
@@ -115,6 +124,9 @@ func (s *Server) setPassword(r *request) (any, error) {
 	}
 	if err := checkPassword(in.Password); err != nil {
 		return nil, err
+	}
+	if !s.env.Auth.MaySetPassword(r.principal, gateway.RequestAddr(r.Request), r.PathValue("name")) {
+		return nil, shard.Errorf(shard.KindDenied, "user %q may set no other's password", r.principal.Name)
 	}
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -161,7 +173,7 @@ func (s *Server) updateUser(r *request) (any, error) {
 		}
 	}
 	if old.Superuser && !u.Superuser {
-		if err := s.keepSuperuser(u.Name); err != nil {
+		if err := s.env.Auth.KeepSuperuser(u.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -191,16 +203,6 @@ func (s *Server) tokenHash(name, token string) (string, error) {
 	return h, nil
 }
 
-// keepSuperuser refuses that name ends to be one, when no other is.
-func (s *Server) keepSuperuser(name string) error {
-	for _, o := range s.env.Broker.Users.List() {
-		if o.Superuser && o.Name != name {
-			return nil
-		}
-	}
-	return shard.Errorf(shard.KindExists, "user %q is the last superuser: nobody could administer the cluster", name)
-}
-
 func (s *Server) deleteUser(r *request) (any, error) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -208,10 +210,8 @@ func (s *Server) deleteUser(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if u.Superuser {
-		if err := s.keepSuperuser(u.Name); err != nil {
-			return nil, err
-		}
+	if err := s.env.Auth.KeepSuperuser(u.Name); err != nil {
+		return nil, err
 	}
 	return nil, s.env.Broker.Users.Delete(r.Context(), u.Name)
 }

@@ -76,8 +76,14 @@ func (ch *channel) consume(m *frame.BasicConsume) error {
 		return err
 	}
 	k := &consumer{ch: ch, q: q, group: q.group, tag: tag, noAck: m.NoAck}
+	if err := k.askAgain(); err != nil {
+		return err
+	}
 	if err := ch.attach(k, m); err != nil {
 		return err
+	}
+	if k.askAgain() != nil { // rules changed before watchRules saw it
+		defer k.withdraw()
 	}
 	if m.NoWait {
 		k.start(nil)
@@ -108,7 +114,8 @@ func (ch *channel) queueToRead(name string) (*queue, error) {
 	if err != nil {
 		return nil, err
 	}
-	return q, ch.c.may(shard.OpSubscribe, gateway.ResourceSubject, ch.c.vh.subjectOfQueue(q.name), "queue '"+q.name+"' in vhost '"+ch.c.vh.name+"'")
+	_, err = ch.c.mayConsume(q)
+	return q, err
 }
 
 // attach makes the consumer one of its group.
@@ -204,6 +211,9 @@ func (ch *channel) get(m *frame.BasicGet) error {
 		ch.getters[getterKey{q, m.NoAck}] = k
 		ch.c.readers++
 	}
+	if err := k.askAgain(); err != nil {
+		return err
+	}
 	ch.gets.push(ch, k)
 	return nil
 }
@@ -211,16 +221,8 @@ func (ch *channel) get(m *frame.BasicGet) error {
 // ack settles deliveries (AMQP 1.8.3.13).
 func (ch *channel) ack(m *frame.BasicAck) error {
 	if ch.tx != nil {
-		if err := ch.known(m.DeliveryTag, m.Multiple); err != nil {
-			return err
-		}
-		later := *m // the decoder's own is good until the next frame
-		return ch.tx.settle(func() error { return ch.ackNow(&later) })
+		return ch.settleLater(m.DeliveryTag, m.Multiple, settlement{})
 	}
-	return ch.ackNow(m)
-}
-
-func (ch *channel) ackNow(m *frame.BasicAck) error {
 	ch.mu.Lock()
 	ok := ch.mu.unacked.take(m.DeliveryTag, m.Multiple, ch.c.acks.add)
 	ch.mu.Unlock()
@@ -234,44 +236,41 @@ func unknownTag(tag uint64) error {
 	return refuse(codePreconditionFailed, "unknown delivery tag %d", tag)
 }
 
-// known checks a tag that a transaction will settle.
-func (ch *channel) known(tag uint64, multiple bool) error {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	if (tag != 0 || !multiple) && ch.mu.unacked.find(tag) < 0 {
-		return unknownTag(tag)
-	}
-	return nil
-}
-
 // nack gives deliveries back to the queue, or drops them.
 func (ch *channel) nack(tag uint64, multiple, requeue bool) error {
 	if ch.tx != nil {
-		if err := ch.known(tag, multiple); err != nil {
-			return err
-		}
-		return ch.tx.settle(func() error { return ch.nackNow(tag, multiple, requeue) })
+		return ch.settleLater(tag, multiple, settlement{nack: true, opts: shard.NackOptions{Drop: !requeue}})
 	}
 	return ch.nackNow(tag, multiple, requeue)
 }
 
 func (ch *channel) nackNow(tag uint64, multiple, requeue bool) error {
 	ch.c.acks.flush()
-	by := make(map[*consumer][]shard.DeliveryTag)
+	var es []unacked
 	ch.mu.Lock()
-	ok := ch.mu.unacked.take(tag, multiple, func(e unacked) { by[e.k] = append(by[e.k], e.message) })
+	ok := ch.mu.unacked.take(tag, multiple, func(e unacked) { es = append(es, e) })
 	ch.mu.Unlock()
 	if !ok {
 		return unknownTag(tag)
 	}
-	for k, tags := range by {
-		k.sc.Nack(shard.NackOptions{Drop: !requeue}, tags...)
-		k.settled(len(tags))
-	}
+	giveUp(es, shard.NackOptions{Drop: !requeue})
 	return nil
 }
 
-// recover gives back all deliveries of the channel.
+// giveUp hands deliveries to their groups.
+func giveUp(es []unacked, opts shard.NackOptions) {
+	by := make(map[*consumer][]shard.DeliveryTag)
+	for _, e := range es {
+		by[e.k] = append(by[e.k], e.message)
+	}
+	for k, tags := range by {
+		k.sc.Nack(opts, tags...)
+		k.settled(len(tags))
+	}
+}
+
+// recover gives back all deliveries of the channel that nobody settled, in a
+// transaction that is open either.
 func (ch *channel) recover(requeue bool) error {
 	if !requeue {
 		return refuse(codeNotImplemented, "requeue=false")

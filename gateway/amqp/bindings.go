@@ -3,7 +3,6 @@ package amqp
 import (
 	"context"
 
-	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -16,7 +15,10 @@ func (vh *vhost) addBinding(c *conn, x *exchange, b *binding) error {
 			return err
 		}
 	}
-	if err := c.may(shard.OpSubscribe, gateway.ResourceSubject, vh.filterText(x, b), "exchange '"+x.name+"' in vhost '"+vh.name+"'"); err != nil {
+	if err := vh.within(vh.filterText(x, b)); err != nil {
+		return err
+	}
+	if err := vh.mayBind(c, x, b); err != nil {
 		return err
 	}
 	if err := vh.ensureTopic(c.ctx, x); err != nil {
@@ -131,10 +133,13 @@ func (vh *vhost) rebind(ctx context.Context, b *binding) error {
 
 // removeBinding undoes addBinding; orphan names an auto-delete exchange that
 // lost its last binding. Unknown bindings are no error.
-func (vh *vhost) removeBinding(ctx context.Context, b *binding) (orphan string, err error) {
-	x := vh.exchange(b.source)
+func (vh *vhost) removeBinding(c *conn, b *binding) (orphan string, err error) {
+	ctx, x := c.ctx, vh.exchange(b.source)
 	if x == nil {
 		return "", nil
+	}
+	if err := vh.mayBind(c, x, b); err != nil {
+		return "", err
 	}
 	vh.mu.Lock()
 	known, ok := x.out[b.id]
@@ -156,7 +161,11 @@ func (vh *vhost) removeBinding(ctx context.Context, b *binding) (orphan string, 
 
 // filterText is what a binding reads, as access rules name it.
 func (vh *vhost) filterText(x *exchange, b *binding) string {
-	f := vh.subjects(&route{exchange: x, tokens: tokensOf(x, b)})
+	return textOf(vh.subjects(&route{exchange: x, tokens: tokensOf(x, b)}))
+}
+
+// textOf gives a filter as access rules name it.
+func textOf(f shard.Filter) string {
 	text := ""
 	for i, t := range f.Tokens {
 		if i > 0 {

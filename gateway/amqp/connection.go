@@ -112,7 +112,7 @@ func (c *conn) startOk(m *frame.ConnectionStartOk) error {
 		if errors.As(err, &f) {
 			return err
 		}
-		c.log.Info("login refused", "mechanism", m.Mechanism, "error", err)
+		c.log.Debug("login refused", "mechanism", m.Mechanism, "error", err)
 		if c.caps.authFailureClose {
 			c.phase = phaseClosing
 			c.out.method(0, &frame.ConnectionClose{

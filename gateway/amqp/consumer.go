@@ -2,7 +2,6 @@ package amqp
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 	"github.com/robustmq/robustmq-go/shard"
@@ -17,6 +16,8 @@ type consumer struct {
 	noAck bool
 	sc    shard.Consumer
 	from  *streamStart // of a consumer of a stream queue
+
+	part atomic.Bool // rules deny some of what the queue is bound to: each message is asked about
 
 	waiting atomic.Int64 // deliveries that the client has not settled
 
@@ -79,29 +80,28 @@ func (k *consumer) send(ds []shard.Delivery) {
 	if len(ds) == 0 {
 		return
 	}
-	now := time.Now()
-	var expired []shard.DeliveryTag
+	var passed []shard.DeliveryTag
 	sent := int64(0)
 	c := k.ch.c
 	c.out.append(func(b []byte) []byte {
 		for i := range ds {
 			d := &ds[i]
-			if k.unwanted(d, now) {
-				expired = append(expired, d.Tag)
+			if k.unwanted(d) {
+				passed = append(passed, d.Tag)
 				continue
 			}
 			m := frame.BasicDeliver{ConsumerTag: k.tag, Redelivered: d.Count > 1}
 			m.Exchange, m.RoutingKey = c.vh.addressee(d)
 			m.DeliveryTag = k.track(d.Tag)
 			b = frame.AppendMethod(b, k.ch.id, &m)
-			b = appendRecord(b, k.ch.id, d.Record, c.frameMax, k.told(d)...)
+			b = appendRecord(b, k.ch.id, d.Record, c.frameMax, k.told(d, m.RoutingKey)...)
 			sent++
 		}
 		return b
 	})
 	c.s.env.Stats.MessagesOut.Add(sent)
-	if len(expired) > 0 && !k.noAck {
-		go k.sc.Ack(expired...)
+	if len(passed) > 0 && !k.noAck {
+		go k.sc.Ack(passed...)
 	}
 }
 
@@ -130,21 +130,30 @@ func (k *consumer) misled(d *shard.Delivery) bool {
 // which is the subject space itself. Those of earlier versions have none.
 const dataExchange = "exchange"
 
-// unwanted tells whether a message has expired, came by a wrong way, or lies before
-// the start of a stream consumer.
-func (k *consumer) unwanted(d *shard.Delivery, now time.Time) bool {
-	if k.misled(d) {
+// unwanted tells whether a message came by a wrong way, only goes round, or lies before
+// the start of a stream consumer. The group has looked whether it passed.
+func (k *consumer) unwanted(d *shard.Delivery) bool {
+	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) {
 		return true
 	}
-	if l := k.q.limits.Load(); l.deadLetters && l.kind != "stream" {
-		return false // the group has looked; what expires on the way is delivered, or it would be buried nowhere
-	}
-	return d.Record.Expired(now) || k.q.limits.Load().expired(d.Record.Timestamp, now) || k.from != nil && k.from.before(d)
+	return k.from != nil && k.from.before(d) || k.hides(d)
 }
 
+// headerRoutingKey has the routing key that is too long for a delivery.
+const headerRoutingKey = "x-routing-key"
+
 // told is what the broker says of a delivery in its headers: where it lies in a
-// stream; how often a quorum queue delivered it before.
-func (k *consumer) told(d *shard.Delivery) frame.Table {
+// stream; how often a quorum queue delivered it before; a routing key that other
+// protocols made longer than AMQP's may be.
+func (k *consumer) told(d *shard.Delivery, key string) frame.Table {
+	t := k.toldOf(d)
+	if len(key) > frame.MaxShortstr {
+		t = append(t, frame.Field{Name: headerRoutingKey, Value: frame.String(key)})
+	}
+	return t
+}
+
+func (k *consumer) toldOf(d *shard.Delivery) frame.Table {
 	if k.from == nil && d.Count > 1 && k.q.limits.Load().kind == "quorum" {
 		return frame.Table{{Name: "x-delivery-count", Value: frame.Int(int64(d.Count - 1))}}
 	}

@@ -23,7 +23,8 @@ func (vh *vhost) limit(q *queue) {
 	}
 	l := q.limits.Load()
 	limits := shard.GroupLimits{
-		TTL: l.ttl, HasTTL: l.hasTTL && l.kind != "stream", SingleActive: l.singleActive, MaxPriority: l.maxPriority,
+		NotUnder: vh.walls,
+		TTL:      l.ttl, HasTTL: l.hasTTL && l.kind != "stream", SingleActive: l.singleActive, MaxPriority: l.maxPriority,
 	}
 	if l.kind != "stream" {
 		limits.MaxMessages, limits.MaxBytes = l.maxMessages, l.maxBytes
@@ -34,7 +35,7 @@ func (vh *vhost) limit(q *queue) {
 		limits.Expired = func() { vh.expired(q) }
 	}
 	if l.deadLetters && l.kind != "stream" {
-		limits.Dead = &undertaker{vh: vh, queue: q.name, l: l}
+		limits.Dead = &undertaker{vh: vh, queue: q.name, l: l, by: q.declarer}
 	}
 	g.Limit(limits)
 }
@@ -57,10 +58,14 @@ type undertaker struct {
 	vh    *vhost
 	queue string
 	l     *queueLimits
+	by    *declarer
 
 	mu     sync.Mutex
 	dead   []dead
 	atWork bool
+
+	dropped    int // since complained
+	complained time.Time
 }
 
 type dead struct {
@@ -98,12 +103,25 @@ func (u *undertaker) work() {
 				continue
 			}
 			if hopeless(err) { // dropped, as where the exchange is gone
-				u.vh.s.log.Warn("dead letter dropped", "queue", u.queue, "reason", x.reason, "error", err)
+				u.complain(x.reason, err)
 				err = nil
 			}
 			x.done(err)
 		}
 	}
+}
+
+// complainEvery bounds how often a queue's undertaker logs what it drops.
+const complainEvery = 10 * time.Second
+
+func (u *undertaker) complain(reason shard.DeadReason, err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.dropped++; !u.complained.IsZero() && time.Since(u.complained) < complainEvery {
+		return
+	}
+	u.vh.s.log.Warn("dead letters dropped", "queue", u.queue, "vhost", u.vh.name, "reason", reason, "messages", u.dropped, "error", err)
+	u.dropped, u.complained = 0, time.Now()
 }
 
 // publish appends the dead letter; done is called unless it gives an error.
@@ -113,26 +131,37 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 	defer cancel()
 	exchange, key := vh.addressee(d)
 	p := properties(d.Record)
-	if !died(&p, u.queue, exchange, key, reason, time.Now()) {
+	automatic := reason != shard.DeadRejected
+	if automatic && vh.wentRound(u.queue, d.Record) {
 		done(nil)
 		return nil
 	}
+	died(&p, u.queue, exchange, key, reason, time.Now())
 	if u.l.deadKey != nil { // instead of all keys that it was published with
 		key = *u.l.deadKey
 		p.Headers = slices.DeleteFunc(p.Headers, func(f frame.Field) bool { return f.Name == "CC" })
 	}
 	r := shard.Record{Timestamp: time.Now().UnixMilli(), Key: d.Record.Key, Value: d.Record.Value, Headers: appendHeaders(nil, &p)}
-	if reason != shard.DeadRejected && vh.onlyRound(u.l.deadExchange, key, &p, &r) {
+	if automatic {
+		r.Headers = append(r.Headers, vh.markOf(u.queue, d.Record))
+	}
+	if automatic && vh.onlyRound(u.l.deadExchange, key, &r) {
 		done(nil)
 		return nil
 	}
 	to, err := vh.deadTarget(ctx, u.l.deadExchange, key, &r)
 	if f := (*fault)(nil); err != nil && !errors.As(err, &f) {
 		return err
+	} else if err != nil && f.code == codeAccessRefused {
+		return shard.Errorf(shard.KindDenied, "%s", f.text)
 	}
 	if err != nil || to.subject == "" || shard.Relayed(to.subject) {
 		done(nil) // RabbitMQ: no such exchange, or no queue: dropped
 		return nil
+	}
+	if !u.by.may(vh.s.env.Auth, to.subject) {
+		vh.s.env.Stats.Dropped.Add(1)
+		return shard.Errorf(shard.KindDenied, "publish to subject %q refused for user %q, who declared the queue", to.subject, u.by.User)
 	}
 	t, err := vh.s.env.Broker.Topics.Resolve(ctx, to.subject, true)
 	if err != nil {
@@ -142,100 +171,12 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 	vh.s.env.Broker.Log.Append(context.Background(), t.ShardOf(r.Key, to.subject), shard.BatchOf(r), shard.AppendOptions{},
 		shard.CompletionFunc(func(res shard.AppendResult) {
 			if res.Err != nil && hopeless(res.Err) {
-				vh.s.log.Warn("dead letter refused", "queue", u.queue, "topic", t.Name, "error", res.Err)
+				u.complain(reason, res.Err)
 				res.Err = nil
 			}
 			done(res.Err)
 		}))
 	return nil
-}
-
-// died notes a death in a message's properties, as RabbitMQ does: x-death has an
-// entry per queue and reason, the newest first. It gives false for a message
-// that died in this queue before and was rejected nowhere since: it would go
-// round for ever.
-func died(p *frame.Properties, queue, exchange, key string, reason shard.DeadReason, now time.Time) bool {
-	deaths, _ := p.Headers.Get("x-death")
-	old := deaths.List
-	if deaths.Kind != frame.KindArray {
-		old = nil
-	}
-	text := func(e frame.Value, name string) string { v, _ := e.List.Get(name); return v.Str }
-	round, at := reason != shard.DeadRejected, -1
-	seen := false
-	for i, e := range old {
-		if text(e.Value, "queue") == queue && text(e.Value, "reason") == string(reason) {
-			at = i
-		}
-		round = round && (seen || text(e.Value, "reason") != string(shard.DeadRejected))
-		seen = seen || text(e.Value, "queue") == queue
-	}
-	if round && seen {
-		return false
-	}
-	entry := frame.Table{
-		{Name: "count", Value: frame.Int(1)},
-		{Name: "reason", Value: frame.String(string(reason))},
-		{Name: "queue", Value: frame.String(queue)},
-		{Name: "time", Value: frame.Value{Kind: frame.KindTimestamp, Num: uint64(now.Unix())}},
-		{Name: "exchange", Value: frame.String(exchange)},
-		{Name: "routing-keys", Value: frame.Value{Kind: frame.KindArray, List: keysOf(key, p)}},
-	}
-	if p.Flags&frame.HasExpiration != 0 {
-		entry = append(entry, frame.Field{Name: "original-expiration", Value: frame.String(p.Expiration)})
-	}
-	if at >= 0 {
-		entry = slices.Clone(old[at].Value.List)
-		for i := range entry {
-			if n, ok := entry[i].Value.Int(); ok && entry[i].Name == "count" {
-				entry[i].Value = frame.Int(n + 1)
-			}
-		}
-		old = slices.Delete(slices.Clone(old), at, at+1)
-	}
-	set := func(name string, v frame.Value) {
-		p.Headers = slices.DeleteFunc(slices.Clone(p.Headers), func(f frame.Field) bool { return f.Name == name })
-		p.Headers = append(p.Headers, frame.Field{Name: name, Value: v})
-	}
-	set("x-death", frame.Value{Kind: frame.KindArray, List: append(frame.Table{{Value: frame.Nested(entry)}}, old...)})
-	for _, f := range []struct{ name, value string }{{"reason", string(reason)}, {"queue", queue}, {"exchange", exchange}} {
-		if _, has := p.Headers.Get("x-first-death-" + f.name); !has {
-			set("x-first-death-"+f.name, frame.String(f.value))
-		}
-		set("x-last-death-"+f.name, frame.String(f.value))
-	}
-	p.Flags = p.Flags&^frame.HasExpiration | frame.HasHeaders
-	return true
-}
-
-// keysOf lists the routing keys that a message was published with, but BCC's.
-func keysOf(key string, p *frame.Properties) frame.Table {
-	keys := frame.Table{{Value: frame.String(key)}}
-	if cc, _ := p.Headers.Get("CC"); cc.Kind == frame.KindArray {
-		keys = append(keys, cc.List...)
-	}
-	return keys
-}
-
-// onlyRound tells whether a dead letter would reach no queue but those in which it
-// died before, and was rejected nowhere since: RabbitMQ drops it.
-func (vh *vhost) onlyRound(name, key string, p *frame.Properties, r *shard.Record) bool {
-	queues := make(map[string]bool)
-	vh.mu.RLock()
-	vh.reached(vh.mu.exchanges[name], key, r, map[*exchange]bool{}, queues)
-	vh.mu.RUnlock()
-	deaths, _ := p.Headers.Get("x-death")
-	for _, e := range deaths.List {
-		reason, _ := e.Value.List.Get("reason")
-		if reason.Str == string(shard.DeadRejected) || len(queues) == 0 {
-			return false
-		}
-		queue, _ := e.Value.List.Get("queue")
-		if delete(queues, queue.Str); len(queues) == 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // deadTarget finds where a dead letter goes.
@@ -261,16 +202,4 @@ func (vh *vhost) deadTarget(ctx context.Context, exchange, key string, r *shard.
 	}
 	t.subject = vh.subjectOf(x, key)
 	return t, vh.checkSubject(t.subject)
-}
-
-// deadSubject is where a queue's dead letters go, as access rules name it.
-func (vh *vhost) deadSubject(l *queueLimits) string {
-	key := ""
-	if l.deadKey != nil {
-		key = *l.deadKey
-	}
-	if x := vh.exchange(l.deadExchange); x != nil && l.deadExchange != "" {
-		return vh.subjectOf(x, key)
-	}
-	return vh.prefix + l.deadExchange + key
 }

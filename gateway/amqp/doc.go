@@ -31,5 +31,7 @@
 // their encoded value. The fields are the record's last headers that are not
 // reserved. robustmq-amqp keeps what has no common name, as text: "d" and the
 // delivery mode, "t" and the timestamp in seconds, "c" and the cluster id to the
-// end, each only where the publisher set it.
+// end, each only where the publisher set it. robustmq-amqp-deaths lists the queues
+// in which a dead letter died since somebody published or rejected it: vhost, NUL,
+// queue, NUL, NUL each, in order.
 package amqp

@@ -94,6 +94,9 @@ func (vh *vhost) checkSubject(s string) error {
 	if s == "" {
 		return nil
 	}
+	if err := vh.within(s); err != nil {
+		return err
+	}
 	if err := shard.CheckSubject(s); err != nil {
 		return refuse(codePreconditionFailed, "routing key is not usable: %v", err)
 	}
@@ -231,7 +234,13 @@ func (ch *channel) declareExchange(m *frame.ExchangeDeclare) error {
 	if strings.HasPrefix(m.Exchange, "amq.") {
 		return refuse(codeAccessRefused, "exchange name '%s' contains reserved prefix 'amq.*'", m.Exchange)
 	}
+	if err := vh.within(m.Exchange + "."); err != nil { // what is published to it lies below its name
+		return err
+	}
 	if err := ch.c.may(shard.OpCreate, gateway.ResourceSubject, vh.prefix+m.Exchange, "exchange '"+m.Exchange+"' in vhost '"+vh.name+"'"); err != nil {
+		return err
+	}
+	if err := ch.mayAlternate(m); err != nil {
 		return err
 	}
 	vh.mu.RLock()
@@ -242,12 +251,12 @@ func (ch *channel) declareExchange(m *frame.ExchangeDeclare) error {
 	}
 	x := newExchange(m.Exchange, m.Type, false)
 	x.durable, x.autoDelete, x.internal, x.args = m.Durable, m.AutoDelete, m.Internal, m.Arguments
-	x.alternate = alternateOf(m.Arguments)
+	x.alternate, x.declarer = alternateOf(m.Arguments), ch.c.declarer()
 	if err := vh.ensureTopic(ch.c.ctx, x); err != nil {
 		return err
 	}
 	if x.durable {
-		err := vh.remember(ch.c.ctx, keyExchange+x.name, storedExchange{x.typ, x.autoDelete, x.internal, frame.AppendTable(nil, x.args)})
+		err := vh.remember(ch.c.ctx, keyExchange+x.name, storedExchange{x.typ, x.autoDelete, x.internal, frame.AppendTable(nil, x.args), x.declarer})
 		if err != nil {
 			return err
 		}
@@ -299,7 +308,7 @@ func (ch *channel) deleteExchange(m *frame.ExchangeDelete) error {
 	if x == nil {
 		return nil // RabbitMQ: deleting what is not there succeeds
 	}
-	if err := ch.c.may(shard.OpDelete, gateway.ResourceSubject, vh.prefix+m.Exchange, "exchange '"+m.Exchange+"' in vhost '"+vh.name+"'"); err != nil {
+	if err := ch.c.mayDelete(x.declarer, gateway.ResourceSubject, vh.prefix+m.Exchange, vh.named("exchange", m.Exchange)); err != nil {
 		return err
 	}
 	vh.mu.RLock()
@@ -393,7 +402,7 @@ func (ch *channel) unbindExchange(source, dest, key string, args frame.Table) er
 	vh.topo.Lock()
 	defer vh.topo.Unlock()
 	b := newBinding(source, dest, false, key, args)
-	orphan, err := vh.removeBinding(ch.c.ctx, b)
+	orphan, err := vh.removeBinding(ch.c, b)
 	if err != nil || orphan == "" {
 		return err
 	}

@@ -91,7 +91,7 @@ func (ch *channel) answerGet(k *consumer) {
 	m.DeliveryTag = k.track(d.Tag)
 	ch.c.out.append(func(b []byte) []byte {
 		b = frame.AppendMethod(b, ch.id, &m)
-		return appendRecord(b, ch.id, d.Record, ch.c.frameMax, k.told(&d)...)
+		return appendRecord(b, ch.id, d.Record, ch.c.frameMax, k.told(&d, m.RoutingKey)...)
 	})
 	ch.c.s.env.Stats.MessagesOut.Add(1)
 }
@@ -103,7 +103,7 @@ func (k *consumer) take(ctx context.Context) (d shard.Delivery, ok bool, err err
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
 		d, ok := k.sc.Get()
 		switch {
-		case ok && !k.unwanted(&d, time.Now()):
+		case ok && !k.unwanted(&d):
 			return d, true, nil
 		case ok:
 			if !k.noAck {

@@ -158,9 +158,3 @@ func (l *queueLimits) allow(m *frame.QueueDeclare, queue, vhost string) error {
 	}
 	return refuse(codePreconditionFailed, "invalid property '%s' for queue '%s' in vhost '%s'", what, queue, vhost)
 }
-
-// expired tells whether a queue's own limit has passed for a message of that
-// time (milliseconds).
-func (l *queueLimits) expired(timestamp int64, now time.Time) bool {
-	return l.hasTTL && now.UnixMilli() >= timestamp+l.ttl.Milliseconds()
-}

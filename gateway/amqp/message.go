@@ -272,8 +272,11 @@ func addForeign(t frame.Table, h shard.Header) frame.Table {
 // the message's.
 func appendRecord(b []byte, channel uint16, r *shard.Record, frameMax int, own ...frame.Field) []byte {
 	p := properties(r)
-	if n := headersSize(p.Headers); n > frameMax-1024-11*frame.MaxShortstr {
-		p.Headers = cutHeaders(p.Headers, frameMax-1024-11*frame.MaxShortstr)
+	room := frameMax - 1024 - 11*frame.MaxShortstr
+	own = cutHeaders(own, room)
+	room -= headersSize(own)
+	if n := headersSize(p.Headers); n > room {
+		p.Headers = cutHeaders(p.Headers, room)
 	}
 	if len(own) > 0 {
 		p.Headers = slices.DeleteFunc(p.Headers, func(f frame.Field) bool { _, ok := frame.Table(own).Get(f.Name); return ok })

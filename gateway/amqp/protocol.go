@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +17,9 @@ import (
 type Config struct {
 	// VHosts besides "/". The subjects of vhost v lie below "v.".
 	VHosts []string `mapstructure:"vhosts"`
+	// RootSeesVHosts makes "/" the whole subject space: its queues may be bound to the
+	// subjects of the other vhosts, and its clients may publish there.
+	RootSeesVHosts bool `mapstructure:"root_sees_vhosts"`
 	// Heartbeat that the server proposes; 0 turns it off.
 	Heartbeat time.Duration `mapstructure:"heartbeat"`
 	// FrameMax in bytes and ChannelMax bound what is negotiated.
@@ -48,6 +52,20 @@ func (c *Config) check() error {
 			return fmt.Errorf("check amqp.vhosts: %q cannot begin a subject", name)
 		}
 	}
+	return c.checkApart()
+}
+
+// checkApart refuses vhosts of which one would hold the subjects or the queues of
+// another.
+func (c *Config) checkApart() error {
+	names := append([]string{"/"}, c.VHosts...)
+	for i, a := range names {
+		for j, b := range names {
+			if i != j && a != b && (strings.HasPrefix(b, a+".") || strings.HasPrefix(b, a+"/")) {
+				return fmt.Errorf("check amqp.vhosts: %q lies within %q: what is in one would be in the other", b, a)
+			}
+		}
+	}
 	return nil
 }
 
@@ -71,6 +89,7 @@ type server struct {
 	mu      struct {
 		sync.Mutex
 		conns map[*conn]struct{}
+		empty chan struct{} // closed when conns is
 	}
 }
 
@@ -101,6 +120,7 @@ func New(env gateway.Env) (gateway.Server, error) {
 	for _, name := range append([]string{"/"}, cfg.VHosts...) {
 		s.vhosts[name] = newVHost(s, name)
 	}
+	s.vhosts["/"].walls = cfg.walls()
 	s.loadVHosts()
 	return s, nil
 }
@@ -122,15 +142,23 @@ func (s *server) ServeConn(ctx context.Context, nc *gateway.Conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c := newConn(ctx, s, nc)
+	nc.OnRevoke(func() {
+		c.out.method(0, &frame.ConnectionClose{ReplyCode: codeConnectionForced, ReplyText: "CONNECTION_FORCED - user '" + c.who.Name + "' is deleted or changed"})
+	})
 	s.mu.Lock()
-	s.mu.conns[c] = struct{}{}
+	if s.mu.conns[c] = struct{}{}; len(s.mu.conns) == 1 {
+		s.mu.empty = make(chan struct{})
+		go s.watchRules(s.mu.empty)
+	}
 	s.mu.Unlock()
 	s.origins.Store(nc.Origin, c)
 	stop := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	defer stop()
 	defer func() {
 		s.mu.Lock()
-		delete(s.mu.conns, c)
+		if delete(s.mu.conns, c); len(s.mu.conns) == 0 {
+			close(s.mu.empty)
+		}
 		s.mu.Unlock()
 		s.origins.Delete(nc.Origin)
 		c.cleanup()

@@ -165,6 +165,8 @@ func (ch *channel) publish(p *publish) error {
 			return refuse(codePreconditionFailed, "fast reply consumer does not exist")
 		}
 		p.props.ReplyTo, replySubject = c.reply.address(ch)
+	} else if p.props.Flags&frame.HasReplyTo != 0 {
+		replySubject = c.vh.subjectOfReply(p.props.ReplyTo)
 	}
 	further, err := selected(&p.props)
 	if err != nil {
@@ -186,6 +188,9 @@ func (ch *channel) publish(p *publish) error {
 		return ch.publishSelected(p, target, further, r)
 	}
 	if target.subject != "" && shard.Relayed(target.subject) {
+		if shard.ServerOwn(target.subject) { // MQTT clients trust what they read there
+			return refuse(codeAccessRefused, "access to subject '%s' refused: it is the server's", target.subject)
+		}
 		ch.relay(p, target.subject, r)
 		return nil
 	}

@@ -204,7 +204,7 @@ func (ch *channel) unbindQueue(m *frame.QueueUnbind) error {
 		vh.topo.RLock()
 		defer vh.topo.RUnlock()
 		defer vh.busy.lock(q.name)()
-		return vh.removeBinding(c.ctx, newBinding(m.Exchange, q.name, true, key, m.Arguments))
+		return vh.removeBinding(c, newBinding(m.Exchange, q.name, true, key, m.Arguments))
 	}()
 	if err != nil {
 		return err
@@ -226,7 +226,7 @@ func (ch *channel) deleteQueue(m *frame.QueueDelete) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.may(shard.OpDelete, gateway.ResourceGroup, vh.groupName(q.name), "queue '"+q.name+"' in vhost '"+vh.name+"'"); err != nil {
+	if err := c.mayDelete(q.declarer, gateway.ResourceGroup, vh.groupName(q.name), vh.named("queue", q.name)); err != nil {
 		return 0, err
 	}
 	return vh.deleteQueue(c.ctx, q, func() error {

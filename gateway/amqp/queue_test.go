@@ -36,7 +36,7 @@ func TestQueueDeclare(t *testing.T) {
 		{frame.QueueDeclare{Queue: "q", Durable: true, Arguments: ttl(frame.Int(5))}, 406},
 		{frame.QueueDeclare{Queue: "q", Durable: true, Exclusive: true}, 405},
 		{frame.QueueDeclare{Queue: "amq.mine"}, 403},
-		{frame.QueueDeclare{Queue: "$relayed"}, 406},
+		{frame.QueueDeclare{Queue: "_INBOX.relayed"}, 406},
 		{frame.QueueDeclare{Queue: "n", Arguments: ttl(frame.Int(-1))}, 406},
 		{frame.QueueDeclare{Queue: "n", Arguments: ttl(frame.String("1"))}, 406},
 		{frame.QueueDeclare{Queue: "n", Arguments: frame.Table{{Name: "x-expires", Value: frame.Int(0)}}}, 406},

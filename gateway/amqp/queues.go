@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -38,6 +37,9 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 	defer vh.busy.lock(name)()
 	if q := vh.queue(name); q != nil && !q.gone(vh) {
 		if vh.isImplicit(q) {
+			if err := vh.mayDeclare(c, name, &limits); err != nil {
+				return nil, err
+			}
 			return q, vh.adopt(c, q, m, limits)
 		}
 		if err := vh.sameQueue(c, q, m); err != nil {
@@ -52,17 +54,12 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 	if shard.Relayed(subject) {
 		return nil, refuse(codePreconditionFailed, "messages for queue name '%s' are relayed and never stored", name)
 	}
-	if err := c.may(shard.OpCreate, gateway.ResourceGroup, vh.groupName(name), "queue '"+name+"' in vhost '"+vh.name+"'"); err != nil {
+	if err := vh.mayDeclare(c, name, &limits); err != nil {
 		return nil, err
-	}
-	if limits.deadLetters { // as RabbitMQ: who declares it writes there
-		if err := c.may(shard.OpPublish, gateway.ResourceSubject, vh.deadSubject(&limits), "exchange '"+limits.deadExchange+"' in vhost '"+vh.name+"'"); err != nil {
-			return nil, err
-		}
 	}
 	q := &queue{
 		name: name, durable: m.Durable && !m.Exclusive, exclusive: m.Exclusive, autoDelete: m.AutoDelete,
-		args: m.Arguments, in: make(map[string]*binding),
+		args: m.Arguments, in: make(map[string]*binding), declarer: c.declarer(),
 	}
 	q.limits.Store(&limits)
 	if q.exclusive {
@@ -146,7 +143,7 @@ func (vh *vhost) enter(ctx context.Context, q *queue, start shard.Start) error {
 		return err
 	}
 	if q.durable {
-		err := vh.remember(ctx, keyQueue+q.name, storedQueue{q.autoDelete, q.implicit, frame.AppendTable(nil, q.args)})
+		err := vh.remember(ctx, keyQueue+q.name, q.stored())
 		if err != nil {
 			return err
 		}
@@ -177,7 +174,7 @@ func (vh *vhost) adopt(c *conn, q *queue, m *frame.QueueDeclare, limits queueLim
 		return refuse(codeResourceLocked, "cannot obtain exclusive access to queue '%s' in vhost '%s': it has consumers", q.name, vh.name)
 	}
 	q.implicit, q.durable, q.exclusive, q.autoDelete = false, m.Durable && !m.Exclusive, m.Exclusive, m.AutoDelete
-	q.args = m.Arguments
+	q.args, q.declarer = m.Arguments, c.declarer()
 	q.limits.Store(&limits)
 	if q.exclusive {
 		q.owner = c
@@ -191,7 +188,7 @@ func (vh *vhost) adopt(c *conn, q *queue, m *frame.QueueDeclare, limits queueLim
 	if !q.durable {
 		return vh.forget(c.ctx, keyQueue+q.name)
 	}
-	return vh.remember(c.ctx, keyQueue+q.name, storedQueue{q.autoDelete, false, frame.AppendTable(nil, q.args)})
+	return vh.remember(c.ctx, keyQueue+q.name, q.stored())
 }
 
 // implicitQueue gives the queue of a name that was never declared: a durable
@@ -202,6 +199,9 @@ func (ch *channel) implicitQueue(name string) (*queue, error) {
 		return nil, vh.noQueue(name)
 	}
 	subject := vh.subjectOfQueue(name)
+	if err := vh.within(subject); err != nil {
+		return nil, err
+	}
 	if shard.CheckSubject(subject) != nil || shard.Relayed(subject) {
 		return nil, vh.noQueue(name)
 	}

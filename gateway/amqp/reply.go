@@ -11,10 +11,27 @@ import (
 )
 
 // replyQueue is RabbitMQ's name for direct reply-to. Replies are relayed under
-// "_INBOX.amqp.<token>" and never stored.
+// "_INBOX.amqp.<token>" and never stored; so are those that who knows no other name
+// (a Kafka producer) sends to the name that requests show, shard.DirectReply<token>.
 const replyQueue = "amq.rabbitmq.reply-to"
 
 func replySubject(token string) string { return "_INBOX.amqp." + token }
+
+// subjectOfReply gives the subject by which others answer to a request's reply-to,
+// "" where there is none.
+func (vh *vhost) subjectOfReply(replyTo string) string {
+	if token, ok := strings.CutPrefix(replyTo, shard.DirectReply); ok {
+		return replySubject(token) // a request that is passed on
+	}
+	if replyTo == "" {
+		return ""
+	}
+	subject := vh.subjectOfQueue(replyTo)
+	if vh.checkSubject(subject) != nil {
+		return ""
+	}
+	return subject
+}
 
 // replies are a connection's consumers of replies, one a channel at most.
 type replies struct {
@@ -29,7 +46,7 @@ type replies struct {
 
 type replyConsumer struct {
 	ch    *channel
-	id    shard.SubID
+	id    shard.SubID // and the next one
 	tag   string
 	token string
 }
@@ -54,12 +71,14 @@ func (ch *channel) consumeReplies(m *frame.BasicConsume, tag string) error {
 	}
 	k := &replyConsumer{ch: ch, tag: tag, token: base64.RawURLEncoding.EncodeToString(b[:])}
 	c.reply.mu.Lock()
-	c.reply.mu.next++
-	k.id = c.reply.mu.next
-	c.reply.mu.by[k.id] = k
+	k.id, c.reply.mu.next = c.reply.mu.next+1, c.reply.mu.next+2
+	c.reply.mu.by[k.id], c.reply.mu.by[k.id+1] = k, k
 	c.reply.mu.Unlock()
 	if !m.NoWait {
 		ch.send(&frame.BasicConsumeOk{ConsumerTag: tag})
+	}
+	if err := c.reply.sub.Add(k.id+1, shard.LiteralFilter(shard.DirectReply+k.token), shard.LiveOptions{}); err != nil {
+		return err
 	}
 	return c.reply.sub.Add(k.id, shard.LiteralFilter(replySubject(k.token)), shard.LiveOptions{})
 }
@@ -147,8 +166,10 @@ func (r *replies) drop(ch *channel) {
 		return
 	}
 	r.sub.Remove(k.id)
+	r.sub.Remove(k.id + 1)
 	r.mu.Lock()
 	delete(r.mu.by, k.id)
+	delete(r.mu.by, k.id+1)
 	r.mu.Unlock()
 }
 

@@ -25,7 +25,7 @@ type streamStart struct {
 }
 
 func (s *streamStart) before(d *shard.Delivery) bool {
-	return d.Record.Offset < s.offset || d.Record.Timestamp < s.time
+	return d.Record.Offset < s.offset || d.Since() < s.time
 }
 
 // headers tells a stream's consumer where the message lies, so that it can go on
@@ -97,6 +97,9 @@ func (ch *channel) openStream(k *consumer, m *frame.BasicConsume) error {
 	g, err := c.s.env.Broker.Groups.Create(c.ctx, shard.GroupConfig{Name: name})
 	if err != nil {
 		return err
+	}
+	if limited, ok := g.(shard.LimitedGroup); ok {
+		limited.Limit(shard.GroupLimits{NotUnder: c.vh.walls})
 	}
 	k.group, k.from = g, from
 	c.vh.mu.Lock()

@@ -3,6 +3,7 @@ package amqp
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
@@ -15,7 +16,7 @@ import (
 type transaction struct {
 	publishes []publish
 	bytes     int
-	acks      []func() error
+	settles   []settlement
 	hold      gateway.Hold // of publishes
 
 	mu struct {
@@ -44,15 +45,77 @@ func (tx *transaction) add(c *conn, p *publish) error {
 // publishOverhead is about what a publish takes besides its body.
 const publishOverhead = 512
 
+// settlement is what a transaction will do with deliveries, which it holds until
+// then: who settles one again is told at once, and recover leaves them alone.
+type settlement struct {
+	held []unacked
+	nack bool
+	opts shard.NackOptions
+}
+
 // maxTxAcks bounds the acknowledgements of one transaction.
 const maxTxAcks = 100_000
 
-// settle keeps what settles deliveries for the commit.
-func (tx *transaction) settle(fn func() error) error {
-	if len(tx.acks) >= maxTxAcks {
+// settleLater takes deliveries for the commit.
+func (ch *channel) settleLater(tag uint64, multiple bool, s settlement) error {
+	if len(ch.tx.settles) >= maxTxAcks {
 		return refuse(codeResourceError, "transaction has over %d acknowledgements", maxTxAcks)
 	}
-	tx.acks = append(tx.acks, fn)
+	ch.mu.Lock()
+	ok := ch.mu.unacked.take(tag, multiple, func(e unacked) { s.held = append(s.held, e) })
+	ch.mu.Unlock()
+	if !ok {
+		return unknownTag(tag)
+	}
+	ch.tx.settles = append(ch.tx.settles, s)
+	return nil
+}
+
+// rollback forgets what was published and gives deliveries back to the channel.
+func (ch *channel) rollback() {
+	ch.mu.Lock()
+	for _, s := range ch.tx.settles {
+		ch.mu.unacked.restore(s.held)
+	}
+	ch.mu.Unlock()
+	ch.tx.hold.Free()
+	ch.tx = new(transaction)
+}
+
+// syncRetry is how long an acknowledgement that could not be stored rests.
+const syncRetry = 50 * time.Millisecond
+
+// settle does what the transaction says of deliveries, and waits until no crash
+// undoes it.
+func (tx *transaction) settle(c *conn) error {
+	groups := make(map[shard.Group]bool)
+	for _, s := range tx.settles {
+		for _, e := range s.held {
+			groups[e.k.group] = true
+			if !s.nack {
+				c.acks.add(e)
+			}
+		}
+		if s.nack {
+			c.acks.flush() // in the order of the client
+			giveUp(s.held, s.opts)
+		}
+	}
+	c.flush()
+	for g := range groups {
+		synced, ok := g.(shard.SyncedGroup)
+		if !ok {
+			continue
+		}
+		err := synced.Sync(c.ctx)
+		for err != nil && retriable(err) && c.blockedWait(syncRetry) {
+			err = synced.Sync(c.ctx)
+		}
+		c.unblocked()
+		if err != nil && shard.KindOf(err) != shard.KindNotFound { // the queue was deleted
+			return err
+		}
+	}
 	return nil
 }
 
@@ -126,15 +189,14 @@ func (ch *channel) txMethod(m frame.Method) error {
 		if ch.tx == nil {
 			return refuse(codePreconditionFailed, "channel is not transactional")
 		}
-		ch.tx.hold.Free()
-		ch.tx = new(transaction)
+		ch.rollback()
 		ch.send(&frame.TxRollbackOk{})
 		return nil
 	}
 	return refuse(codeCommandInvalid, "%s is the server's to send", m.ID())
 }
 
-// commit publishes, waits until all is durable, and settles deliveries.
+// commit publishes, settles deliveries when all that is durable, and waits until that is.
 func (ch *channel) commit() error {
 	tx := ch.tx
 	tx.hold.Complete() // from now on it is not the client that others wait for
@@ -154,11 +216,5 @@ func (ch *channel) commit() error {
 	if err := tx.waitAll(ch.c.ctx, n); err != nil {
 		return err
 	}
-	for _, settle := range tx.acks {
-		if err := settle(); err != nil {
-			return err
-		}
-	}
-	ch.c.flush()
-	return nil
+	return tx.settle(ch.c)
 }

@@ -1,6 +1,8 @@
 package amqp
 
 import (
+	"cmp"
+	"slices"
 	"sort"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -64,6 +66,16 @@ func (u *unackedList) take(tag uint64, multiple bool, fn func(unacked)) (ok bool
 	}
 	u.trim()
 	return true
+}
+
+// restore puts deliveries back that were taken, each under its tag.
+func (u *unackedList) restore(es []unacked) {
+	if len(es) == 0 {
+		return
+	}
+	all := append(slices.DeleteFunc(u.list, func(e unacked) bool { return e.k == nil }), es...)
+	slices.SortFunc(all, func(a, b unacked) int { return cmp.Compare(a.tag, b.tag) })
+	u.list, u.dead = all, 0
 }
 
 // trim drops settled deliveries at the front, and all of them when they are most.

@@ -19,8 +19,9 @@ import (
 type vhost struct {
 	s      *server
 	name   string
-	prefix string // of its subjects
-	owner  string // of its State
+	prefix string   // of its subjects
+	walls  []string // prefixes of subjects that are others'
+	owner  string   // of its State
 
 	loading struct {
 		sync.Mutex
@@ -46,6 +47,7 @@ type exchange struct {
 	alternate  string
 	builtin    bool
 	ready      atomic.Bool // its topic is there
+	declarer   *declarer   // nil of what earlier versions stored
 
 	out  map[string]*binding // by id: bindings whose source it is
 	in   map[string]*binding // those whose destination it is
@@ -61,6 +63,7 @@ type queue struct {
 	autoDelete bool
 	implicit   bool // consumed without ever being declared
 	args       frame.Table
+	declarer   *declarer                   // whose rights its dead letters have; nil of what earlier versions stored
 	limits     atomic.Pointer[queueLimits] // never nil
 	owner      *conn                       // of an exclusive queue
 	group      shard.Group
@@ -140,11 +143,15 @@ type (
 		AutoDelete bool   `json:"auto_delete,omitempty"`
 		Internal   bool   `json:"internal,omitempty"`
 		Args       []byte `json:"args,omitempty"`
+		// Declarer is missing in what earlier versions stored.
+		Declarer *declarer `json:"declarer,omitempty"`
 	}
 	storedQueue struct {
 		AutoDelete bool   `json:"auto_delete,omitempty"`
 		Implicit   bool   `json:"implicit,omitempty"`
 		Args       []byte `json:"args,omitempty"`
+		// Declarer is missing in what earlier versions stored.
+		Declarer *declarer `json:"declarer,omitempty"`
 	}
 	storedBinding struct {
 		Source  string `json:"source"`
@@ -203,6 +210,7 @@ func (vh *vhost) load(ctx context.Context) error {
 	if err := vh.settleGroups(ctx); err != nil {
 		return err
 	}
+	vh.warnOfWalls()
 	vh.loading.done = true
 	return nil
 }
@@ -214,7 +222,7 @@ func (vh *vhost) loadExchange(name, data string) {
 		return
 	}
 	x := newExchange(name, e.Type, false)
-	x.autoDelete, x.internal = e.AutoDelete, e.Internal
+	x.autoDelete, x.internal, x.declarer = e.AutoDelete, e.Internal, e.Declarer
 	x.args, _ = frame.DecodeTable(e.Args)
 	x.alternate = alternateOf(x.args)
 	vh.mu.Lock()
@@ -228,7 +236,7 @@ func (vh *vhost) loadQueue(ctx context.Context, name, data string) (*queue, erro
 		vh.s.log.Error("stored queue is unreadable", "vhost", vh.name, "queue", name, "error", err)
 		return nil, nil
 	}
-	q := &queue{name: name, durable: true, autoDelete: e.AutoDelete, implicit: e.Implicit, in: make(map[string]*binding)}
+	q := &queue{name: name, durable: true, autoDelete: e.AutoDelete, implicit: e.Implicit, in: make(map[string]*binding), declarer: e.Declarer}
 	q.args, _ = frame.DecodeTable(e.Args)
 	limits, err := limitsOf(q.args)
 	if err != nil {

@@ -74,16 +74,23 @@ func (h *house) dial(kind string, conf *tls.Config) *wire {
 		h.t.Fatal(err)
 	}
 	h.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
-	w := &wire{Conn: c, r: bufio.NewReader(c), kind: kind}
-	if protocol == "nats" {
-		if line, err := w.r.ReadString('\n'); !strings.HasPrefix(line, "INFO") {
-			h.t.Fatalf("NATS greets with %q, %v", line, err)
-		}
-	}
+	w := greet(h.t, c, kind)
 	if conf != nil {
 		w.Conn = tls.Client(c, conf)
 		w.r = bufio.NewReader(w.Conn)
+	}
+	return w
+}
+
+// greet reads what a server says first.
+func greet(t *testing.T, c net.Conn, kind string) *wire {
+	t.Helper()
+	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+	w := &wire{Conn: c, r: bufio.NewReader(c), kind: kind}
+	if kind == "nats" {
+		if line, err := w.r.ReadString('\n'); !strings.HasPrefix(line, "INFO") {
+			t.Fatalf("NATS greets with %q, %v", line, err)
+		}
 	}
 	return w
 }

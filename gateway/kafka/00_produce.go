@@ -12,7 +12,7 @@ import (
 // Produce (0): v3-13; v0-2 are shown and refused (KAFKA-18659: librdkafka turns
 // compression off where they are not shown).
 //
-// v7+: zstd. v8+: errors have a text. v13+: topic ids. The handler hands the
+// v7+: zstd. v8+: errors have a text and name the records to blame (KIP-467). v13+: topic ids. The handler hands the
 // batches to the log and returns; the response is complete with the last
 // completion, so that a connection has any number of produces in flight. With
 // acks 0 there is no response, and an error closes the connection.
@@ -62,7 +62,12 @@ func (p *produce) topic(q *kmsg.ProduceRequest, from *kmsg.ProduceRequestTopic) 
 		return nil, codeInvalidTxnState
 	}
 	t, code := p.c.srv.lookup(from.Topic, from.TopicID, q.Version >= 13)
-	if code == codeNone && !p.c.mayWrite(t) {
+	if code != codeNone {
+		if in, ok := p.c.srv.inbox(from.Topic, from.TopicID, q.Version >= 13); ok {
+			t, code = in, codeNone
+		}
+	}
+	if code == codeNone && !p.c.mayWrite(t.Name) {
 		return nil, codeTopicAuthorizationFailed
 	}
 	return t, code
@@ -77,12 +82,16 @@ func (p *produce) append(ctx context.Context, q *kmsg.ProduceRequest, t *shard.T
 	}
 	b, no := p.c.checkBatch(raw, t, q.Version)
 	if no != nil {
-		slot.ErrorCode, slot.ErrorMessage = no.code, &no.text
+		no.tell(slot)
 		p.failed.Store(true)
 		return
 	}
 	stats := p.c.srv.env.Stats
 	stats.MessagesIn.Add(int64(b.Count()))
+	if shard.Relayed(t.Name) {
+		p.relay(t, b, slot)
+		return
+	}
 	opts := shard.AppendOptions{Origin: p.c.nc.Origin}
 	if p.quiet {
 		opts.Durability = shard.DurabilityMemory
@@ -119,7 +128,11 @@ func (p *produce) finish() {
 	switch {
 	case !p.quiet:
 		p.resp.ThrottleMillis = p.c.throttled()
-		p.r.reply(p.resp)
+		var pause time.Duration
+		if p.refusedForNow() {
+			pause = refusalPause
+		}
+		p.r.replyAfter(p.resp, pause)
 	case p.failed.Load(): // as Kafka: the only way to tell
 		p.r.hangUp()
 	default:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -80,6 +81,7 @@ type fetchPart struct {
 	// Resolved for this request.
 	topic *shard.Topic
 	id    shard.ID
+	sight gateway.Sight
 
 	// Found.
 	code    int16
@@ -140,8 +142,13 @@ func (f *fetch) fail(p *fetchPart, code int16) {
 
 func (f *fetch) resolve(p *fetchPart) {
 	t, code := f.c.srv.lookup(p.key.name, p.key.id, f.reply.byID)
-	if code == codeNone && !f.c.mayRead(t) {
-		code = codeTopicAuthorizationFailed
+	if code == codeNone {
+		if p.sight = f.c.sight(t); p.sight.None() {
+			code = codeTopicAuthorizationFailed
+		}
+	}
+	if code == codeUnknownTopicID && p.topic != nil { // the session has seen it
+		code = f.c.srv.goneCode(p.topic)
 	}
 	if code != codeNone {
 		f.fail(p, code)
@@ -153,6 +160,14 @@ func (f *fetch) resolve(p *fetchPart) {
 		return
 	}
 	p.topic, p.id = t, id
+}
+
+// goneCode is Kafka's answer within a fetch session for a topic that it knew.
+func (s *Server) goneCode(t *shard.Topic) int16 {
+	if _, anew := s.broker.Topics.ByName(t.Name); anew {
+		return codeInconsistentTopicID
+	}
+	return codeUnknownTopicOrPartition
 }
 
 // add takes batches while they fit, and tells how many bytes they are. shown is
@@ -171,9 +186,12 @@ func (f *fetch) add(p *fetchPart, batches []*shard.Batch, shown [][]byte, limit 
 			break
 		}
 		p.batches = append(p.batches, b)
-		if shown == nil {
+		switch {
+		case !p.sight.All():
+			p.shown = append(p.shown, p.seen(b))
+		case shown == nil:
 			p.shown = append(p.shown, shownToKafka(b))
-		} else {
+		default:
 			p.shown = append(p.shown, shown[i])
 		}
 		took += n
@@ -236,7 +254,7 @@ func (f *fetch) waitAny(ctx context.Context) bool {
 	if len(watched) == 1 { // the usual case, without reflection's cost
 		select {
 		case <-only:
-			f.read(f.c.ctx, watched[0], f.budget, false)
+			f.readWoken(watched[0])
 			return true
 		case <-ctx.Done():
 			return false
@@ -246,6 +264,16 @@ func (f *fetch) waitAny(ctx context.Context) bool {
 	if i == 0 {
 		return false
 	}
-	f.read(f.c.ctx, watched[i-1], f.budget, false)
+	f.readWoken(watched[i-1])
 	return true
+}
+
+// readWoken reads what a fetch waited for. It may have waited for long: the rules
+// are asked again.
+func (f *fetch) readWoken(p *fetchPart) {
+	if p.sight = f.c.sight(p.topic); p.sight.None() {
+		f.fail(p, codeTopicAuthorizationFailed)
+		return
+	}
+	f.read(f.c.ctx, p, f.budget, false)
 }

@@ -98,6 +98,9 @@ func newestTimestamp(ctx context.Context, log shard.Log, id shard.ID, b shard.Bo
 		low = res.Batches[n-1].MaxTimestamp()
 	}
 	offset, ts, ok, err := log.OffsetOf(ctx, id, max(low, 0))
+	if err == nil && !ok { // low may be of a record below the start
+		offset, ts, ok, err = log.OffsetOf(ctx, id, 0)
+	}
 	if err != nil || !ok {
 		return -1, -1, err
 	}

@@ -74,6 +74,9 @@ func (c *conn) metadataOf(ctx context.Context, q *kmsg.MetadataRequest, want *km
 		out.ErrorCode = codeTopicAuthorizationFailed
 		return out
 	}
+	if in, waits := c.srv.inbox(*want.Topic, topicID{}, false); !ok && waits {
+		return c.inboxMetadata(in, q)
+	}
 	if !ok {
 		var code int16
 		create := c.srv.cfg.AutoCreateTopics && (q.Version < 4 || q.AllowAutoTopicCreation)

@@ -12,7 +12,8 @@ const maxOffsetMetadata = 4096
 
 // OffsetCommit (8): v2-10.
 //
-// v7+: static members. v10+: topic ids. The answer comes when the offsets are
+// v7+: static members. v9+: a group that is not there is GROUP_ID_NOT_FOUND (KIP-848).
+// v10+: topic ids. The answer comes when the offsets are
 // durable. Who gives no generation commits for a group without members, whoever
 // it says it is: librdkafka names a static member where partitions are assigned
 // by hand, too.
@@ -51,14 +52,14 @@ func serveOffsetCommit(c *conn, r *request) {
 		}
 	}
 	if len(ops) == 0 {
-		r.reply(resp)
+		r.replyAfter(resp, pauseOf(resp))
 		return
 	}
 	c.srv.groups.apply(q.Group, ops, func(err error) {
 		for _, s := range slots {
 			*s = groupErrorCode(err)
 		}
-		r.reply(resp)
+		r.replyAfter(resp, pauseOf(resp))
 	})
 }
 
@@ -84,7 +85,7 @@ func (c *conn) mayCommit(ctx context.Context, q *kmsg.OffsetCommitRequest) (*gro
 		return nil, codeGroupAuthorizationFailed
 	}
 	g, code := c.srv.groups.acquire(ctx, q.Group, q.Generation < 0)
-	if code == codeGroupIDNotFound {
+	if code == codeGroupIDNotFound && q.Version < 9 {
 		return nil, codeIllegalGeneration
 	}
 	if code != codeNone {

@@ -31,7 +31,7 @@ func (c *conn) coordinatorOf(key string, kind int8) kmsg.FindCoordinatorResponse
 	}
 	switch {
 	case kind == 1:
-		return fail(codeInvalidRequest, "transactions are not supported")
+		return fail(codeClusterAuthorizationFailed, "transactions are not supported") // fatal to every client
 	case kind != 0:
 		return fail(codeInvalidRequest, "only consumer groups have coordinators here")
 	case key == "":

@@ -54,10 +54,16 @@ func (c *conn) createTopic(ctx context.Context, from *kmsg.CreateTopicsRequestTo
 		return nil, err
 	}
 	t := shard.Topic{Name: name, Shards: n}
-	for i := range from.Configs {
-		if err := c.srv.setConfig(&t, from.Configs[i].Name, from.Configs[i].Value); err != nil {
-			return nil, err
+	err = c.captureCheck(func(t *shard.Topic) error {
+		for i := range from.Configs {
+			if err := c.srv.setConfig(t, from.Configs[i].Name, from.Configs[i].Value); err != nil {
+				return err
+			}
 		}
+		return nil
+	})(&t)
+	if err != nil {
+		return nil, err
 	}
 	topics := c.srv.broker.Topics
 	if old, exists := topics.ByName(name); exists {

@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 
-	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -39,7 +38,7 @@ func deleteTopics(ctx context.Context, c *conn, q *kmsg.DeleteTopicsRequest) kms
 }
 
 func (c *conn) deleteTopic(ctx context.Context, t *shard.Topic) (int16, *string) {
-	if !c.allowed(shard.OpDelete, gateway.ResourceSubject, t.Name) {
+	if !c.mayManage(shard.OpDelete, t.Name) {
 		return codeTopicAuthorizationFailed, nil
 	}
 	err := c.srv.broker.Topics.Delete(ctx, t.Name)

@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 
-	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -15,7 +14,7 @@ func deleteRecords(ctx context.Context, c *conn, q *kmsg.DeleteRecordsRequest) k
 		from := &q.Topics[i]
 		out := kmsg.DeleteRecordsResponseTopic{Topic: from.Topic}
 		t, code := c.srv.lookup(from.Topic, topicID{}, false)
-		if code == codeNone && !c.allowed(shard.OpDelete, gateway.ResourceSubject, t.Name) {
+		if code == codeNone && !c.mayManage(shard.OpDelete, t.Name) {
 			code = codeTopicAuthorizationFailed
 		}
 		for j := range from.Partitions {

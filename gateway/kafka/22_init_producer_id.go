@@ -10,13 +10,18 @@ import (
 // InitProducerId (22): v0-5.
 //
 // Ids are taken from a counter of the cluster, in blocks. A transactional id is
-// refused: transactions are not supported. v3+: a producer that gives its old
+// refused, with the code that ends every client's attempt: transactions are not
+// supported, and what is retriable to one client is repeated until its time is up. v3+: a producer that gives its old
 // id gets a new one, as an idempotent producer does from Kafka.
 func initProducerID(ctx context.Context, c *conn, q *kmsg.InitProducerIDRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.InitProducerIDResponse)
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
+	if q.TransactionalID != nil {
+		resp.ErrorCode = codeClusterAuthorizationFailed
+		return resp
+	}
 	// As in Kafka, id and epoch are given both or not at all.
-	if q.TransactionalID != nil || q.Version >= 3 && (q.ProducerID < 0) != (q.ProducerEpoch < 0) {
+	if q.Version >= 3 && (q.ProducerID < 0) != (q.ProducerEpoch < 0) {
 		resp.ErrorCode = codeInvalidRequest
 		return resp
 	}

@@ -3,14 +3,13 @@ package kafka
 import (
 	"context"
 
-	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // DescribeAcls (29): v1-3.
 func describeACLs(_ context.Context, c *conn, q *kmsg.DescribeACLsRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.DescribeACLsResponse)
-	if !c.mayCluster(shard.OpDescribe) {
+	if !c.maySeeAccounts() {
 		resp.ErrorCode = codeClusterAuthorizationFailed
 		return resp
 	}

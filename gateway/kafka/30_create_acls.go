@@ -10,7 +10,7 @@ import (
 // CreateAcls (30): v1-3.
 func createACLs(ctx context.Context, c *conn, q *kmsg.CreateACLsRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.CreateACLsResponse)
-	admin := c.mayCluster(shard.OpAdmin)
+	admin := c.mayAdminister()
 	for i := range q.Creations {
 		x := &q.Creations[i]
 		err := error(&coded{codeClusterAuthorizationFailed, "not authorised to alter access rules"})

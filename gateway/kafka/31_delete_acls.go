@@ -3,14 +3,13 @@ package kafka
 import (
 	"context"
 
-	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // DeleteAcls (31): v1-3.
 func deleteACLs(ctx context.Context, c *conn, q *kmsg.DeleteACLsRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.DeleteACLsResponse)
-	admin := c.mayCluster(shard.OpAdmin)
+	admin := c.mayAdminister()
 	for i := range q.Filters {
 		x := &q.Filters[i]
 		out := kmsg.DeleteACLsResponseResult{ErrorCode: codeClusterAuthorizationFailed}

@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 
-	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -50,9 +49,10 @@ func (c *conn) alterTopic(ctx context.Context, kind kmsg.ConfigResourceType, nam
 	switch {
 	case code != codeNone:
 		return &coded{code, "unknown topic"}
-	case !c.allowed(shard.OpAlter, gateway.ResourceSubject, t.Name):
+	case !c.mayManage(shard.OpAlter, t.Name):
 		return &coded{codeTopicAuthorizationFailed, "not authorised to alter the topic"}
 	}
+	fn = c.captureCheck(fn)
 	if dry {
 		return fn(t.Clone())
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -27,7 +26,7 @@ func (c *conn) addPartitions(ctx context.Context, from *kmsg.CreatePartitionsReq
 	if code != codeNone {
 		return &coded{code, "unknown topic"}
 	}
-	if !c.allowed(shard.OpAlter, gateway.ResourceSubject, t.Name) {
+	if !c.mayManage(shard.OpAlter, t.Name) {
 		return &coded{codeTopicAuthorizationFailed, "not authorised to alter the topic"}
 	}
 	grow := func(t *shard.Topic) error {

@@ -16,6 +16,11 @@ func incrementalAlterConfigs(ctx context.Context, c *conn, q *kmsg.IncrementalAl
 	for i := range q.Resources {
 		from := &q.Resources[i]
 		out := kmsg.IncrementalAlterConfigsResponseResource{ResourceType: from.ResourceType, ResourceName: from.ResourceName}
+		if done, err := c.resetBroker(from); done {
+			out.ErrorCode, out.ErrorMessage = errorCode(err), message(err)
+			resp.Resources = append(resp.Resources, out)
+			continue
+		}
 		err := c.alterTopic(ctx, from.ResourceType, from.ResourceName, q.ValidateOnly, func(t *shard.Topic) error {
 			for j := range from.Configs {
 				if err := c.srv.alterOne(t, &from.Configs[j]); err != nil {
@@ -28,6 +33,20 @@ func incrementalAlterConfigs(ctx context.Context, c *conn, q *kmsg.IncrementalAl
 		resp.Resources = append(resp.Resources, out)
 	}
 	return resp
+}
+
+// resetBroker takes the deletion of settings that a broker was given while it ran: it
+// never has any. kafka-reassign-partitions deletes its throttles in any case.
+func (c *conn) resetBroker(from *kmsg.IncrementalAlterConfigsRequestResource) (done bool, err error) {
+	if from.ResourceType != kmsg.ConfigResourceTypeBroker || slices.ContainsFunc(from.Configs, func(x kmsg.IncrementalAlterConfigsRequestResourceConfig) bool {
+		return x.Op != kmsg.IncrementalAlterConfigOpDelete
+	}) {
+		return false, nil
+	}
+	if !c.mayCluster(shard.OpAlter) {
+		return true, &coded{codeClusterAuthorizationFailed, "not authorised to alter the cluster"}
+	}
+	return true, nil
 }
 
 func (s *Server) alterOne(t *shard.Topic, x *kmsg.IncrementalAlterConfigsRequestResourceConfig) error {

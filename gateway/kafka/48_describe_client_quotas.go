@@ -3,7 +3,6 @@ package kafka
 import (
 	"context"
 
-	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -19,7 +18,7 @@ const (
 // are none of client ids and addresses, and no defaults.
 func describeClientQuotas(_ context.Context, c *conn, q *kmsg.DescribeClientQuotasRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.DescribeClientQuotasResponse)
-	if !c.mayCluster(shard.OpDescribe) {
+	if !c.maySeeAccounts() {
 		resp.ErrorCode = codeClusterAuthorizationFailed
 		return resp
 	}

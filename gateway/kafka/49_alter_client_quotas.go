@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 
-	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -16,7 +15,7 @@ const producerByteRate = "producer_byte_rate"
 func alterClientQuotas(ctx context.Context, c *conn, q *kmsg.AlterClientQuotasRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.AlterClientQuotasResponse)
 	resp.Entries = []kmsg.AlterClientQuotasResponseEntry{}
-	admin := c.mayCluster(shard.OpAdmin)
+	admin := c.mayAdminister()
 	for i := range q.Entries {
 		e := &q.Entries[i]
 		err := error(&coded{codeClusterAuthorizationFailed, "not authorised to alter quotas"})

@@ -38,10 +38,9 @@ func alterSCRAM(ctx context.Context, c *conn, q *kmsg.AlterUserSCRAMCredentialsR
 		x := &q.Upsertions[i]
 		note(x.Name, func(u *shard.User) error { return putCredential(u, x) })
 	}
-	admin := c.mayCluster(shard.OpAdmin)
 	for _, name := range order {
 		err := error(&coded{codeClusterAuthorizationFailed, "not authorised to alter users"})
-		if admin {
+		if c.mayAdminister() || len(q.Deletions) == 0 && c.srv.env.Auth.MaySetPassword(c.principal, c.nc.RemoteAddr(), name) {
 			err = c.alterUser(ctx, name, changes[name])
 		}
 		resp.Results = append(resp.Results, kmsg.AlterUserSCRAMCredentialsResponseResult{User: name, ErrorCode: errorCode(err), ErrorMessage: message(err)})
@@ -55,8 +54,8 @@ func (c *conn) alterUser(ctx context.Context, name string, changes []func(*shard
 	if old, ok := users.User(name); ok {
 		u = *old
 	}
-	if name == "" || len(name) > 256 {
-		return &coded{codeUnacceptableCredential, "the user's name is empty or too long"}
+	if err := gateway.CheckUserName(name); err != nil {
+		return &coded{codeUnacceptableCredential, err.Error()}
 	}
 	for _, f := range changes {
 		if err := f(&u); err != nil {
@@ -64,6 +63,9 @@ func (c *conn) alterUser(ctx context.Context, name string, changes []func(*shard
 		}
 	}
 	if u.SCRAM256 == nil && u.SCRAM512 == nil && u.NKey == "" && u.TokenHash == "" {
+		if err := c.srv.env.Auth.KeepSuperuser(name); err != nil {
+			return &coded{codeUnacceptableCredential, err.Error()}
+		}
 		return users.Delete(ctx, name)
 	}
 	u.DefaultPassword = false

@@ -59,12 +59,38 @@ func (c *conn) allowed(op shard.Operation, resource, name string) bool {
 
 // The checks, in Kafka's terms.
 
-func (c *conn) mayWrite(t *shard.Topic) bool {
-	return c.allowed(shard.OpPublish, gateway.ResourceSubject, t.Name)
+// mayWrite asks about the subject that a record will carry: the topic's name
+// unless the producer gives another.
+func (c *conn) mayWrite(subject string) bool {
+	return c.allowed(shard.OpPublish, gateway.ResourceSubject, subject)
 }
 
-func (c *conn) mayRead(t *shard.Topic) bool {
-	return c.allowed(shard.OpSubscribe, gateway.ResourceSubject, t.Name)
+// mayRead tells whether there is anything in the topic that the client may see.
+func (c *conn) mayRead(t *shard.Topic) bool { return !c.sight(t).None() }
+
+// sight tells which of the topic's records the client may see.
+func (c *conn) sight(t *shard.Topic) gateway.Sight {
+	return c.srv.env.Auth.SightOf(c.principal, c.nc.RemoteAddr(), t)
+}
+
+// mayManage tells whether the client may create, alter or delete a topic.
+func (c *conn) mayManage(op shard.Operation, name string) bool {
+	return c.srv.env.Auth.MayManageTopic(c.principal, c.nc.RemoteAddr(), op, name)
+}
+
+// captureCheck refuses a change of a topic that adds captures which the client has
+// no right to; the change is made by fn.
+func (c *conn) captureCheck(fn func(*shard.Topic) error) func(*shard.Topic) error {
+	return func(t *shard.Topic) error {
+		old := t.Captures
+		if err := fn(t); err != nil {
+			return err
+		}
+		if !c.srv.env.Auth.MayCapture(c.principal, c.nc.RemoteAddr(), gateway.NewCaptures(old, t)) {
+			return &coded{codeTopicAuthorizationFailed, "not authorised to publish and subscribe to all that robustmq.captures names"}
+		}
+		return nil
+	}
 }
 
 // mayDescribe holds for who may do anything with the topic (Kafka: READ, WRITE,
@@ -79,7 +105,7 @@ func (c *conn) mayDescribe(name string) bool {
 }
 
 func (c *conn) mayCreate(name string) bool {
-	return c.allowed(shard.OpCreate, gateway.ResourceSubject, name) || c.allowed(shard.OpCreate, gateway.ResourceCluster, clusterName)
+	return c.mayManage(shard.OpCreate, name)
 }
 
 func (c *conn) mayReadGroup(id string) bool {
@@ -91,11 +117,20 @@ func (c *conn) mayDescribeGroup(id string) bool {
 }
 
 func (c *conn) mayDeleteGroup(id string) bool {
-	return c.allowed(shard.OpDelete, gateway.ResourceGroup, id)
+	return c.srv.env.Auth.MayManageGroup(c.principal, c.nc.RemoteAddr(), shard.OpDelete, id)
 }
 
 func (c *conn) mayCluster(op shard.Operation) bool {
 	return c.allowed(op, gateway.ResourceCluster, clusterName)
+}
+
+// mayAdminister holds for rules, credentials and limits.
+func (c *conn) mayAdminister() bool {
+	return c.srv.env.Auth.Administrator(c.principal, c.nc.RemoteAddr())
+}
+
+func (c *conn) maySeeAccounts() bool {
+	return c.srv.env.Auth.MaySeeAccounts(c.principal, c.nc.RemoteAddr())
 }
 
 // addressOf gives where this client reaches a node.

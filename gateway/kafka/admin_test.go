@@ -174,7 +174,7 @@ func TestAdvertisedAddresses(t *testing.T) {
 		}
 	}
 	f.CoordinatorType = 1
-	if r := ask[*kmsg.FindCoordinatorResponse](s.dial(), f, 3); r.ErrorCode != codeInvalidRequest {
+	if r := ask[*kmsg.FindCoordinatorResponse](s.dial(), f, 3); r.ErrorCode != codeClusterAuthorizationFailed {
 		t.Errorf("transactions: %d", r.ErrorCode)
 	}
 	for _, bad := range []string{"nowhere", "h:0x", "h:99999"} {
@@ -428,9 +428,9 @@ func TestDescribeTopicPartitions(t *testing.T) {
 }
 
 func TestTheRestOfAdmin(t *testing.T) {
-	s := newStand(t)
+	s := newStand(t, withUsers(t, map[string]string{"admin": "admin"}))
 	s.topic("t", 2, nil)
-	w := s.dial()
+	w := s.admin()
 	dirs := kmsg.NewPtrDescribeLogDirsRequest()
 	dirs.Topics = []kmsg.DescribeLogDirsRequestTopic{{Topic: "t", Partitions: []int32{1, 5}}, {Topic: "none", Partitions: []int32{0}}}
 	for v := int16(1); v <= 4; v++ {

@@ -55,7 +55,7 @@ func on[Q kmsg.Request](f func(ctx context.Context, c *conn, q Q) kmsg.Response)
 			r.hangUp()
 			return
 		}
-		r.reply(resp)
+		r.replyAfter(resp, pauseOf(resp))
 	}
 }
 

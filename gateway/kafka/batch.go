@@ -3,21 +3,59 @@ package kafka
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"runtime"
 
 	"github.com/robustmq/robustmq-go/shard"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // reservedBytes is what the name of a header of RobustMQ's own begins with.
 var reservedBytes = []byte(shard.ReservedPrefix)
 
-// refusal says why a batch is not taken: a code and a text for the client.
+// refusal says why a batch is not taken: a code and a text for the client, and
+// which records are to blame where it is not the batch (KIP-467).
 type refusal struct {
-	code int16
-	text string
+	code    int16
+	text    string
+	records []int32 // deltas of those records, no more than maxRefused
+	why     string  // of each of them
 }
 
-func invalidRecord(text string) *refusal { return &refusal{codeInvalidRecord, text} }
+// maxRefused bounds the records that one refusal names.
+const maxRefused = 1000
+
+const keylessRecord = "a compacted topic takes no record without a key"
+
+// keyless refuses a batch for the records of it that have no key.
+func keyless(records []int32, n int) *refusal {
+	text := fmt.Sprintf("%s: %d of the batch have none, the first of them at index %d", keylessRecord, n, records[0])
+	return &refusal{codeInvalidRecord, text, records, keylessRecord}
+}
+
+// tell puts the refusal into the answer for a partition.
+func (r *refusal) tell(slot *kmsg.ProduceResponseTopicPartition) {
+	slot.ErrorCode, slot.ErrorMessage = r.code, &r.text
+	for _, delta := range r.records {
+		slot.ErrorRecords = append(slot.ErrorRecords, kmsg.ProduceResponseTopicPartitionErrorRecord{RelativeOffset: delta, ErrorMessage: &r.why})
+	}
+}
+
+// refused are the records of a batch that are to blame.
+type refused struct {
+	deltas []int32
+	n      int
+}
+
+func (f *refused) add(delta int) {
+	if f.n++; f.n <= maxRefused {
+		f.deltas = append(f.deltas, int32(delta))
+	}
+}
+
+func invalidRecord(text string) *refusal { return refuse(codeInvalidRecord, text) }
+
+func refuse(code int16, text string) *refusal { return &refusal{code: code, text: text} }
 
 // inflating bounds how many batches are decompressed at a time, and so the
 // memory that decompression bombs can take.
@@ -27,7 +65,7 @@ var inflating = make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))
 // returns shares raw.
 func (c *conn) checkBatch(raw []byte, t *shard.Topic, version int16) (*shard.Batch, *refusal) {
 	if limit := c.srv.maxMessageBytes(t); len(raw) > limit {
-		return nil, &refusal{codeMessageTooLarge, "the batch is larger than the topic's max.message.bytes"}
+		return nil, refuse(codeMessageTooLarge, "the batch is larger than the topic's max.message.bytes")
 	}
 	if len(raw) < shard.BatchHeaderBytes {
 		return nil, invalidRecord("produce requests carry exactly one record batch per partition")
@@ -42,15 +80,15 @@ func (c *conn) checkBatch(raw []byte, t *shard.Topic, version int16) (*shard.Bat
 	b, err := shard.ParseBatch(raw)
 	switch {
 	case shard.KindOf(err) == shard.KindCorrupt:
-		return nil, &refusal{codeCorruptMessage, "the record batch is corrupt"}
+		return nil, refuse(codeCorruptMessage, "the record batch is corrupt")
 	case err != nil:
-		return nil, &refusal{errorCode(err), err.Error()}
+		return nil, refuse(errorCode(err), err.Error())
 	}
 	if r := checkAttributes(b, version); r != nil {
 		return nil, r
 	}
 	if b.Count() > c.srv.sizes(t).held/recordBytes {
-		return nil, &refusal{codeMessageTooLarge, "the batch has too many records"}
+		return nil, refuse(codeMessageTooLarge, "the batch has too many records")
 	}
 	return c.checkRecordsOf(b, t)
 }
@@ -61,15 +99,23 @@ func checkAttributes(b *shard.Batch, version int16) *refusal {
 	case b.Control():
 		return invalidRecord("clients do not write control batches")
 	case b.Transactional():
-		return &refusal{codeInvalidTxnState, "transactions are not supported"}
+		return refuse(codeInvalidTxnState, "transactions are not supported")
 	case b.AppendTime():
-		return &refusal{codeInvalidTimestamp, "clients do not stamp with log append time"}
+		return refuse(codeInvalidTimestamp, "clients do not stamp with log append time")
 	case codec > shard.CodecZstd, codec == shard.CodecZstd && version < 7:
-		return &refusal{codeUnsupportedCompressionType, "the compression type is not supported"}
+		return refuse(codeUnsupportedCompressionType, "the compression type is not supported")
+	case malformedSequence(b):
+		return invalidRecord("a batch with a producer id has an epoch and a sequence of at least 0")
 	case b.Count() <= 0 || b.LastOffsetDelta() != b.Count()-1:
 		return invalidRecord("the record count does not match the offsets")
 	}
 	return nil
+}
+
+// malformedSequence tells whether a producer's id comes without what belongs to it.
+func malformedSequence(b *shard.Batch) bool {
+	id, epoch, seq := b.Producer()
+	return id >= 0 && (epoch < 0 || seq < 0)
 }
 
 // checkRecordsOf gives the batch to append: b, or what recode makes of it.
@@ -82,14 +128,14 @@ func (c *conn) checkRecordsOf(b *shard.Batch, t *shard.Topic) (*shard.Batch, *re
 	}
 	if b.Codec() != shard.CodecNone {
 		if codec == b.Codec() && c.srv.broker.Live.Interest(t.Name) {
-			return b, checkDecoded(b, t, c.srv.sizes(t)) // subscribers share what is decoded here
+			return b, c.checkDecoded(b, t, c.srv.sizes(t)) // subscribers share what is decoded here
 		}
 		var err error
 		if body, err = shard.Decompress(b.Codec(), body, c.srv.sizes(t).inflated); err != nil {
 			return nil, inflateRefusal(err)
 		}
 	}
-	r := checkRecords(body, b.Count(), t.Config.Compact, c.srv.sizes(t))
+	r := checkRecords(body, b.Count(), t.Config.Compact, c.srv.sizes(t), c.addresses(t))
 	if r != nil || codec == b.Codec() {
 		return b, r
 	}
@@ -102,25 +148,27 @@ func (c *conn) recode(b *shard.Batch, t *shard.Topic, codec shard.Codec, records
 	out, err := b.Recode(codec, records)
 	switch {
 	case shard.KindOf(err) == shard.KindTooLarge, err == nil && out.Size() > c.srv.maxMessageBytes(t):
-		return nil, &refusal{codeMessageTooLarge, "the batch is larger than the topic's max.message.bytes with the topic's compression.type"}
+		return nil, refuse(codeMessageTooLarge, "the batch is larger than the topic's max.message.bytes with the topic's compression.type")
 	case err != nil:
-		return nil, &refusal{errorCode(err), err.Error()}
+		return nil, refuse(errorCode(err), err.Error())
 	}
 	return out, nil
 }
 
 func inflateRefusal(err error) *refusal {
 	if shard.KindOf(err) == shard.KindTooLarge {
-		return &refusal{codeMessageTooLarge, "the batch decompresses to more than is allowed"}
+		return refuse(codeMessageTooLarge, "the batch decompresses to more than is allowed")
 	}
-	return &refusal{codeCorruptMessage, "the record batch is corrupt"}
+	return refuse(codeCorruptMessage, "the record batch is corrupt")
 }
 
-func checkDecoded(b *shard.Batch, t *shard.Topic, most sizes) *refusal {
+func (c *conn) checkDecoded(b *shard.Batch, t *shard.Topic, most sizes) *refusal {
 	recs, err := b.RecordsWithin(most.inflated)
 	if err != nil {
 		return inflateRefusal(err)
 	}
+	var without refused
+	mayAddress := c.addresses(t)
 	held := 0
 	for i := range recs {
 		r := &recs[i]
@@ -129,34 +177,53 @@ func checkDecoded(b *shard.Batch, t *shard.Topic, most sizes) *refusal {
 			return tooLarge(size > most.record)
 		}
 		if t.Config.Compact && r.Key == nil {
-			return invalidRecord("a compacted topic takes no record without a key")
+			without.add(i)
 		}
 		for j := range r.Headers {
-			if shard.Reserved(r.Headers[j].Name) {
-				return invalidRecord("header names that begin with " + shard.ReservedPrefix + " are reserved")
+			h := &r.Headers[j]
+			switch {
+			case h.Name == shard.HeaderSubject:
+				if no := mayAddress(h.Value); no != nil {
+					return no
+				}
+			case shard.Reserved(h.Name):
+				return invalidRecord(reservedHeader)
 			}
 		}
+	}
+	if without.n > 0 {
+		return keyless(without.deltas, without.n)
 	}
 	return nil
 }
 
-// checkRecords walks uncompressed records without decoding them.
-func checkRecords(body []byte, count int, needKey bool, most sizes) *refusal {
+// checkRecords walks uncompressed records without decoding them. mayAddress is asked
+// for each subject that a record names.
+func checkRecords(body []byte, count int, needKey bool, most sizes, mayAddress func([]byte) *refusal) *refusal {
 	w := walker{b: body}
+	var without refused
 	for i := range count {
 		before := len(w.b)
 		if !w.record(i) {
-			return w.why(needKey)
+			return w.why()
+		}
+		if w.addressed {
+			if no := mayAddress(w.subject); no != nil {
+				return no
+			}
 		}
 		if before-len(w.b) > most.record || len(body)+i*recordBytes+w.headers*headerBytes > most.held {
 			return tooLarge(before-len(w.b) > most.record)
 		}
 		if needKey && w.noKey {
-			return w.why(needKey)
+			without.add(i)
 		}
 	}
-	if len(w.b) != 0 {
+	switch {
+	case len(w.b) != 0:
 		return invalidRecord("bytes follow the last record")
+	case without.n > 0:
+		return keyless(without.deltas, without.n)
 	}
 	return nil
 }
@@ -167,14 +234,14 @@ type walker struct {
 	noKey    bool
 	reserved bool
 	headers  int // of all records so far
+
+	addressed bool // the record names a subject
+	subject   []byte
 }
 
-func (w *walker) why(needKey bool) *refusal {
-	switch {
-	case w.reserved:
-		return invalidRecord("header names that begin with " + shard.ReservedPrefix + " are reserved")
-	case needKey && w.noKey:
-		return invalidRecord("a compacted topic takes no record without a key")
+func (w *walker) why() *refusal {
+	if w.reserved {
+		return invalidRecord(reservedHeader)
 	}
 	return invalidRecord("a record is malformed")
 }
@@ -208,7 +275,7 @@ func (w *walker) bytes(nullable bool) (v []byte, null, ok bool) {
 
 // record steps over the record with the offset delta i.
 func (w *walker) record(i int) bool {
-	w.noKey = false
+	w.noKey, w.addressed, w.subject = false, false, nil
 	n, ok := w.varint()
 	if !ok || n < 1 || n > int64(len(w.b)) {
 		return false
@@ -238,12 +305,16 @@ func (w *walker) record(i int) bool {
 		if !ok {
 			return false
 		}
-		if bytes.HasPrefix(name, reservedBytes) {
-			w.reserved = true
+		value, _, ok := in.bytes(true)
+		if !ok {
 			return false
 		}
-		if _, _, ok = in.bytes(true); !ok {
-			return false
+		if bytes.HasPrefix(name, reservedBytes) {
+			if string(name) != shard.HeaderSubject {
+				w.reserved = true
+				return false
+			}
+			w.addressed, w.subject = true, value
 		}
 	}
 	w.headers += int(h)
@@ -277,9 +348,9 @@ func (s *Server) sizes(t *shard.Topic) sizes {
 
 func tooLarge(record bool) *refusal {
 	if record {
-		return &refusal{codeMessageTooLarge, "a record is larger, decompressed, than the topic's max.message.bytes"}
+		return refuse(codeMessageTooLarge, "a record is larger, decompressed, than the topic's max.message.bytes")
 	}
-	return &refusal{codeMessageTooLarge, "the batch has too many records or headers"}
+	return refuse(codeMessageTooLarge, "the batch has too many records or headers")
 }
 
 // maxMessageBytes is the bound of a topic's batches.

@@ -271,7 +271,7 @@ func TestIdempotence(t *testing.T) {
 	}
 	tx := kmsg.NewPtrInitProducerIDRequest()
 	tx.TransactionalID = ptr("tx")
-	if r := ask[*kmsg.InitProducerIDResponse](w, tx, 4); r.ErrorCode != codeInvalidRequest {
+	if r := ask[*kmsg.InitProducerIDResponse](w, tx, 4); r.ErrorCode != codeClusterAuthorizationFailed {
 		t.Errorf("a transactional id gets %d", r.ErrorCode)
 	}
 	batch := func(epoch int16, seq int32) []byte {

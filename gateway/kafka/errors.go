@@ -68,6 +68,7 @@ const (
 	codeDuplicateResource          int16 = 92
 	codeUnacceptableCredential     int16 = 93
 	codeUnknownTopicID             int16 = 100
+	codeInconsistentTopicID        int16 = 103
 	codeMismatchedEndpointType     int16 = 114
 	codeUnsupportedEndpointType    int16 = 115
 	codeRebootstrapRequired        int16 = 129

@@ -50,9 +50,12 @@ func newStand(t testing.TB, opts ...option) *stand {
 	s := &stand{t: t, cfg: DefaultConfig(), lim: gateway.DefaultLimits()}
 	s.cfg.GroupInitialRebalanceDelay = 5 * time.Millisecond
 	s.cfg.GroupMinSessionTimeout = 10 * time.Millisecond
-	mo := shardmem.Options{MaxMessageBytes: 8 << 20}
+	mo := shardmem.Options{MaxMessageBytes: 16 << 20}
 	for _, o := range opts {
 		o(s, &mo)
+	}
+	if mo.ACLs == nil && mo.Users == nil { // its clients, who are anonymous, administer topics and groups
+		mo.ACLs = []shard.ACL{{Principal: "*", Resource: "*", Filter: "*", Operation: shard.OpAll}}
 	}
 	s.mem = shardmem.New(mo)
 	s.start()

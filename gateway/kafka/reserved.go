@@ -8,8 +8,9 @@ import (
 	"github.com/robustmq/robustmq-go/shard"
 )
 
-// Headers of RobustMQ's own are not shown to Kafka's clients. Only gateways
-// write them, in batches that are not compressed, so a batch is looked at only
+// Headers of RobustMQ's own are not shown to Kafka's clients, but for the subject
+// that a Kafka producer wrote. Only gateways write the others, in batches that are
+// not compressed, so a batch is looked at only
 // where the prefix occurs in its bytes; it is then written anew for this reader
 // without them. Offsets, timestamps, producer and count stay; length and
 // checksum change, in this view only.

@@ -17,10 +17,11 @@ type Server struct {
 	log    *slog.Logger
 	broker shard.Broker
 
-	apis   *apiTable
-	ids    idPrefix
-	groups *coordinator
-	pids   producerIDs
+	apis    *apiTable
+	ids     idPrefix
+	groups  *coordinator
+	pids    producerIDs
+	inboxes inboxes
 
 	// bigDecode lets one large request at a time be taken apart: what a hostile
 	// one makes us allocate is bounded by one.

@@ -61,10 +61,11 @@ func newClient(ctx context.Context, s *Server, nc *gateway.Conn) *client {
 	c.out.idle.L = &c.out.mu
 	c.acks.room.L = &c.acks.mu
 	c.publish.c = c
+	nc.OnRevoke(func() { c.kick(packet.NotAuthorized, "") })
 	return c
 }
 
-func (c *client) now() time.Time { return time.Now() }
+func (c *client) now() time.Time { return c.srv.broker.Time() }
 
 // reader is the read buffer: small while idle, large while there is much.
 type reader struct {

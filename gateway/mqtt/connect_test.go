@@ -46,7 +46,7 @@ func TestConnect(t *testing.T) {
 	}{
 		{"anonymous 3.1", clean(3, "a"), "CONNACK false 0x00"},
 		{"anonymous 3.1.1", clean(4, "a"), "CONNACK false 0x00"},
-		{"anonymous 5", clean(5, "a"), "CONNACK false 0x00 33:4096 39:8388608 34:64"},
+		{"anonymous 5", clean(5, "a"), "CONNACK false 0x00 33:4096 39:16777216 34:64"},
 		{"password 3.1.1", login(4, "ann", "secret"), "CONNACK false 0x00"},
 		{"password 5", login(5, "ann", "secret"), "CONNACK false 0x00"},
 		{"wrong password 3.1.1", login(4, "ann", "wrong"), "CONNACK false 0x04"},
@@ -59,7 +59,7 @@ func TestConnect(t *testing.T) {
 		{"long client id", clean(5, strings.Repeat("x", 1025)), "CONNACK false 0x85"},
 		{"auth method [MQTT-4.12.0-1]", with(clean(5, "a"), func(c *packet.Connect) { c.Props = c.Props.AddStr(packet.PropAuthMethod, "SCRAM") }), "CONNACK false 0x8c"},
 		{"response information [MQTT-3.1.2-28]", with(clean(5, "a/b"), func(c *packet.Connect) { c.Props = c.Props.AddNum(packet.PropRequestResponseInfo, 1) }),
-			"CONNACK false 0x00 33:4096 39:8388608 34:64 26:response/a_b/"},
+			"CONNACK false 0x00 33:4096 39:16777216 34:64 26:response/a_b/"},
 		{"will", with(clean(5, "a"), will("open/w")), "CONNACK false 0x00"},
 		{"will not allowed 5", with(clean(5, "a"), will("closed/w")), "CONNACK false 0x87"},
 		{"will not allowed 3.1.1", with(clean(4, "a"), will("closed/w")), "CONNACK false 0x05"},

@@ -40,7 +40,7 @@ func (l liveReceiver) Deliver(ms []shard.Message, matched []shard.SubID) {
 		}
 		mark, ours := m.Record.Header(shard.HeaderMQTT)
 		topic, ok := deliveredTopic(m, ours, subs)
-		if !ok || m.Record.Expired(c.now()) {
+		if !ok || m.Expired(c.now()) || c.hides(subs, m.Subject) {
 			continue
 		}
 		items = append(items, outItem{msg: *m, topic: topic, ids: ids, retain: asPublished && isRetained(mark)})
@@ -186,7 +186,8 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 	it = outItem{msg: d.Message, from: r, tag: d.Tag}
 	if len(c.session.out.restored) > 0 && r.shared == nil {
 		if e := c.session.out.restored[d.Tag]; e != nil {
-			return c.prepareAgain(it, e, len(c.subsOf(r, d)) > 0)
+			subs := c.subsOf(r, d)
+			return c.prepareAgain(it, e, len(subs) > 0 && !c.hides(subs, d.Subject))
 		}
 	}
 	mark, ours := d.Record.Header(shard.HeaderMQTT)
@@ -200,7 +201,7 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 	it.ids = subscriptionIDs(nil, subs) // [MQTT-3.3.4-4]
 	it.retain = isRetained(mark) && retainAsPublished(subs)
 	it.topic, ok = deliveredTopic(&it.msg, ours, subs)
-	if !ok || len(subs) == 0 || d.Record.Expired(c.now()) { // [MQTT-3.3.2-5]
+	if !ok || len(subs) == 0 || d.Expired(c.now()) || c.hides(subs, d.Subject) { // [MQTT-3.3.2-5]
 		it.skip, it.qos = true, 0
 		return it, nil, true
 	}

@@ -64,16 +64,16 @@ func (f *ackFIFO) restore(id uint16, data []byte) error {
 }
 
 // locate notes where the record of a message will be, or, for one sent again
-// whose fate is open, finds out whether it is there.
-func (c *client) locate(in *incoming, t *target, payload []byte, now time.Time) (known bool, err error) {
+// whose fate is open, finds it where it is there.
+func (c *client) locate(in *incoming, t *target, payload []byte, now time.Time) (known *shard.Record, err error) {
 	if in.check {
 		in.check = false
 		r, err := c.lookUp(in)
 		if err != nil {
-			return false, err
+			return nil, err
 		}
 		if r != nil && bytes.Equal(r.Value, payload) {
-			return true, nil
+			return r, nil
 		}
 		if r != nil { // a new message: the client forgot the old one
 			in.dedupe = rand.Text()
@@ -82,7 +82,7 @@ func (c *client) locate(in *incoming, t *target, payload []byte, now time.Time) 
 	id := t.shard()
 	b, err := c.srv.broker.Log.Bounds(c.ctx, id)
 	in.shard, in.from, in.at = id, b.End, now.UnixMilli()
-	return false, err
+	return nil, err
 }
 
 // lookUpMs is how much younger than the message records may be, in milliseconds,
@@ -124,8 +124,15 @@ func (c *client) lookUp(in *incoming) (*shard.Record, error) {
 }
 
 // answerKnown answers a message that is in its shard already.
-func (c *client) answerKnown(p *packet.Publish, in *incoming) error {
-	slot := c.acks.reserve(p.ID, p.QoS, 1, false)
+func (c *client) answerKnown(p *packet.Publish, in *incoming, r *shard.Record) error {
+	waits := uint8(1)
+	if p.Retain {
+		waits++
+	}
+	slot := c.acks.reserve(p.ID, p.QoS, waits, false)
 	c.keepIncoming(p.ID, in, true, func(err error) { c.completedSlots([]uint64{slot}, 0, err) })
+	if p.Retain {
+		c.retainKnown(string(p.Topic), r, in.shard, slot)
+	}
 	return nil
 }

@@ -58,7 +58,7 @@ func (t *target) headers(dst []shard.Header, p *packet.Publish, origin, id strin
 		case packet.PropContentType:
 			dst = append(dst, shard.Header{Name: shard.HeaderContentType, Value: v.Data})
 		case packet.PropResponseTopic:
-			dst = append(dst, shard.Header{Name: shard.HeaderReplyTo, Value: v.Data})
+			dst = appendReplyTo(dst, v.Data)
 		case packet.PropCorrelationData:
 			dst = append(dst, shard.Header{Name: shard.HeaderCorrelationID, Value: v.Data})
 		case packet.PropUser:
@@ -86,7 +86,8 @@ func text(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // appendProps maps record headers to the properties of a PUBLISH. It is false
 // when the message has expired.
-func appendProps(dst packet.Props, r *shard.Record, now time.Time) (packet.Props, bool) {
+func appendProps(dst packet.Props, m *shard.Message, now time.Time) (packet.Props, bool) {
+	r := m.Record
 	foreign := true
 	for i := range r.Headers {
 		if r.Headers[i].Name == shard.HeaderMQTT {
@@ -94,10 +95,15 @@ func appendProps(dst packet.Props, r *shard.Record, now time.Time) (packet.Props
 			break
 		}
 	}
+	reply, used := replyTopic(r, foreign)
 	common := true // headers of common names are properties here
-	var seen [4]bool
+	var seen [3]bool
 	for i := range r.Headers {
 		h := &r.Headers[i]
+		if i == used {
+			dst = dst.AddData(packet.PropResponseTopic, reply)
+			continue
+		}
 		if shard.Reserved(h.Name) {
 			if h.Name == headerFormat && len(h.Value) == 1 {
 				dst = dst.AddNum(packet.PropPayloadFormat, uint32(h.Value[0]&1))
@@ -106,7 +112,7 @@ func appendProps(dst packet.Props, r *shard.Record, now time.Time) (packet.Props
 			continue
 		}
 		if common {
-			out, done, ok := appendCommon(dst, r, h, now, &seen)
+			out, done, ok := appendCommon(dst, m, h, now, &seen)
 			if !ok {
 				return dst, false
 			}
@@ -120,11 +126,6 @@ func appendProps(dst packet.Props, r *shard.Record, now time.Time) (packet.Props
 		}
 		dst = dst.AddUser(h.Name, h.Value)
 	}
-	if foreign && !seen[1] {
-		if v, ok := r.Header(shard.HeaderReplySubject); ok && responseTopic(v) {
-			dst = dst.AddData(packet.PropResponseTopic, v)
-		}
-	}
 	return dst, true
 }
 
@@ -136,29 +137,24 @@ func userProperty(h *shard.Header) bool {
 
 // appendCommon maps a header of a common name; done is false when it is none, or
 // cannot be one.
-func appendCommon(dst packet.Props, r *shard.Record, h *shard.Header, now time.Time, seen *[4]bool) (_ packet.Props, done, ok bool) {
+func appendCommon(dst packet.Props, m *shard.Message, h *shard.Header, now time.Time, seen *[3]bool) (_ packet.Props, done, ok bool) {
 	switch h.Name {
 	case shard.HeaderContentType:
 		if !seen[0] && packet.ValidString(h.Value) {
 			seen[0] = true
 			return dst.AddData(packet.PropContentType, h.Value), true, true
 		}
-	case shard.HeaderReplyTo:
-		if !seen[1] && responseTopic(h.Value) {
-			seen[1] = true
-			return dst.AddData(packet.PropResponseTopic, h.Value), true, true
-		}
 	case shard.HeaderCorrelationID:
-		if !seen[2] && len(h.Value) <= 65535 {
-			seen[2] = true
+		if !seen[1] && len(h.Value) <= 65535 {
+			seen[1] = true
 			return dst.AddData(packet.PropCorrelationData, h.Value), true, true
 		}
 	case shard.HeaderExpiration:
-		at, has := r.Expires()
-		if seen[3] || !has {
+		at, has := m.Expires()
+		if seen[2] || !has {
 			return dst, false, true
 		}
-		seen[3] = true
+		seen[2] = true
 		left := at - now.UnixMilli()
 		if left <= 0 {
 			return dst, false, false

@@ -28,7 +28,7 @@ func (o *offline) stop() {
 
 // addOffline starts the timers of a session whose connection ended.
 func (s *Server) addOffline(id string, m *meta, w *will) {
-	now := time.Now()
+	now := s.broker.Time()
 	o := &offline{}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +112,7 @@ func (s *Server) resumeOffline(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	now := time.Now()
+	now := s.broker.Time()
 	for _, owner := range owners {
 		id := strings.TrimPrefix(owner, sessionPrefix)
 		v, ok, err := s.broker.State.Get(ctx, owner, keyMeta)

@@ -393,7 +393,7 @@ func (c *client) encode(it *outItem) (*packet.Publish, bool) {
 	c.encTopic = append(c.encTopic[:0], it.topic...)
 	p.Topic = c.encTopic
 	if c.v >= packet.V5 {
-		props, ok := appendProps(c.encProps[:0], it.msg.Record, c.now())
+		props, ok := appendProps(c.encProps[:0], &it.msg, c.now())
 		if !ok { // expired while it waited [MQTT-3.3.2-5]
 			c.discard(it)
 			return nil, false
@@ -403,7 +403,7 @@ func (c *client) encode(it *outItem) (*packet.Publish, bool) {
 		}
 		c.encProps = props
 		p.Props = props
-	} else if it.msg.Record.Expired(c.now()) {
+	} else if it.msg.Expired(c.now()) {
 		c.discard(it)
 		return nil, false
 	}

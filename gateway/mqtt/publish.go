@@ -1,6 +1,7 @@
 package mqtt
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"strings"
@@ -27,7 +28,7 @@ func (s *Server) resolve(ctx context.Context, topic string) (t target, err error
 	if err := shard.CheckSubject(t.subject); err != nil {
 		return t, protocolError(packet.TopicNameInvalid, err.Error())
 	}
-	if topic == "$SYS" || strings.HasPrefix(topic, "$SYS/") { // 4.7.2
+	if shard.ServerOwn(t.subject) { // 4.7.2
 		return t, protocolError(packet.NotAuthorized, "topics under $SYS are the server's")
 	}
 	if shard.Relayed(t.subject) {
@@ -221,8 +222,8 @@ func (b *publisher) add(p *packet.Publish, t *target, in *incoming) error {
 	if in != nil && in.dedupe != "" {
 		if known, err := c.locate(in, t, p.Payload, b.now); err != nil {
 			return c.failPublish(p, in, err)
-		} else if known { // [MQTT-4.3.3-10]
-			return c.answerKnown(p, in)
+		} else if known != nil { // [MQTT-4.3.3-10]
+			return c.answerKnown(p, in, known)
 		}
 	}
 	name := ""
@@ -323,19 +324,18 @@ func (b *publisher) send(pb *pubBatch) {
 	c.acks.mu.Lock()
 	c.acks.bytes += pb.size
 	c.acks.mu.Unlock()
-	c.srv.broker.Log.Append(c.ctx, pb.id, batch, opts, pb)
 	if len(pb.retain) == 0 {
+		c.srv.broker.Log.Append(c.ctx, pb.id, batch, opts, pb)
 		return
 	}
-	// A refusal is known by now. Who waited longer would keep retained messages in
-	// another order than the log's, for QoS 0 does not wait for the disk.
-	var refused error
-	if err := pb.refused.Load(); err != nil {
-		refused = *err
-	}
-	for i := range pb.retain {
-		c.retain(&pb.retain[i], refused)
-	}
+	c.applying.Add(len(pb.retain))
+	c.srv.retained.appendRetained(c.ctx, pb.id, pb.retain, func() error {
+		c.srv.broker.Log.Append(c.ctx, pb.id, batch, opts, pb)
+		if err := pb.refused.Load(); err != nil { // a refusal is known by now
+			return *err
+		}
+		return nil
+	}, c.retained)
 }
 
 // Appended is the outcome of a batch.
@@ -355,20 +355,32 @@ func (pb *pubBatch) Appended(r shard.AppendResult) {
 	c.applying.Done()
 }
 
-// relay hands a message that is never stored to live subscribers.
+// relay hands a message that is never stored to live subscribers. Nothing is
+// acknowledged as kept that is not: not a retained message, nor, where the version
+// can say so, one that nobody took.
 func (c *client) relay(p *packet.Publish, t *target, in *incoming) error {
+	if p.Retain && p.QoS > 0 {
+		return c.failPublish(p, in, errRelayedRetain)
+	}
 	r := t.record(p, nil, "", "", time.Now())
 	kept, _, err := frozen(&r)
 	if err != nil {
 		return c.failPublish(p, in, err)
 	}
-	c.srv.broker.Live.Relay([]shard.Message{{Subject: t.subject, Record: kept, Origin: c.nc.Origin}})
+	n := c.srv.broker.Live.Relay([]shard.Message{{Subject: t.subject, Record: kept, Origin: c.nc.Origin}})
 	if p.QoS > 0 {
+		var outcome error
+		if n == 0 && c.v >= packet.V5 {
+			outcome = protocolError(packet.NoMatchingSubscribers, "nobody is subscribed, and messages of this topic are not kept")
+		}
 		slot := c.acks.reserve(p.ID, p.QoS, 1, false)
-		c.completedSlots([]uint64{slot}, 0, nil)
+		c.completedSlots([]uint64{slot}, 0, outcome)
 	}
 	return nil
 }
+
+// errRelayedRetain refuses to keep what is never stored.
+var errRelayedRetain = protocolError(packet.ImplementationSpecific, "messages of this topic are relayed and not kept: it has no retained message")
 
 // publishDetached publishes a message of the server's own or a will.
 func (s *Server) publishDetached(ctx context.Context, p *packet.Publish) error {
@@ -385,8 +397,37 @@ func (s *Server) publishDetached(ctx context.Context, p *packet.Publish) error {
 		}
 		return err
 	}
-	if _, err = shard.AppendWait(ctx, s.broker.Log, t.shard(), shard.BatchOf(r), shard.AppendOptions{}); err != nil || !p.Retain {
+	if !p.Retain {
+		_, err = shard.AppendWait(ctx, s.broker.Log, t.shard(), shard.BatchOf(r), shard.AppendOptions{})
 		return err
 	}
-	return s.retained.setWait(ctx, topic, &r)
+	return s.publishRetained(ctx, t.shard(), topic, &r)
+}
+
+// publishRetained appends a retained message and keeps it, and waits for both.
+func (s *Server) publishRetained(ctx context.Context, id shard.ID, topic string, r *shard.Record) error {
+	outcome := make(chan error, 2)
+	var refused atomic.Pointer[error]
+	s.retained.appendRetained(ctx, id, []toRetain{{op: keepOf(topic, r)}}, func() error {
+		s.broker.Log.Append(ctx, id, shard.BatchOf(*r), shard.AppendOptions{}, shard.CompletionFunc(func(res shard.AppendResult) {
+			if res.Err != nil {
+				refused.Store(&res.Err)
+			}
+			outcome <- res.Err
+		}))
+		if err := refused.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}, func(_ *toRetain, err error) { outcome <- err })
+	var first error
+	for range 2 {
+		select {
+		case err := <-outcome:
+			first = cmp.Or(first, err)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return first
 }

@@ -19,6 +19,7 @@ import (
 type retainStore struct {
 	state shard.State
 	said  atomic.Int64 // Unix nanoseconds: of the last complaint
+	order retainOrder
 	mu    struct {
 		sync.RWMutex
 		root  retainNode
@@ -36,9 +37,13 @@ const retainPrefix = "mqtt/retained/"
 
 // retainOwner spreads the messages over 256 owners.
 func retainOwner(topic string) string {
+	return fmt.Sprintf("%s%02x", retainPrefix, retainHash(topic))
+}
+
+func retainHash(topic string) byte {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(topic))
-	return fmt.Sprintf("%s%02x", retainPrefix, byte(h.Sum32()))
+	return byte(h.Sum32())
 }
 
 func newRetainStore(st shard.State) *retainStore { return &retainStore{state: st} }
@@ -73,24 +78,7 @@ func keepOf(topic string, r *shard.Record) shard.StateOp {
 
 // set makes the change of keepOf; done is told the outcome.
 func (s *retainStore) set(ctx context.Context, op shard.StateOp, done func(error)) {
-	topic, keep := op.Key, op.Value != nil
-	s.state.Apply(ctx, retainOwner(topic), []shard.StateOp{op}, func(err error) {
-		if err == nil {
-			s.note(topic, keep)
-		}
-		done(err)
-	})
-}
-
-func (s *retainStore) setWait(ctx context.Context, topic string, r *shard.Record) error {
-	ch := make(chan error, 1)
-	s.set(ctx, keepOf(topic, r), func(err error) { ch <- err })
-	select {
-	case err := <-ch:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	s.state.Apply(ctx, retainOwner(op.Key), []shard.StateOp{op}, done)
 }
 
 // get reads the message of a topic; ok is false when there is none any more.
@@ -107,7 +95,7 @@ func (s *retainStore) get(ctx context.Context, topic string, now time.Time) (*sh
 		op := shard.StateOp{Key: topic, If: v.Rev}
 		s.state.Apply(ctx, retainOwner(topic), []shard.StateOp{op}, func(err error) {
 			if err == nil {
-				s.note(topic, false)
+				s.gone(topic)
 			}
 		})
 		return nil, false, nil
@@ -159,6 +147,19 @@ func (s *retainStore) note(topic string, keep bool) {
 	if s.mu.root.remove(topic) {
 		s.mu.count--
 	}
+}
+
+// has tells whether a name is there.
+func (s *retainStore) has(topic string) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := &s.mu.root
+	for level := range strings.SplitSeq(topic, "/") {
+		if n = n.next[level]; n == nil {
+			return false
+		}
+	}
+	return n.here
 }
 
 // remove forgets a name and the levels that only it had.
@@ -230,32 +231,4 @@ func join(name, level string, top bool) string {
 		return level
 	}
 	return name + "/" + level
-}
-
-// toRetain is a retained message whose append has yet to begin.
-type toRetain struct {
-	op   shard.StateOp
-	qos  uint8
-	slot uint64
-}
-
-// retain keeps the message of a PUBLISH, unless its append was refused; its slot
-// waits for it at QoS 1 and 2.
-func (c *client) retain(m *toRetain, refused error) {
-	done := func(err error) {
-		if m.qos > 0 {
-			c.completedSlots([]uint64{m.slot}, 0, err)
-		} else if err != nil {
-			c.srv.env.Log.Warn("keep retained message", "topic", m.op.Key, "error", err)
-		}
-	}
-	if refused != nil {
-		done(refused)
-		return
-	}
-	c.applying.Add(1)
-	c.srv.retained.set(c.ctx, m.op, func(err error) {
-		done(err)
-		c.applying.Done()
-	})
 }

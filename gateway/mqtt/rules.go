@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 )
 
@@ -19,7 +20,7 @@ func (s *Server) watchRules() {
 		}
 		s.mu.Unlock()
 		for _, c := range all {
-			if c.anyWithdrawn() {
+			if c.anyRestricted() {
 				go c.withdraw() // it waits for the store
 			}
 		}
@@ -31,17 +32,15 @@ func (s *Server) watchRules() {
 	}
 }
 
-// anyWithdrawn tells whether a subscription is not allowed any more.
-func (c *client) anyWithdrawn() bool {
+// anyRestricted tells whether a subscription is not allowed any more, or in part.
+func (c *client) anyRestricted() (any bool) {
 	c.session.mu.Lock()
 	defer c.session.mu.Unlock()
 	clear(c.session.outlived)
 	for _, sb := range c.session.subs {
-		if !c.allowed(shard.OpSubscribe, sb.subject()) {
-			return true
-		}
+		any = !c.maySubscribe(sb) || sb.part.Load() || any
 	}
-	return false
+	return any
 }
 
 // withdraw ends the subscriptions of a connected client that are not allowed any
@@ -57,7 +56,7 @@ func (c *client) withdraw() {
 	}
 	var subs []*sub
 	for _, sb := range ss.subs {
-		if !c.allowed(shard.OpSubscribe, sb.subject()) {
+		if !c.maySubscribe(sb) {
 			subs = append(subs, sb)
 			c.noteWithdrawn(sb)
 		}
@@ -96,7 +95,7 @@ func (c *client) askAgain(ctx context.Context) error {
 	var ops []shard.StateOp
 	var bound []string
 	for _, sb := range ss.subs {
-		if c.allowed(shard.OpSubscribe, sb.subject()) {
+		if c.maySubscribe(sb) {
 			continue
 		}
 		c.noteWithdrawn(sb)
@@ -133,7 +132,7 @@ func (c *client) outlivedSub(b *shard.Binding) *sub {
 	sb := subOfBinding(b)
 	ok, known := ss.outlived[b.ID]
 	if !known {
-		ok = c.allowed(shard.OpSubscribe, sb.subject())
+		ok = c.maySubscribe(sb)
 		if ss.outlived == nil || len(ss.outlived) >= maxOutlived {
 			ss.outlived = make(map[string]bool)
 		}
@@ -142,5 +141,43 @@ func (c *client) outlivedSub(b *shard.Binding) *sub {
 	if !ok {
 		return nil
 	}
+	c.maySubscribe(sb) // says whether it is in part
 	return sb
+}
+
+// maySubscribe asks whether the client may have a subscription, now and whenever
+// rules change, and notes whether it is for each message to be asked about: where
+// a rule denies some of what it matches, or where the filter may match a topic that
+// the rule which allows it does not name. A shared subscription has to be allowed
+// whole: what one of its members may not see is not to be lost to the others.
+func (c *client) maySubscribe(sb *sub) bool {
+	auth, remote := c.srv.env.Auth, c.nc.RemoteAddr()
+	subject := sb.subject()
+	how := auth.Coverage(c.who, remote, shard.OpSubscribe, gateway.ResourceSubject, subject)
+	if how == gateway.CoversAll {
+		// "a/#" matches "a" too, and "+" a level that holds dots.
+		if at := strings.IndexAny(subject, "*>"); at >= 0 {
+			if auth.Coverage(c.who, remote, shard.OpSubscribe, gateway.ResourceSubject, subject[:at]+">") != gateway.CoversAll ||
+				at > 0 && subject[at] == '>' && !auth.MaySee(c.who, remote, subject[:at-1]) {
+				how = gateway.CoversPart
+			}
+		}
+		if how == gateway.CoversPart && sb.share != "" {
+			sb.part.Store(false) // its rule allows it all
+			return true
+		}
+	}
+	sb.part.Store(how == gateway.CoversPart)
+	return how == gateway.CoversAll || how == gateway.CoversPart && sb.share == ""
+}
+
+// hides tells whether a message is not for this client, of a subscription that is
+// taken in part.
+func (c *client) hides(subs []*sub, subject string) bool {
+	for _, sb := range subs {
+		if sb.part.Load() {
+			return !c.srv.env.Auth.MaySee(c.who, c.nc.RemoteAddr(), subject)
+		}
+	}
+	return false
 }

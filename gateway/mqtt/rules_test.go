@@ -204,3 +204,58 @@ func TestManyFiltersAreNotCompared(t *testing.T) {
 		t.Fatal("subscriptions that overlap are not mixed")
 	}
 }
+
+// TestDenyWithinAllow: a subscription of which a rule denies some is taken, and what
+// is denied is not delivered, whatever feeds it; nor what the rule that allows it does
+// not name. A shared one has to be allowed whole.
+func TestDenyWithinAllow(t *testing.T) {
+	b, as := ruled(t)
+	deny := func(filter string) {
+		t.Helper()
+		r := shard.ACL{Principal: "ann", Resource: "subject", Filter: filter, Operation: shard.OpSubscribe, Deny: true}
+		if err := b.mem.Broker().ACLs.Put(context.Background(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deny("open.secret")
+	deny("open.*.hush")
+	p := as("root", clean(5, "p"))
+	id := uint16(0)
+	put := func(topic string, retain bool) {
+		t.Helper()
+		id++
+		p.publish(topic, "m", 1, id, func(k *packet.Publish) { k.Retain = retain })
+		p.expect(fmt.Sprintf("PUBACK %d", id))
+	}
+	put("open/secret", true)
+	put("open/kept", true)
+	put("open", true) // which "open/#" matches, and the rule does not
+	s, q := as("ann", kept(5, "s")), as("ann", clean(5, "q"))
+	s.subscribe("open/#", 1)
+	q.subscribe("open/+", 0)
+	s.expect(`PUBLISH open/kept "m" q1 id1 retain`)
+	q.expect(`PUBLISH open/kept "m" q0 retain`)
+	s.send(&packet.Ack{Kind: packet.PUBACK, ID: 1})
+	for _, f := range []string{"$share/g/open/#", "open/secret", "+/secret"} {
+		s.send(&packet.Subscribe{ID: 6, Filters: []packet.Subscription{{Filter: f, QoS: 1}}})
+		s.expect("SUBACK 6 [135]")
+	}
+	for _, topic := range []string{"open/secret", "open/x/hush", "open", "open/x.hush", "open/a"} {
+		put(topic, false)
+	}
+	s.expect(`PUBLISH open/a "m" q1 id2`)
+	s.send(&packet.Ack{Kind: packet.PUBACK, ID: 2})
+	q.expect(`PUBLISH open/a "m" q0`)
+	// A rule that comes later, for a session that is away too.
+	s.bye()
+	put("open/late", false)
+	put("open/b", false)
+	deny("open.late")
+	s = as("ann", kept(5, "s")).present(true)
+	k, ok := s.read().(*packet.Publish)
+	if !ok || string(k.Topic) != "open/b" {
+		t.Fatalf("got %s, want open/b alone", show(k))
+	}
+	s.quiet()
+	q.expect(`PUBLISH open/late "m" q0`, `PUBLISH open/b "m" q0`)
+}

@@ -329,7 +329,7 @@ func (c *client) resendReleases() {
 			rels = append(rels, id)
 		case !e.tagged:
 			it := outItem{msg: e.msg, topic: e.topic, ids: e.ids, id: id, qos: e.qos, retain: e.retain, dup: true}
-			ss.local.items = append(ss.local.items, localItem{item: it})
+			ss.local.items = append(ss.local.items, &localItem{item: it})
 		}
 	}
 	ss.mu.Unlock()

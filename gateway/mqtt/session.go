@@ -3,11 +3,13 @@ package mqtt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
@@ -63,6 +65,7 @@ type sub struct {
 	match  shard.Filter
 	live   shard.SubID // 0 when fed by a group
 	member *receiver   // of a shared subscription fed by a group
+	part   atomic.Bool // rules deny some of it: each message is asked about
 }
 
 // meta is the value of keyMeta.
@@ -171,7 +174,7 @@ func (c *client) loadSession(ctx context.Context, clean bool) (present bool, err
 func (c *client) refusedSession(ctx context.Context) (refused bool, err error) {
 	err = c.srv.broker.State.Range(ctx, c.sessionOwner, keySub, func(key string, _ shard.StateValue) bool {
 		sb, err := newSub(strings.TrimPrefix(key, keySub), 0, 0)
-		refused = err != nil || !c.allowed(shard.OpSubscribe, sb.subject())
+		refused = err != nil || !c.maySubscribe(sb)
 		return !refused
 	})
 	return refused, err
@@ -282,7 +285,9 @@ func (c *client) rebind(ctx context.Context) error {
 	return c.session.group.group.Bindings().Add(ctx, missing...)
 }
 
-// openGroup makes or finds the session's group and attaches to it.
+// openGroup makes or finds the session's group and attaches to it. The session
+// expiry of the connection before holds until the group has this consumer, the new
+// one from then on.
 func (c *client) openGroup(ctx context.Context) error {
 	if c.session.group != nil {
 		return nil
@@ -291,19 +296,30 @@ func (c *client) openGroup(ctx context.Context) error {
 	if c.expiry != noExpiry {
 		expire = time.Duration(c.expiry) * time.Second
 	}
-	g, err := c.srv.broker.Groups.Get(c.sessionOwner)
-	if err != nil {
-		cfg := shard.GroupConfig{Name: c.sessionOwner, Durable: c.durable}
-		if c.durable {
-			cfg.ExpireAfter = expire
+	for {
+		g, err := c.srv.broker.Groups.Get(c.sessionOwner)
+		if err != nil {
+			cfg := shard.GroupConfig{Name: c.sessionOwner, Durable: c.durable}
+			if c.durable {
+				cfg.ExpireAfter = expire
+			}
+			g, err = c.srv.broker.Groups.Create(ctx, cfg)
 		}
-		g, err = c.srv.broker.Groups.Create(ctx, cfg)
-	} else if g.Config().ExpireAfter != expire {
-		err = g.SetData(ctx, nil, expire)
-	}
-	if err != nil {
+		if err != nil {
+			return err
+		}
+		err = c.attachGroup(g)
+		if errors.Is(err, shard.ErrGroupNotFound) { // its time was up at this very moment
+			continue
+		}
+		if err == nil && c.durable && g.Config().ExpireAfter != expire {
+			err = g.SetData(ctx, nil, expire)
+		}
 		return err
 	}
+}
+
+func (c *client) attachGroup(g shard.Group) error {
 	r := &receiver{c: c, group: g, ready: make(chan struct{})}
 	c.session.mu.Lock()
 	c.session.group = r

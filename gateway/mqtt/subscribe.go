@@ -36,10 +36,7 @@ func (sb *sub) setOptions(o uint8) {
 }
 
 // relayed tells whether the filter is for subjects that are never stored.
-func (sb *sub) relayed() bool {
-	t := sb.match.Tokens[0]
-	return t.Kind == shard.TokenLiteral && (strings.HasPrefix(t.Text, "$") || t.Text == "_INBOX" || strings.HasPrefix(t.Text, "_INBOX."))
-}
+func (sb *sub) relayed() bool { return sb.match.RelayedOnly() }
 
 // liveOnly tells whether the subscription is fed by shard.Live; else by a group.
 func (sb *sub) liveOnly() bool { return sb.relayed() || sb.opts.QoS == 0 && sb.share == "" }
@@ -163,7 +160,7 @@ func (c *client) newAllowed(f *packet.Subscription, id uint32, known map[string]
 	if sb.relayed() {
 		sb.opts.QoS = 0
 	}
-	if !c.allowed(shard.OpSubscribe, sb.subject()) {
+	if !c.maySubscribe(sb) {
 		return nil, protocolError(packet.NotAuthorized, "not allowed to subscribe")
 	}
 	if c.session.subs[sb.filter] == nil && !known[sb.filter] {

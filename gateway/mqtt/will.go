@@ -36,6 +36,13 @@ func (c *client) takeWill(p *packet.Connect) error {
 	if !c.mayWill(w.Topic) {
 		return protocolError(packet.NotAuthorized, "not allowed to publish to the will topic")
 	}
+	subject, _ := shard.SubjectOfMQTT(w.Topic)
+	switch {
+	case shard.ServerOwn(subject): // 4.7.2
+		return protocolError(packet.NotAuthorized, "topics under $SYS are the server's")
+	case w.Retain && shard.Relayed(subject):
+		return protocolError(packet.RetainNotSupported, "messages of the will topic are relayed and not kept")
+	}
 	if v, ok := w.Props.Find(packet.PropResponseTopic); ok && !responseTopic(v.Data) {
 		return protocolError(packet.ProtocolError, "response topic is not a topic name")
 	}

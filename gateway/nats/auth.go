@@ -3,7 +3,6 @@ package nats
 import (
 	"context"
 	"crypto/rand"
-	"crypto/subtle"
 	"encoding/base64"
 	"time"
 
@@ -24,7 +23,7 @@ func (c *conn) login(ctx context.Context, o connectOptions) error {
 	p, err := c.authenticate(ctx, &o)
 	if err != nil {
 		c.s.env.Stats.AuthFailures.Add(1)
-		c.s.env.Log.Info("login refused", "remote", c.nc.RemoteAddr().String(), "user", o.User, "error", err)
+		c.s.env.Log.Debug("login refused", "remote", c.nc.RemoteAddr().String(), "user", o.User, "error", err)
 		return errAuthorization
 	}
 	if err := c.s.env.Auth.Join(c.nc, p); err != nil {
@@ -53,15 +52,9 @@ func (c *conn) authenticate(ctx context.Context, o *connectOptions) (gateway.Pri
 	auth, remote := c.s.env.Auth, c.nc.RemoteAddr()
 	switch {
 	case o.NKey != "":
-		return c.nkey(o)
+		return auth.Guess(remote, "", func() (gateway.Principal, error) { return c.nkey(o) })
 	case o.Token != "":
-		h := gateway.TokenHash(o.Token)
-		for _, u := range auth.Users() {
-			if u.TokenHash != "" && subtle.ConstantTimeCompare([]byte(u.TokenHash), []byte(h)) == 1 {
-				return auth.Admit(remote, u)
-			}
-		}
-		return gateway.Principal{}, gateway.ErrBadCredentials
+		return auth.Token(remote, o.Token)
 	case o.User != "":
 		return auth.Password(ctx, remote, o.User, o.Pass)
 	}

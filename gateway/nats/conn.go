@@ -84,6 +84,7 @@ type connectOptions struct {
 
 func newConn(s *Server, nc *gateway.Conn) *conn {
 	c := &conn{s: s, nc: nc, raw: nc.Conn, nonce: newNonce()}
+	nc.OnRevoke(func() { c.softError(softRevoked) })
 	c.parse = parser{maxPayload: s.cfg.MaxPayload, maxLine: s.cfg.MaxControlLine, locked: true, hold: nc.Hold()}
 	c.out = newOutbox(nc, s.env.Limits.MaxOutboundBytes, s.cfg.WriteDeadline, &s.buffers, c.fail)
 	c.subs.bySID = make(map[string]*subscription)

@@ -42,10 +42,13 @@ func (c *conn) deliver(ms []shard.Message, matched []shard.SubID) int {
 		if s == nil {
 			continue
 		}
-		run := s.wanted(ms)
-		k := s.take(len(run))
+		seen := s.wanted(ms)
+		if s.part.Load() {
+			seen = c.visible(seen)
+		}
+		k := s.take(len(seen))
 		var bytes int
-		buf, bytes = c.appendRun(buf, run[:k], s.sid)
+		buf, bytes = c.appendRun(buf, seen[:k], s.sid)
 		n, size = n+k, size+bytes
 		if s.over() {
 			c.dropLocked(s)

@@ -29,7 +29,8 @@ const (
 	softMaxSubs    = "maximum subscriptions exceeded"
 	softSubject    = "Invalid Subject"
 	softPubSubject = "Invalid Publish Subject"
-	statusNoReply  = "503" // no responders (NATS ADR-4)
+	softRevoked    = "User Authentication Revoked" // the connection is cut soon after
+	statusNoReply  = "503"                         // no responders (NATS ADR-4)
 )
 
 var wireErrors = []error{errParser, errControlLine, errPayload, errAuthorization, errAuthTimeout, errUserConnections, errStale,

@@ -54,11 +54,19 @@ type known struct {
 }
 
 func sortHeaders(hs []shard.Header) (k known) {
+	var replyTo []byte
 	for i := range hs {
 		h := &hs[i]
 		switch {
+		case h.Name == shard.HeaderMQTT: // a Response Topic is the subject that answers go to
+			if k.reply == nil && spellable(replyTo) && bytes.IndexByte(replyTo, '/') < 0 {
+				k.reply = replyTo
+			}
 		case !shard.Reserved(h.Name):
 			k.shown = k.shown || shown(h)
+			if h.Name == shard.HeaderReplyTo && replyTo == nil {
+				replyTo = h.Value
+			}
 		case h.Name == shard.HeaderReplySubject && k.reply == nil && spellable(h.Value):
 			k.reply = h.Value
 		case h.Name == headerStatus && k.status == nil && !lineEnds(h.Value):

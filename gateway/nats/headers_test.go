@@ -114,6 +114,12 @@ func TestForeignMessage(t *testing.T) {
 		{"empty tokens", "a..b", shard.Record{}, true, "MSG a..b 1 0\r\n\r\n"},
 		{"reply", "a", shard.Record{Headers: h(shard.HeaderReplySubject, "_INBOX.1")}, true, "MSG a 1 _INBOX.1 0\r\n\r\n"},
 		{"reply that cannot be spelled", "a", shard.Record{Headers: h(shard.HeaderReplySubject, "x 9\r\n")}, true, "MSG a 1 0\r\n\r\n"},
+		{"response topic", "a", shard.Record{Headers: h(shard.HeaderReplyTo, "rpc.1", shard.HeaderMQTT, "1")}, true,
+			"HMSG a 1 rpc.1 29 29\r\n" + v + "reply-to: rpc.1\r\n\r\n\r\n"},
+		{"response topic of earlier versions", "a", shard.Record{Headers: h(shard.HeaderReplyTo, "rpc/1", shard.HeaderMQTT, "1")}, true,
+			"HMSG a 1 29 29\r\n" + v + "reply-to: rpc/1\r\n\r\n\r\n"},
+		{"user property", "a", shard.Record{Headers: h(shard.HeaderMQTT, "1", shard.HeaderReplyTo, "rpc.1")}, true,
+			"HMSG a 1 29 29\r\n" + v + "reply-to: rpc.1\r\n\r\n\r\n"},
 		{"status", "a", shard.Record{Headers: h(headerStatus, "503")}, true, "HMSG a 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n"},
 	} {
 		m := shard.Message{Subject: c.subject, Record: &c.record}

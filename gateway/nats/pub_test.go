@@ -19,13 +19,14 @@ func TestWhatIsStored(t *testing.T) {
 	all.send("SUB > 1")
 	all.sync()
 	c := b.dial(withHeaders)
-	for _, s := range []string{"a.b", "_INBOX.x", "$JS.API.INFO", "_REPLY_bob.1", "w.*"} {
+	deep := "d" + strings.Repeat(".d", shard.MaxSubjectDepth)
+	for _, s := range []string{"a.b", "_INBOX.x", "$JS.API.INFO", "_REPLY_bob.1", "w.*", "$KV.b.k", deep} {
 		c.send("PUB "+s+" 1", "x")
 	}
 	c.send("PUB req.unknown reply.to 1", "x", "PUB $SYS.broker.version 1", "x", "PUB a.b reply.to 1", "y",
 		"HPUB a.b 45 46", "NATS/1.0", "A: 1", "robustmq-subject: z", "a: 2", "", "z")
 	c.sync()
-	for _, want := range []string{"a.b 1  [] x", "_INBOX.x 1  [] x", "$JS.API.INFO 1  [] x", "_REPLY_bob.1 1  [] x", "w.* 1  [] x",
+	for _, want := range []string{"a.b 1  [] x", "_INBOX.x 1  [] x", "$JS.API.INFO 1  [] x", "_REPLY_bob.1 1  [] x", "w.* 1  [] x", "$KV.b.k 1  [] x", deep + " 1  [] x",
 		"req.unknown 1 reply.to [] x", "a.b 1 reply.to [] y", "a.b 1  [] z"} {
 		if m := all.message(); m.String() != want {
 			t.Fatalf("got %s, want %s", m, want)
@@ -35,7 +36,7 @@ func TestWhatIsStored(t *testing.T) {
 	for _, topic := range b.mem.Broker().Topics.List() {
 		names = append(names, topic.Name)
 	}
-	if fmt.Sprint(names) != "[a.b]" {
+	if fmt.Sprint(names) != "[$KV.b.k a.b]" {
 		t.Errorf("topics %v", names)
 	}
 	var got []string

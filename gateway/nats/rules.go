@@ -38,7 +38,7 @@ func (c *conn) withdraw() {
 	}
 	c.out.mu.Unlock()
 	for _, s := range subs {
-		if !c.maySubscribe(who, s.subject) {
+		if !c.maySubscribe(who, s) {
 			c.drop(s)
 			c.live.Remove(s.id)
 			c.permission("Subscription to", s.subject, s.queue)
@@ -46,6 +46,27 @@ func (c *conn) withdraw() {
 	}
 }
 
-func (c *conn) maySubscribe(who *gateway.Principal, subject string) bool {
-	return c.s.env.Auth.Allowed(*who, c.nc.RemoteAddr(), shard.OpSubscribe, gateway.ResourceSubject, subject)
+// maySubscribe asks whether the client may have a subscription, and notes whether
+// each message is to be asked about (nats-server: a deny within an allow). One of a
+// queue group has to be allowed whole: what a member may not see is not to be lost
+// to the others.
+func (c *conn) maySubscribe(who *gateway.Principal, s *subscription) bool {
+	how := c.s.env.Auth.Coverage(*who, c.nc.RemoteAddr(), shard.OpSubscribe, gateway.ResourceSubject, s.subject)
+	s.part.Store(how == gateway.CoversPart)
+	return how == gateway.CoversAll || how == gateway.CoversPart && s.queue == ""
+}
+
+// visible gives the messages that the client may see. out.mu is locked.
+func (c *conn) visible(ms []shard.Message) []shard.Message {
+	who := c.who.Load()
+	if who == nil {
+		return nil
+	}
+	kept := make([]shard.Message, 0, len(ms))
+	for i := range ms {
+		if c.s.env.Auth.MaySee(*who, c.nc.RemoteAddr(), ms[i].Subject) {
+			kept = append(kept, ms[i])
+		}
+	}
+	return kept
 }

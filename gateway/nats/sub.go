@@ -2,6 +2,7 @@ package nats
 
 import (
 	"strings"
+	"sync/atomic"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -15,7 +16,8 @@ type subscription struct {
 	subject   string
 	wild      bool // the first token is a wildcard
 	delivered int64
-	max       int64 // 0: no bound
+	max       int64       // 0: no bound
+	part      atomic.Bool // rules deny some of it: each message is asked about
 }
 
 // take gives how many of n messages the subscription still wants.
@@ -48,7 +50,7 @@ func (c *conn) sub(args []byte) error {
 	}
 	s.wild = s.filter.Tokens[0].Kind != shard.TokenLiteral
 	rules := c.s.rules.Load()
-	if !c.maySubscribe(&c.principal, s.subject) {
+	if !c.maySubscribe(&c.principal, s) {
 		c.permission("Subscription to", s.subject, s.queue)
 		return nil
 	}
@@ -69,7 +71,7 @@ func (c *conn) sub(args []byte) error {
 		c.softError(softSubject)
 		return nil
 	}
-	if c.s.rules.Load() != rules && !c.maySubscribe(&c.principal, s.subject) { // changed before it was put
+	if c.s.rules.Load() != rules && !c.maySubscribe(&c.principal, s) { // changed before it was put
 		c.drop(s)
 		c.live.Remove(s.id)
 		c.permission("Subscription to", s.subject, s.queue)

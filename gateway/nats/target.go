@@ -2,7 +2,6 @@ package nats
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
@@ -78,7 +77,7 @@ func (p *publisher) resolve(ctx context.Context, subject string, request bool) *
 	case !c.s.env.Auth.Allowed(c.principal, c.nc.RemoteAddr(), shard.OpPublish, gateway.ResourceSubject, subject):
 		t.kind = targetDenied
 		return t
-	case strings.HasPrefix(subject, "$SYS."): // MQTT clients trust what they read there
+	case shard.ServerOwn(subject): // MQTT clients trust what they read there
 		t.kind = targetNobody
 		return t
 	case !literal || shard.Relayed(subject) || c.s.inbox(subject):

@@ -33,6 +33,7 @@ var importRules = []importRule{
 	{"internal/lint", nil, "rules look at the code from outside"},
 	{"internal/vfs", nil, "a leaf"},
 	{"internal/raw", nil, "a leaf"},
+	{"internal/ratelog", nil, "a leaf"},
 	{"internal/crc32c", nil, "a leaf"},
 	{"internal", []string{"shard", "internal"}, "helpers below the layers"},
 }

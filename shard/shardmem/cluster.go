@@ -71,12 +71,13 @@ func (c *cluster) NextIDs(ctx context.Context, counter string, n int64) (int64, 
 
 // users implements shard.Users.
 type users struct {
-	mu sync.RWMutex
-	m  map[string]*shard.User
+	mu      sync.RWMutex
+	m       map[string]*shard.User
+	changed chan struct{}
 }
 
 func newUsers(us []shard.User) *users {
-	u := &users{m: make(map[string]*shard.User)}
+	u := &users{m: make(map[string]*shard.User), changed: make(chan struct{})}
 	for _, x := range us {
 		u.m[x.Name] = &x
 	}
@@ -108,6 +109,19 @@ func (u *users) List() []*shard.User {
 	return out
 }
 
+// Changed implements shard.Users.
+func (u *users) Changed() <-chan struct{} {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	return u.changed
+}
+
+// note tells who waits that an account changed; u.mu is held.
+func (u *users) note() {
+	close(u.changed)
+	u.changed = make(chan struct{})
+}
+
 // Put implements shard.Users.
 func (u *users) Put(ctx context.Context, x shard.User) error {
 	if x.Name == "" {
@@ -116,6 +130,7 @@ func (u *users) Put(ctx context.Context, x shard.User) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.m[x.Name] = &x
+	u.note()
 	return ctx.Err()
 }
 
@@ -127,6 +142,7 @@ func (u *users) Delete(ctx context.Context, name string) error {
 		return shard.Errorf(shard.KindNotFound, "unknown user %q", name)
 	}
 	delete(u.m, name)
+	u.note()
 	return ctx.Err()
 }
 

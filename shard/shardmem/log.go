@@ -15,6 +15,7 @@ import (
 type shardLog struct {
 	mu      sync.Mutex
 	batches []*shard.Batch // assigned; those that end at or before end are visible
+	arrived map[int64]int64 // by base offset, milliseconds
 	start   int64
 	end     int64
 	next    int64 // to be assigned
@@ -36,7 +37,7 @@ type pending struct {
 }
 
 func newShardLog() *shardLog {
-	return &shardLog{table: producer.New(producer.Limits{}), waits: make(map[int64]chan struct{})}
+	return &shardLog{table: producer.New(producer.Limits{}), waits: make(map[int64]chan struct{}), arrived: make(map[int64]int64)}
 }
 
 func (l *shardLog) reopen() *shardLog {
@@ -47,6 +48,7 @@ func (l *shardLog) reopen() *shardLog {
 		raw := slices.Clone(b.Raw())
 		if c, err := shard.ParseBatch(raw); err == nil {
 			n.batches = append(n.batches, c)
+			n.arrived[c.BaseOffset()] = l.arrived[b.BaseOffset()]
 			n.table.Replay(c, now)
 		}
 	}
@@ -186,6 +188,7 @@ func (b *Broker) assign(l *shardLog, t *shard.Topic, id shard.ID, batch *shard.B
 	l.table.Add(batch, now)
 	l.table.AddID(opts.DedupeID, batch, now)
 	l.batches = append(l.batches, batch)
+	l.arrived[res.Base] = now
 	return res, nil
 }
 
@@ -294,6 +297,22 @@ func (b *Broker) Read(ctx context.Context, id shard.ID, from int64, opts shard.R
 // find gives the index of the first batch that ends at offset or later.
 func (l *shardLog) find(offset int64) int {
 	return sort.Search(len(l.batches), func(i int) bool { return l.batches[i].LastOffset() >= offset })
+}
+
+// Arrived tells when the record at an offset came.
+func (b *Broker) Arrived(id shard.ID, offset int64) (first, last int64, ok bool) {
+	l, _, err := b.log(id)
+	if err != nil {
+		return 0, 0, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := l.find(offset)
+	if i == len(l.batches) {
+		return 0, 0, false
+	}
+	at, ok := l.arrived[l.batches[i].BaseOffset()]
+	return at, at, ok
 }
 
 // Bounds implements shard.Log.

@@ -276,14 +276,15 @@ var groupTests = []test{
 	{"expired messages are not delivered", func(e *env) {
 		g := e.group(shard.GroupConfig{Name: "g"}, "q")
 		t := e.topic("q")
-		old, soon, never := record(t, "q", "old", shard.Header{Name: shard.HeaderExpiration, Value: []byte("10")}),
-			record(t, "q", "soon", shard.Header{Name: shard.HeaderExpiration, Value: []byte("80")}), record(t, "q", "never")
-		old.Timestamp -= 1000
-		e.append(t.Shard(0), shard.BatchOf(old, soon, never), shard.AppendOptions{})
-		e.ready(g, 2)
+		none, behind := record(t, "q", "none", shard.Header{Name: shard.HeaderExpiration, Value: []byte("0")}),
+			record(t, "q", "behind", shard.Header{Name: shard.HeaderExpiration, Value: []byte("600000")})
+		soon, never := record(t, "q", "soon", shard.Header{Name: shard.HeaderExpiration, Value: []byte("80")}), record(t, "q", "never")
+		behind.Timestamp -= 3_600_000 // a clock that is slow: the time counts from the arrival
+		e.append(t.Shard(0), shard.BatchOf(none, behind, soon, never), shard.AppendOptions{})
+		e.ready(g, 3)
 		time.Sleep(120 * time.Millisecond)
 		c, in := e.attach(g, shard.ConsumerConfig{})
-		c.Ack(e.want(in, "never")[0].Tag)
+		c.Ack(tags(e.want(in, "behind", "never"))...)
 		if s := g.Stats(); s.Ready != 0 || s.Unacked != 0 {
 			e.Fatalf("%+v", s)
 		}

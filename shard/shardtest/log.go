@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -91,6 +92,7 @@ var logTests = []test{
 			}
 		}
 	}},
+	{"offset of time after a trim", offsetsOfTimeAfterTrim},
 	{"append time", func(e *env) {
 		t := e.create(shard.Topic{Name: "t", Config: shard.TopicConfig{AppendTime: true}})
 		before := time.Now().UnixMilli()
@@ -117,6 +119,32 @@ var logTests = []test{
 			e.kind(err, shard.KindNotFound)
 		}
 	}},
+}
+
+// offsetsOfTimeAfterTrim: wherever the start lies, in the middle of a batch too, no
+// time is answered with an offset below it.
+func offsetsOfTimeAfterTrim(e *env) {
+	id := e.topic("t").Shard(0)
+	var times []int64
+	for i := range 8 {
+		recs := make([]shard.Record, 5)
+		for j := range recs {
+			recs[j].Timestamp = 1000 + int64((i*31+j*17)%40) // not in order, as producers' clocks
+			times = append(times, recs[j].Timestamp)
+		}
+		e.append(id, shard.BatchOf(recs...), shard.AppendOptions{})
+	}
+	for start := range len(times) {
+		e.must(e.Broker.Log.TrimBefore(e.ctx, id, int64(start)))
+		for ts := int64(999); ts <= 1041; ts++ {
+			want := slices.IndexFunc(times[start:], func(t int64) bool { return t >= ts })
+			offset, at, ok, err := e.Broker.Log.OffsetOf(e.ctx, id, ts)
+			e.must(err)
+			if ok != (want >= 0) || ok && (offset != int64(start+want) || at != times[offset]) {
+				e.Fatalf("offset of %d with start %d: %d at %d, %v; want %d", ts, start, offset, at, ok, start+want)
+			}
+		}
+	}
 }
 
 func completionsInOrder(e *env) {

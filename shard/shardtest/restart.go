@@ -55,7 +55,7 @@ func (e *env) clean() {
 // settled waits until what a group wrote behind is durable.
 func (e *env) settled(g shard.Group) {
 	e.Helper()
-	e.must(g.SetData(e.ctx, g.Config().Data, g.Config().ExpireAfter))
+	e.must(g.(shard.SyncedGroup).Sync(e.ctx))
 }
 
 var restartTests = []test{

@@ -142,7 +142,7 @@ func TestDiskFullByItself(t *testing.T) {
 }
 
 func deleteTopic(ctx context.Context, port int, name string) error {
-	c, err := clients.DialKafka(port)
+	c, err := clients.DialKafkaAdmin(port)
 	if err != nil {
 		return err
 	}

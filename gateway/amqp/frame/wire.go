@@ -3,6 +3,7 @@ package frame
 import (
 	"encoding/binary"
 	"fmt"
+	"unicode/utf8"
 )
 
 // reader takes arguments off a payload; once bad it stays bad and gives zeros.
@@ -106,8 +107,22 @@ func appendLonglong(b []byte, v uint64) []byte { return binary.BigEndian.AppendU
 // MaxShortstr is the longest short string, in bytes; longer ones are cut.
 const MaxShortstr = 255
 
+// cut gives what of a string is a short string: whole characters, or clients that
+// decode it fail on it.
+func cut(s string) string {
+	if len(s) <= MaxShortstr {
+		return s
+	}
+	for i := MaxShortstr; i > MaxShortstr-utf8.UTFMax; i-- {
+		if utf8.RuneStart(s[i]) {
+			return s[:i]
+		}
+	}
+	return s[:MaxShortstr] // it is no UTF-8
+}
+
 func appendShortstr(b []byte, s string) []byte {
-	s = s[:min(len(s), MaxShortstr)]
+	s = cut(s)
 	return append(append(b, byte(len(s))), s...)
 }
 

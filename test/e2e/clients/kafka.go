@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/robustmq/robustmq-go/test/harness"
 )
@@ -23,6 +24,12 @@ func DialKafka(port int, opts ...kgo.Opt) (*kgo.Client, error) {
 		return nil, fmt.Errorf("connect by kafka: %w", err)
 	}
 	return c, nil
+}
+
+// DialKafkaAdmin logs in as the superuser: who has no login creates topics, publishes and reads.
+func DialKafkaAdmin(port int, opts ...kgo.Opt) (*kgo.Client, error) {
+	admin := plain.Auth{User: harness.User, Pass: harness.Password}
+	return DialKafka(port, append([]kgo.Opt{kgo.SASL(admin.AsMechanism())}, opts...)...)
 }
 
 type kafkaWriter struct{ c *kgo.Client }

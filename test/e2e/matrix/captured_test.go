@@ -19,7 +19,7 @@ func TestCapturedSubjects(t *testing.T) {
 	p := harness.NewBroker(t, harness.Options{}).Ports
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
-	c, err := clients.DialKafka(p.Kafka)
+	c, err := clients.DialKafkaAdmin(p.Kafka)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,13 +123,31 @@ func fields() []Case {
 		{
 			ID: "binarycorrelation", Title: "correlation-id: binary", Message: field(clients.CorrelationID, binary),
 		},
-		{ID: "replyto", Title: "reply-to", Message: field(clients.ReplyTo, "answers/here")},
+		{ID: "replyto", Title: "reply-to", Message: field(clients.ReplyTo, "answers"), Cells: map[string]Cell{
+			"mqtt>nats": answersTo("answers"), "amqp>nats": answersTo("answers"),
+		}},
+		{
+			ID: "replysubject", Title: "reply-to: a subject", Writers: []string{clients.Kafka, clients.AMQP}, Message: field(clients.ReplyTo, "answers.here"),
+			Cells: map[string]Cell{"*>mqtt": replyTo("answers/here", "as the topic it is"), "amqp>nats": answersTo("answers.here")},
+		},
+		{
+			ID: "replytopic", Title: "response topic", Writers: []string{clients.MQTT}, Message: field(clients.ReplyTo, "answers/here"),
+			Cells: map[string]Cell{
+				"*>kafka": replyTo("answers.here", "as the subject it is"), "*>amqp": replyTo("answers.here", "as the subject it is"),
+				"*>nats": {Edit: func(m *clients.Message) {
+					m.Reply = "answers.here"
+					for i := range m.Headers {
+						m.Headers[i].Value = []byte("answers.here")
+					}
+				}, Why: "as the subject it is, and as the reply subject"},
+			},
+		},
 		{
 			ID: "reply", Title: "the reply subject of a NATS request", Writers: []string{clients.NATS}, Prime: true,
 			Message: value(clients.Message{Reply: "_INBOX.answers.1"}),
 			Cells: map[string]Cell{
-				"*>mqtt": {Edit: func(m *clients.Message) { m.Fields[clients.ReplyTo] = "_INBOX.answers.1" }, Why: "as response topic"},
-				"*>amqp": {Edit: func(m *clients.Message) { m.Fields[clients.ReplyTo] = "_INBOX.answers.1" }, Why: "as reply-to"},
+				"*>mqtt": replyTo("_INBOX/answers/1", "as response topic"),
+				"*>amqp": replyTo("_INBOX.answers.1", "as reply-to"),
 			},
 			Note: "A request makes no topic: it is stored where one exists. Kafka has no field for it.",
 		},
@@ -155,6 +173,22 @@ func fields() []Case {
 			Note: "A record's time is that of publishing unless a Kafka producer sets it. MQTT and NATS core have no field for it.",
 		},
 	}
+}
+
+// replyTo shows where answers go in another form.
+func replyTo(v, why string) Cell {
+	return Cell{Edit: func(m *clients.Message) {
+		if _, ok := m.Fields[clients.ReplyTo]; ok || len(m.Headers) == 0 {
+			m.Fields[clients.ReplyTo] = v
+			return
+		}
+		m.Headers[0].Value = []byte(v)
+	}, Why: why}
+}
+
+// answersTo shows it as the reply subject too.
+func answersTo(v string) Cell {
+	return Cell{Edit: func(m *clients.Message) { m.Reply = v }, Why: "same, and as the reply subject"}
 }
 
 var asText = Cell{Edit: func(m *clients.Message) {

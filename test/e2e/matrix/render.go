@@ -25,6 +25,12 @@ broker and the Go client libraries of the four: paho.golang (MQTT 5), franz-go (
 | NATS | subject ` + "`a.b.c`" + ` |
 | AMQP | default exchange, routing key ` + "`a.b.c`" + `; queue ` + "`a.b.c`" + ` where nobody declared one; exchange ` + "`amq.topic`" + ` with binding patterns |
 
+A subject that holds a slash is shown to MQTT as it stands (` + "`dd/y`" + `). Whatever name MQTT is shown, a filter of that name gets
+the message, at every QoS and whatever other clients do. Names under ` + "`$`" + ` are as others, but that leading wildcards of MQTT
+do not match them. What belongs to brokers and to answers is handed to who is subscribed and never stored, and its list is one
+for all protocols: ` + "`_INBOX.`, `amq.rabbitmq.reply-to.`, `$SYS.`, `$JS.`, `$SRV.`" + `. Where answers go is translated as names are: a
+requester of one protocol gets the answer of a responder of another.
+
 ## Properties
 
 These names are common. Where a protocol has a field of its own for one, that is used; elsewhere it is a header of this name.

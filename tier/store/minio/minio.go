@@ -27,7 +27,9 @@ type Options struct {
 	PathStyle            bool
 	AccessKey, SecretKey string // empty: from the environment (AWS_, then MINIO_), shared files, the instance
 	SessionToken         string
-	MaxConns             int // idle connections kept; default 64
+	MaxConns             int          // idle connections kept; default 64
+	TLS                  *tls.Config  // nil: the system's CAs
+	Clock                *store.Clock // sees the server's time; nil: nobody does
 }
 
 // Store is a store.Store in a bucket. All methods may be called concurrently.
@@ -67,11 +69,14 @@ func New(o Options) (*Store, error) {
 		return nil, fmt.Errorf("open minio store: %w", err)
 	}
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = o.MaxConns, o.MaxConns
+	if o.TLS != nil && u.Scheme == "https" {
+		transport.TLSClientConfig = o.TLS.Clone()
+	}
 	if transport.TLSClientConfig != nil {
 		transport.TLSClientConfig.MinVersion = tls.VersionTLS12
 	}
 	core, err := miniogo.NewCore(u.Host, &miniogo.Options{
-		Creds: creds, Secure: u.Scheme == "https", Transport: transport, Region: o.Region, BucketLookup: lookup, MaxRetries: 1,
+		Creds: creds, Secure: u.Scheme == "https", Transport: o.Clock.WatchTransport(transport), Region: o.Region, BucketLookup: lookup, MaxRetries: 1,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open minio store: %w", err)

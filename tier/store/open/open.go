@@ -4,6 +4,7 @@ package open
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -30,8 +31,10 @@ type Config struct {
 	AccessKey    string
 	SecretKey    string
 	SessionToken string
-	CreateBucket bool // create the bucket when it is missing
-	MaxConns     int  // idle connections kept; default 64
+	CreateBucket bool         // create the bucket when it is missing
+	MaxConns     int          // idle connections kept; default 64
+	TLS          *tls.Config  // s3, minio: nil: the system's CAs
+	Clock        *store.Clock // s3, minio: sees the server's time; nil: nobody does
 
 	Prefix   string // objects are below this folder
 	ReadOnly bool   // dir: open beside a running broker; for the verbs that only look
@@ -74,7 +77,7 @@ func openBare(ctx context.Context, c Config) (store.Store, io.Closer, error) {
 	case "s3":
 		s, err := s3.New(ctx, s3.Options{
 			Bucket: c.Bucket, Region: c.Region, Endpoint: c.Endpoint, PathStyle: c.PathStyle,
-			AccessKey: c.AccessKey, SecretKey: c.SecretKey, SessionToken: c.SessionToken, MaxConns: c.MaxConns,
+			AccessKey: c.AccessKey, SecretKey: c.SecretKey, SessionToken: c.SessionToken, MaxConns: c.MaxConns, TLS: c.TLS, Clock: c.Clock,
 		})
 		if err != nil {
 			return nil, nil, err
@@ -83,7 +86,7 @@ func openBare(ctx context.Context, c Config) (store.Store, io.Closer, error) {
 	case "minio":
 		s, err := minio.New(minio.Options{
 			Bucket: c.Bucket, Region: c.Region, Endpoint: c.Endpoint, PathStyle: c.PathStyle,
-			AccessKey: c.AccessKey, SecretKey: c.SecretKey, SessionToken: c.SessionToken, MaxConns: c.MaxConns,
+			AccessKey: c.AccessKey, SecretKey: c.SecretKey, SessionToken: c.SessionToken, MaxConns: c.MaxConns, TLS: c.TLS, Clock: c.Clock,
 		})
 		if err != nil {
 			return nil, nil, err

@@ -15,6 +15,7 @@ package s3
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -42,7 +43,9 @@ type Options struct {
 	PathStyle            bool   // bucket in the path, not in the host name; most other servers want it
 	AccessKey, SecretKey string // empty: the default credential chain
 	SessionToken         string
-	MaxConns             int // idle connections kept; default 64
+	MaxConns             int          // idle connections kept; default 64
+	TLS                  *tls.Config  // nil: the system's CAs
+	Clock                *store.Clock // sees the server's time; nil: nobody does
 }
 
 // Store is a store.Store in a bucket. All methods may be called concurrently.
@@ -62,6 +65,9 @@ func New(ctx context.Context, o Options) (*Store, error) {
 	}
 	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
 		t.MaxIdleConns, t.MaxIdleConnsPerHost = o.MaxConns, o.MaxConns
+		if o.TLS != nil {
+			t.TLSClientConfig = o.TLS.Clone()
+		}
 	})
 	load := []func(*config.LoadOptions) error{config.WithHTTPClient(client)}
 	if o.Region != "" {
@@ -77,6 +83,7 @@ func New(ctx context.Context, o Options) (*Store, error) {
 	if cfg.Region == "" {
 		cfg.Region = "us-east-1"
 	}
+	cfg.HTTPClient = o.Clock.WatchDoer(cfg.HTTPClient)
 	return &Store{bucket: o.Bucket, client: awss3.NewFromConfig(cfg, func(so *awss3.Options) {
 		so.Retryer = aws.NopRetryer{}
 		so.UsePathStyle = o.PathStyle

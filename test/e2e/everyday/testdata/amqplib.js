@@ -92,7 +92,7 @@ async function refusals (connection) {
   assert.equal(await refused(connection, (c) => c.assertQueue('js.work', { durable: false })), 406)
   assert.equal(await refused(connection, (c) => c.assertExchange('amq.mine', 'direct')), 403)
   assert.equal(await refused(connection, (c) => c.ack({ fields: { deliveryTag: 99 } })), 406)
-  assert.equal(await refused(connection, (c) => c.sendToQueue('js.work', Buffer.alloc(9 << 20))), 311)
+  assert.equal(await refused(connection, (c) => c.sendToQueue('js.work', Buffer.alloc(17 << 20))), 311)
   await assert.rejects(amqp.connect(url('wrong')), /403 \(ACCESS[-_]REFUSED\)/)
   const channel = await connection.createChannel() // the connection has outlived them all
   assert.equal((await channel.checkQueue('js.work')).messageCount, 0)

@@ -8,7 +8,7 @@ const client = (extra = {}) => new Kafka({
   clientId: 'everyday', brokers, logLevel: logLevel.NOTHING,
   retry: { initialRetryTime: 100, maxRetryTime: 500, retries: 60 }, ...extra,
 })
-const as = (password) => client({ sasl: { mechanism: 'plain', username: 'admin', password }, retry: { retries: 0 } })
+const as = (password, extra = { retry: { retries: 0 } }) => client({ sasl: { mechanism: 'plain', username: 'admin', password }, ...extra })
 
 async function administer (admin) {
   assert.equal(await admin.createTopics({ topics: [{ topic: 'js', numPartitions: 3 }, { topic: 'js.ledger', numPartitions: 1 },
@@ -79,7 +79,7 @@ async function killed (kafka, producer) {
 }
 
 async function main () {
-  const kafka = client()
+  const kafka = as('robustmq', {})
   const admin = kafka.admin()
   const producer = kafka.producer({ allowAutoTopicCreation: false })
   await admin.connect()

@@ -119,7 +119,7 @@ def refusals(name, version):
     assert reason.is_failure and str(reason) in ("Not authorized", "Bad user name or password"), reason
     wrong.close()
     large = Client(f"{name}-large", version).connect()
-    large.c.publish(f"{name}/large", bytes(9 << 20), 1)
+    large.c.publish(f"{name}/large", bytes(17 << 20), 1)
     reason = large.gone.get(timeout=WAIT)
     assert reason.is_failure and (version != mqtt.MQTTv5 or str(reason) == "Packet too large"), reason
     large.close()
