@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -39,9 +40,15 @@ func TestVerbatim(t *testing.T) {
 // TestMaximumConnections: who is one too many is told so, after INFO.
 func TestMaximumConnections(t *testing.T) {
 	b := newBed(t, bedOptions{})
-	b.listener.MaxConnections = 1
-	first := b.dial(quiet)
-	second := b.dial("")
+	l := &gateway.Listener{Protocol: "nats", Addr: "127.0.0.1:0", OwnTLS: true, Server: b.srv, Log: b.log, Stats: b.stats, MaxConnections: 1}
+	if err := l.Start(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.Close)
+	first := dial(t, l.Address().String())
+	first.send("CONNECT " + quiet)
+	first.sync()
+	second := dial(t, l.Address().String())
 	second.expect("-ERR 'maximum connections exceeded'")
 	second.closed()
 	first.sync()
