@@ -54,14 +54,18 @@ const itemOverhead = 256
 func (it *outItem) size() int { return it.msg.Record.Size() + len(it.topic) + itemOverhead }
 
 const (
-	writeChunk    = 64 << 10 // encoded bytes per write
-	inlinePayload = 16 << 10 // payloads from here on are written without a copy
+	writeChunk = 64 << 10 // encoded bytes per write
+	smallChunk = 4 << 10  // the same while memory is short
 	// maxControl is the bytes of control packets over which the client is not
 	// read any more: it asks and does not take the answers.
 	maxControl = 256 << 10
 )
 
-var writeBufs = sync.Pool{New: func() any { b := make([]byte, 0, writeChunk); return &b }}
+var writeBufs = map[int]*sync.Pool{writeChunk: bufPool(writeChunk), smallChunk: bufPool(smallChunk)}
+
+func bufPool(size int) *sync.Pool {
+	return &sync.Pool{New: func() any { b := make([]byte, 0, size); return &b }}
+}
 
 // control queues one control packet.
 func (c *client) control(p packet.Packet) {
@@ -206,7 +210,11 @@ func (c *client) waitWritten() {
 
 // write drains the queue and ends.
 func (c *client) write() {
-	bp := writeBufs.Get().(*[]byte)
+	chunk := writeChunk
+	if c.out.queue.Limit() < 4*writeChunk { // thousands of clients are slow: each holds a buffer
+		chunk = smallChunk
+	}
+	bp := writeBufs[chunk].Get().(*[]byte)
 	buf := (*bp)[:0]
 	var ctl []byte
 	var items []outItem
@@ -220,7 +228,7 @@ func (c *client) write() {
 		}
 		buf = append(buf[:0], ctl...)
 		var err error
-		if buf, err = c.writeItems(buf, items); err == nil && len(buf) > 0 {
+		if buf, err = c.writeItems(buf, items, chunk); err == nil && len(buf) > 0 {
 			err = c.send(buf)
 		}
 		if err != nil {
@@ -231,9 +239,9 @@ func (c *client) write() {
 		c.resumeGroups()
 		clear(items)
 	}
-	if cap(buf) <= 4*writeChunk {
+	if cap(buf) <= 4*chunk {
 		*bp = buf[:0]
-		writeBufs.Put(bp)
+		writeBufs[chunk].Put(bp)
 	}
 }
 
@@ -352,8 +360,9 @@ func (c *client) send(b []byte) error {
 }
 
 // writeItems encodes messages behind what buf holds, writing whenever enough has
-// come together. It gives what is left to write.
-func (c *client) writeItems(buf []byte, items []outItem) ([]byte, error) {
+// come together: chunk, of which a quarter is the payload that is written without a
+// copy. It gives what is left to write.
+func (c *client) writeItems(buf []byte, items []outItem, chunk int) ([]byte, error) {
 	for i := range items {
 		it := &items[i]
 		if it.skip {
@@ -364,7 +373,7 @@ func (c *client) writeItems(buf []byte, items []outItem) ([]byte, error) {
 			continue
 		}
 		buf = p.AppendHead(buf, c.v)
-		if len(p.Payload) < inlinePayload {
+		if len(p.Payload) < chunk/4 {
 			buf = append(buf, p.Payload...)
 		} else {
 			if err := c.send(buf); err != nil {
@@ -375,7 +384,7 @@ func (c *client) writeItems(buf []byte, items []outItem) ([]byte, error) {
 				return buf, err
 			}
 		}
-		if len(buf) >= writeChunk-inlinePayload {
+		if len(buf) >= chunk-chunk/4 {
 			if err := c.send(buf); err != nil {
 				return buf[:0], err
 			}
