@@ -52,7 +52,13 @@ type Config struct {
 	// LeaseTTL is how long a gateway is believed to live without a sign of
 	// life: whole seconds, default 5.
 	LeaseTTL time.Duration
-	Logger   *slog.Logger
+	// QuotaBytes bounds an embedded etcd's file, default 4 GiB; of another one it says
+	// what its bound is, by default what itself says, from version 3.6 on.
+	QuotaBytes int64
+	// HistoryKept is how long an etcd of its own process keeps what was overwritten:
+	// its history is compacted; default 5 minutes, negative: somebody else does it.
+	HistoryKept time.Duration
+	Logger      *slog.Logger
 	// Now stamps records that say when; default time.Now. Nothing is decided by it.
 	Now func() time.Time
 	// WrapKV decorates every read and transaction: metrics, limits, faults.
@@ -77,6 +83,12 @@ func (cfg *Config) setDefaults() error {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.QuotaBytes == 0 && len(cfg.Endpoints) == 0 {
+		cfg.QuotaBytes = embedQuotaBytes
+	}
+	if cfg.HistoryKept == 0 {
+		cfg.HistoryKept = historyKept
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -184,12 +196,16 @@ func (c *Catalog) open(ctx context.Context) error {
 	}
 	c.done.Add(1)
 	go c.follow()
+	if c.em == nil && !c.cfg.Existing && c.cfg.HistoryKept > 0 {
+		c.done.Add(1)
+		go c.compact()
+	}
 	return nil
 }
 
 func (c *Catalog) dial(ctx context.Context) (err error) {
 	if len(c.cfg.Endpoints) == 0 {
-		c.em, c.client, err = startEmbedded(ctx, c.cfg.Embedded, c.log)
+		c.em, c.client, err = startEmbedded(ctx, c.cfg.Embedded, c.cfg.QuotaBytes, c.log)
 		return err
 	}
 	c.client, err = clientv3.New(clientv3.Config{

@@ -42,13 +42,14 @@ var setLogFileBytes = sync.OnceFunc(func() { wal.SegmentSizeBytes = embedLogFile
 // embedded is an etcd server inside this process.
 type embedded struct {
 	server *embed.Etcd
+	quota  int64
 	closed *atomic.Bool
 }
 
 // startEmbedded starts etcd on dir, without any client listener: calls go
 // through memory. Its one listener, which a lone member needs but never uses,
 // is on a random loopback port. It returns when the server can be written to.
-func startEmbedded(ctx context.Context, dir string, log *slog.Logger) (*embedded, *clientv3.Client, error) {
+func startEmbedded(ctx context.Context, dir string, quota int64, log *slog.Logger) (*embedded, *clientv3.Client, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, fmt.Errorf("start embedded etcd: %w", err)
 	}
@@ -57,17 +58,21 @@ func startEmbedded(ctx context.Context, dir string, log *slog.Logger) (*embedded
 	var err error
 	// A busy machine may have no free port left on one address.
 	for _, host := range []string{"127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"} {
-		if em, err = startEmbeddedAt(ctx, dir, host, log); !errors.Is(err, syscall.EADDRINUSE) {
+		if em, err = startEmbeddedAt(ctx, dir, host, quota, log); !errors.Is(err, syscall.EADDRINUSE) {
 			break
 		}
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	return em, v3client.New(em.server.Server), nil
+	client := v3client.New(em.server.Server)
+	if err := em.pack(ctx, client); err != nil {
+		log.Warn("embedded etcd cannot be packed", "err", err)
+	}
+	return em, client, nil
 }
 
-func startEmbeddedAt(ctx context.Context, dir, host string, log *slog.Logger) (*embedded, error) {
+func startEmbeddedAt(ctx context.Context, dir, host string, quota int64, log *slog.Logger) (*embedded, error) {
 	loopback := url.URL{Scheme: "http", Host: host}
 	cfg := embed.NewConfig()
 	cfg.Name, cfg.Dir = "robustmq", dir
@@ -76,7 +81,7 @@ func startEmbeddedAt(ctx context.Context, dir, host string, log *slog.Logger) (*
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = nil, []url.URL{loopback}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.AutoCompactionMode, cfg.AutoCompactionRetention = "periodic", embedRetention
-	cfg.QuotaBackendBytes = embedQuotaBytes
+	cfg.QuotaBackendBytes = quota
 	cfg.SnapshotCount, cfg.SnapshotCatchUpEntries = embedSnapshotCount, embedCatchUp
 	cfg.EnableGRPCGateway = false
 	closed := new(atomic.Bool)
@@ -85,7 +90,7 @@ func startEmbeddedAt(ctx context.Context, dir, host string, log *slog.Logger) (*
 	if err != nil {
 		return nil, fmt.Errorf("start embedded etcd in %s: %w", dir, err)
 	}
-	em := &embedded{server: e, closed: closed}
+	em := &embedded{server: e, quota: quota, closed: closed}
 	select {
 	case <-e.Server.ReadyNotify():
 	case <-e.Server.StopNotify():

@@ -28,7 +28,8 @@ type index struct {
 		byID       map[ULID]uint32
 		free       []uint32
 	}
-	extents atomic.Int64
+	extents  atomic.Int64
+	rowBytes atomic.Int64
 }
 
 const stripes = 64
@@ -123,6 +124,7 @@ func (x *index) apply(evs []event) error {
 		switch {
 		case ev.deleted && part == 0 && held:
 			removals = x.removals(removals, x.entryOf(n), n)
+			x.rowBytes.Add(-x.entryOf(n).stored())
 			delete(x.mu.byID, id)
 			freed = append(freed, n)
 		case !ev.deleted && !held:
@@ -158,6 +160,7 @@ func (x *index) enter(entries []*entry, edges []edge) {
 			table = append(table, e)
 		}
 		x.mu.byID[e.seg.ULID] = at[i]
+		x.rowBytes.Add(e.stored())
 	}
 	x.table.Store(&table)
 	for i := range edges {

@@ -157,61 +157,6 @@ func encodeChecked(t *shard.Topic, mark string) ([]byte, error) {
 	return b, nil
 }
 
-// CreateTopic stores a new topic under the next number (t.Num is not looked
-// at); t.Created is to be set by the caller. One transaction. Errors:
-// shard.ErrTopicExists, shard.ErrCaptureConflict, ErrInvalid, ErrUnavailable.
-func (c *Catalog) CreateTopic(ctx context.Context, t shard.Topic) (*shard.Topic, error) {
-	ctx, cancel := c.opContext(ctx)
-	defer cancel()
-	c.createMu.Lock()
-	defer c.createMu.Unlock()
-	mark := newMark()
-	key, ckey := c.key(kindTopic, t.Name), c.key(kindCounter, topicCounter)
-	for {
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("create topic %q: %w: %w", t.Name, ErrUnavailable, ctx.Err())
-		}
-		set := c.Topics()
-		if r, ok := set.byName.get(t.Name); ok {
-			if r.mark == mark {
-				return r.topic, nil
-			}
-			return nil, fmt.Errorf("create topic %q: %w", t.Name, shard.ErrTopicExists)
-		}
-		if o, ok := set.conflict(&t); ok {
-			return nil, fmt.Errorf("create topic %q: %w: %q", t.Name, shard.ErrCaptureConflict, o.Name)
-		}
-		counter := c.counters.rows()[topicCounter]
-		made := t.Clone()
-		made.Num = shard.TopicNum(max(counter.val, 1))
-		value, err := encodeChecked(made, mark)
-		if err != nil {
-			return nil, fmt.Errorf("create topic: %w", err)
-		}
-		cvalue := encodeCounter(int64(made.Num) + 1)
-		tx := txn{cmps: []clientv3.Cmp{absent(key), modifiedAt(ckey, counter.mod)}}
-		tx.put(key, value)
-		tx.put(ckey, cvalue)
-		tx.orGet(key, ckey)
-		out, err := c.commit(ctx, "create topic "+t.Name, tx)
-		if err != nil {
-			return nil, err
-		}
-		if out.ok {
-			c.applyOwn(out.rev, own(kindTopic, t.Name, value), ownUpdate(kindCounter, topicCounter, cvalue, counter.create, counter.version))
-			if r, ok := c.Topics().byName.get(t.Name); ok && r.mark == mark {
-				return r.topic, nil
-			}
-			return made, nil
-		}
-		// Somebody else was first, or an answer of ours was lost: look again
-		// when the view has caught up.
-		if err := c.catchUp(ctx, out); err != nil {
-			return nil, fmt.Errorf("create topic %q: %w", t.Name, err)
-		}
-	}
-}
-
 // catchUp waits until the view has all that a failed transaction has found.
 func (c *Catalog) catchUp(ctx context.Context, out outcome) error {
 	var rev int64

@@ -21,6 +21,7 @@ type pending struct {
 	last   int64
 	size   int64
 	object bool // it becomes visible with its segment's commit
+	spared bool // its budget is spare
 }
 
 // Append implements shard.Log. Only State writes to the state log: what lies there
@@ -28,6 +29,10 @@ type pending struct {
 func (e *Engine) Append(ctx context.Context, id shard.ID, b *shard.Batch, opts shard.AppendOptions, done shard.Completion) {
 	if id.Topic == stateTopicNum {
 		done.Appended(shard.AppendResult{Err: shard.At(shard.ErrTopicNotFound, "append batch", id, -1), AppendTime: -1})
+		return
+	}
+	if err := e.refusal(); err != nil {
+		done.Appended(shard.AppendResult{Err: err, AppendTime: -1})
 		return
 	}
 	switch waits, err := e.park(ctx, id, b, &opts, done); {
@@ -138,7 +143,7 @@ func (p *pending) follow() {
 	base := s.next
 	s.next = p.last + 1
 	s.tail = append(s.tail, tailEntry{base: base, last: p.last, maxTime: b.MaxTimestamp(), arrived: p.e.opts.Now().UnixMilli(), size: int(p.size), batch: b})
-	p.e.tails.push(s, p.last, p.size)
+	p.e.tails.push(s, p.last, p.size+tailOverhead)
 	if p.topic.Num != stateTopicNum {
 		p.e.live.Assigned(p.topic, s.id.Index, b, p.origin)
 	}
@@ -172,6 +177,7 @@ func (p *pending) WALDone(pos wal.Pos, err error) {
 		t.pos, t.synced = pos, true
 		if t.evicted {
 			t.batch = nil
+			s.loosened()
 		}
 	}
 	s.synced = p.last + 1

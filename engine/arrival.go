@@ -63,7 +63,11 @@ func (e *Engine) Arrived(id shard.ID, offset int64) (first, last int64, ok bool)
 	}
 	s.mu.Lock()
 	if i := s.find(offset); i < len(s.tail) && s.tail[i].base <= offset {
-		at := s.tail[i].arrivedOr(e.opened)
+		at := int64(0)
+		s.tail[i].each(func(t *tailEntry) bool {
+			at = t.arrivedOr(e.opened)
+			return t.last < offset
+		})
 		s.mu.Unlock()
 		return at, at, true
 	}

@@ -13,10 +13,10 @@ import (
 // TestArrival: when a record came is known whatever time its writer gave it: in
 // memory, after a flush, after a merge; after a crash it came with the start.
 func TestArrival(t *testing.T) {
-	now := time.UnixMilli(1_700_000_000_000)
+	clock := newTestClock()
 	o := quiet()
 	o.MergeSegments = 4
-	o.Now = func() time.Time { return now }
+	o.Now = clock.now
 	r := newRigOn(t, o, catalogtest.OpenEmbedded(t), mem.New(nil))
 	ctx := context.Background()
 	id := r.topic("a", shard.TopicConfig{RetentionMs: -1}).Shard(0)
@@ -27,11 +27,11 @@ func TestArrival(t *testing.T) {
 			t.Errorf("%s: offset %d came from %d to %d, %t; want %d to %d", what, offset, first, last, ok, from.UnixMilli(), to.UnixMilli())
 		}
 	}
-	begun := now
+	begun := clock.now()
 	for i := range int64(8) {
 		r.append(id, "the writer says 1970")
-		wantAt("in memory", i, now, now)
-		now = now.Add(time.Second)
+		wantAt("in memory", i, clock.now(), clock.now())
+		clock.move(time.Second)
 		if i%2 == 1 {
 			if err := r.Flush(ctx); err != nil {
 				t.Fatal(err)
@@ -49,15 +49,15 @@ func TestArrival(t *testing.T) {
 	for i := range int64(8) {
 		wantAt("merged", i, begun, begun.Add(7*time.Second))
 	}
-	now = now.Add(time.Second)
+	clock.move(time.Second)
 	r.append(id, "not flushed")
-	now = now.Add(time.Hour)
+	clock.move(time.Hour)
 	r.crash()
-	wantAt("replayed", 8, now, now)
+	wantAt("replayed", 8, clock.now(), clock.now())
 	if err := r.Flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	wantAt("replayed and flushed", 8, now, now)
+	wantAt("replayed and flushed", 8, clock.now(), clock.now())
 	if _, _, ok := r.Arrived(id, 9); ok {
 		t.Error("a record that is not there has come")
 	}

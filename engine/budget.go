@@ -10,8 +10,12 @@ import (
 // its way: a budget of bytes alone would let small ones take any amount.
 const batchOverhead = 512
 
-// shardShare is the part of Options.AppendBytes that one shard may have on its way.
-const shardShare = 8
+const (
+	// shardShare is the part of Options.AppendBytes that one shard may have on its way.
+	shardShare = 8
+	// spareShare is the part, beside it, that is for shards with nothing on their way.
+	spareShare = 8
+)
 
 // An append takes its part of these budgets, and waits for them on its publisher's
 // goroutine, which reads no more meanwhile:
@@ -22,6 +26,8 @@ const shardShare = 8
 //	all other topics       feeding   groups and live subscribers were given it
 //	                       s.feeding the same: the shard's share, so that a shard with
 //	                                 slow followers leaves room to all others
+//	                                 Where feeding is spent, a shard with nothing on
+//	                                 its way has spare for one batch
 //	the state log          budget    the WAL has it
 //
 // Who follows never waits for an append, and nothing of the state log waits for who
@@ -42,11 +48,11 @@ func (p *pending) admit(ctx context.Context) error {
 		if err := p.s.feeding.Acquire(ctx, p.cost(limit/shardShare)); err != nil {
 			return spent(err, "the shard's followers are behind")
 		}
-		if err := e.feeding.Acquire(ctx, p.cost(limit)); err != nil {
+		err := p.admitFed(ctx, limit)
+		if err != nil {
 			p.s.feeding.Release(p.cost(limit / shardShare))
-			return spent(err, "too much is on its way")
 		}
-		return nil
+		return err
 	}
 	if p.object {
 		if err := e.objects.Acquire(ctx, p.cost(limit)); err != nil {
@@ -57,6 +63,23 @@ func (p *pending) admit(ctx context.Context) error {
 		if p.object {
 			e.objects.Release(p.cost(limit))
 		}
+		return spent(err, "too much is on its way")
+	}
+	return nil
+}
+
+func (p *pending) admitFed(ctx context.Context, limit int64) error {
+	e := p.e
+	alone := p.s.onWay.Add(1) == 1
+	if e.feeding.TryAcquire(p.cost(limit)) {
+		return nil
+	}
+	if alone && e.spare.TryAcquire(p.cost(limit/spareShare)) {
+		p.spared = true
+		return nil
+	}
+	if err := e.feeding.Acquire(ctx, p.cost(limit)); err != nil {
+		p.s.onWay.Add(-1)
 		return spent(err, "too much is on its way")
 	}
 	return nil
@@ -80,7 +103,12 @@ func (p *pending) release() {
 	case p.object:
 		p.e.objects.Release(p.cost(limit))
 	case p.fed():
+		p.s.onWay.Add(-1)
 		p.s.feeding.Release(p.cost(limit / shardShare))
-		p.e.feeding.Release(p.cost(limit))
+		if p.spared {
+			p.e.spare.Release(p.cost(limit / spareShare))
+		} else {
+			p.e.feeding.Release(p.cost(limit))
+		}
 	}
 }

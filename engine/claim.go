@@ -174,20 +174,30 @@ func namedObjects(cat *catalog.Catalog) map[string]bool {
 
 // claimed tells whether the store has our marker; mu is held while it is looked for.
 type claimed struct {
-	yes atomic.Bool
-	mu  sync.Mutex
+	yes   atomic.Bool
+	seen  atomic.Int64          // when it was, in nanoseconds
+	wrong atomic.Pointer[error] // what the last look found
+	mu    sync.Mutex
 }
 
-// claim makes sure that the store is this cluster's, once; it comes before
-// anything is put.
+// fresh tells whether the marker was there a moment ago.
+func (c *claimed) fresh() bool {
+	return c.yes.Load() && time.Since(time.Unix(0, c.seen.Load())).Abs() < markerTrust
+}
+
+// claim makes sure that the store is this cluster's; it comes before anything is
+// put.
 func (e *Engine) claim(ctx context.Context) error {
-	if e.claimed.yes.Load() {
+	if e.claimed.fresh() {
 		return nil
 	}
 	e.claimed.mu.Lock()
 	defer e.claimed.mu.Unlock()
-	if e.claimed.yes.Load() {
+	if e.claimed.fresh() {
 		return nil
+	}
+	if err := e.stillOurs(ctx); err != nil || e.claimed.yes.Load() {
+		return err
 	}
 	o, err := e.look(ctx)
 	if err != nil {
@@ -203,6 +213,7 @@ func (e *Engine) claim(ctx context.Context) error {
 	if len(o.Others) > 0 {
 		e.log.Warn("the object store holds markers of other clusters: orphans are not deleted from it", "clusters", o.Others)
 	}
+	e.claimed.seen.Store(time.Now().UnixNano())
 	e.claimed.yes.Store(true)
 	return nil
 }

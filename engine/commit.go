@@ -111,7 +111,7 @@ func (s *shardLog) committed(last int64) {
 	}
 	s.advance(min(s.flushed, s.synced))
 	dups = s.takeDups()
-	s.cut(s.find(s.flushed))
+	s.cutFlushed()
 	s.mu.Unlock()
 	for _, p := range done {
 		p.complete()

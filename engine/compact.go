@@ -26,7 +26,7 @@ func (e *Engine) compaction(ctx context.Context, id shard.ID, first int64) (func
 		oldest = base
 	}
 	lag, deletions := t.Config.CompactionTimes()
-	now := e.opts.Now().UnixMilli()
+	now := e.clock.now().UnixMilli() // deletions that are dropped are gone for good
 	young, tombstones := int64(math.MaxInt64), now-deletions
 	if lag > 0 {
 		young = now - lag

@@ -237,6 +237,10 @@ func powerCutScript(t *testing.T, cat *catalog.Catalog, m *machine, name string)
 			if err := e.flusher.flush(ctx); err != nil {
 				return acked
 			}
+			e.snapshotAt = 0
+			if _, err := e.Snapshot(ctx); err != nil {
+				return acked
+			}
 			if _, err := e.Merge(ctx); err != nil {
 				return acked
 			}

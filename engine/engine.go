@@ -40,11 +40,13 @@ type Engine struct {
 	tails  tails
 	// The budgets of appends, see budget.go. They are apart from each other, so that
 	// what waits for one thing holds up nobody who waits for another.
-	budget, feeding, objects *semaphore.Weighted
-	flusher                  flusher
-	feed                     feed
-	claimed                  claimed
-	clock                    *clock
+	budget, feeding, spare, objects *semaphore.Weighted
+	flusher                         flusher
+	feed                            feed
+	claimed                         claimed
+	clock                           *clock
+	damaged                         damagedReads
+	pins                            pins
 
 	// notedSince: of topics from it on the state log knows every producer.
 	notedSince    shard.TopicNum
@@ -68,10 +70,13 @@ type Engine struct {
 
 	// unmergeable holds the ULIDs of segments that a merge could not read.
 	unmergeable sync.Map
+	use         atomic.Pointer[catalogUse]
 	ledger      ledger
 	fresh       atomic.Pointer[unmerged] // as of the last look
 	merging     sync.Mutex               // held by a merge; guards what follows
 	mergeTurn   int
+	snapshotAt  int64 // of the last one, in milliseconds
+	inDoubt     *snapshotSwap
 	campaign    *campaign
 	inMerge     sync.Map // ULIDs of what is being merged
 
@@ -85,6 +90,8 @@ type hooks struct {
 	trimFirst func(wal.Pos)
 	// ackEarly completes appends before they are durable.
 	ackEarly bool
+	// usage stands for what etcd says of its size.
+	usage func(context.Context) (catalog.Usage, error)
 }
 
 type counters struct {
@@ -92,6 +99,7 @@ type counters struct {
 	flushFailures         atomic.Int64
 	merges, mergedBytes   atomic.Int64
 	unmergeable           atomic.Int64
+	snapshots             atomic.Int64
 	deletedObjects        atomic.Int64
 	lostRecords           atomic.Int64
 	producerReads         atomic.Int64
@@ -228,6 +236,10 @@ func (e *Engine) newShardLog(id shard.ID) *shardLog {
 	if _, last, ok := e.cat.Bounds(id); ok {
 		s.flushed = last + 1
 	}
+	if id.Topic == stateTopicNum { // up to there a snapshot has it, see findSnapshots
+		s.start = e.kept.start(id)
+		s.flushed = max(s.flushed, s.start)
+	}
 	s.end, s.next, s.synced = s.flushed, s.flushed, s.flushed
 	if e.serving { // else its entries in the WAL come first
 		s.skipLost()
@@ -286,13 +298,18 @@ func (e *Engine) tierError(err error, id shard.ID, offset int64, key string) err
 	case errors.Is(err, errMoved):
 	case errors.As(err, &c):
 		kind = shard.KindCorrupt
+		at := offset
 		if c.From <= c.To {
-			err = &damage{msg: err.Error(), resume: c.To + 1, err: err}
+			at, err = c.From, &damage{msg: err.Error(), resume: c.To + 1, err: err}
 		}
-		e.log.Error("segment cannot be read", "object", key, "shard", id.String(), "offset", offset, "error", err)
+		e.noteDamage(key, id, at, err)
 	case errors.Is(err, store.ErrNotFound):
 		kind = shard.KindCorrupt
-		e.log.Error("segment cannot be read", "object", key, "shard", id.String(), "offset", offset, "error", err)
+		at := offset
+		if _, x, ok := e.cat.FindExtent(id, offset); ok {
+			at = x.Base
+		}
+		e.noteDamage(key, id, at, err)
 	}
 	return &shard.Error{Kind: kind, Op: "read segment " + key, Shard: &id, Offset: offset, Err: err}
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"sync"
+	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -10,9 +11,13 @@ const (
 	// feedWorkers is the number of goroutines that fan out; a shard has one of them
 	// at a time, which keeps its order.
 	feedWorkers = 2
-	// feedTurn is how many batches of one shard are handed on before others have
-	// their turn: a shard with many followers holds nobody else up.
+	// feedTurn and feedTime are how many batches of one shard are handed on, and for
+	// how long, before others have their turn: a shard with many followers holds
+	// nobody else up.
 	feedTurn = 32
+	feedTime = time.Millisecond
+	// freshInARow is how many shards that had nothing waiting go before one that had.
+	freshInARow = 8
 )
 
 // feed hands visible batches to groups, tells their publishers, and hands them to
@@ -24,16 +29,19 @@ type feed struct {
 	live   func(t *shard.Topic, index uint32, b *shard.Batch, origin shard.Origin)
 	wg     sync.WaitGroup
 
-	mu     sync.Mutex
-	cond   sync.Cond
-	turns  ring[*shardLog] // those with something to hand on and no worker
-	closed bool
+	mu   sync.Mutex
+	cond sync.Cond
+	// Shards with something to hand on and no worker: those that had nothing before
+	// it came, and those that had a turn and did not get through.
+	fresh, behind ring[*shardLog]
+	row           int // of fresh ones
+	closed        bool
 }
 
 // fed is a shard's queue in the feed, under the feed's lock.
 type fed struct {
 	queue ring[*pending]
-	turn  bool // it is in turns, or a worker has it
+	turn  bool // it waits for its turn, or has it
 }
 
 func (f *feed) start() {
@@ -50,7 +58,7 @@ func (f *feed) push(p *pending) {
 	wake := !q.turn
 	if wake {
 		q.turn = true
-		f.turns.push(p.s)
+		f.fresh.push(p.s)
 	}
 	f.mu.Unlock()
 	if wake {
@@ -63,27 +71,53 @@ func (f *feed) run() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
-		for f.turns.len() == 0 && !f.closed {
-			f.cond.Wait()
-		}
-		if f.turns.len() == 0 {
+		s := f.next()
+		if s == nil {
 			return
 		}
-		s := f.turns.pop()
 		n := 0
-		for ; n < feedTurn && s.fed.queue.len() > 0; n++ {
-			items[n] = s.fed.queue.pop()
+		for ; n < feedTurn && s.fed.queue.len() > n; n++ {
+			items[n] = s.fed.queue.get(n)
 		}
 		f.mu.Unlock()
-		for i, p := range items[:n] {
-			f.hand(p)
-			items[i] = nil
-		}
+		done := f.handSome(items[:n])
+		clear(items[:n])
 		f.mu.Lock()
+		for range done {
+			s.fed.queue.pop()
+		}
 		if s.fed.turn = s.fed.queue.len() > 0; s.fed.turn {
-			f.turns.push(s)
+			f.behind.push(s)
 		}
 	}
+}
+
+// next gives the shard whose turn it is; nil when the feed is closed and through.
+func (f *feed) next() *shardLog {
+	for f.fresh.len()+f.behind.len() == 0 {
+		if f.closed {
+			return nil
+		}
+		f.cond.Wait()
+	}
+	if f.fresh.len() > 0 && (f.row < freshInARow || f.behind.len() == 0) {
+		f.row++
+		return f.fresh.pop()
+	}
+	f.row = 0
+	return f.behind.pop()
+}
+
+// handSome hands on the first of ps, as many as there is time for, and tells how many.
+func (f *feed) handSome(ps []*pending) int {
+	begun := time.Now()
+	for i, p := range ps {
+		f.hand(p)
+		if time.Since(begun) > feedTime {
+			return i + 1
+		}
+	}
+	return len(ps)
 }
 
 func (f *feed) hand(p *pending) {
@@ -121,6 +155,8 @@ func (r *ring[T]) push(v T) {
 	}
 	r.at = append(r.at, v)
 }
+
+func (r *ring[T]) get(i int) T { return r.at[r.head+i] }
 
 func (r *ring[T]) pop() T {
 	var none T

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -71,7 +72,7 @@ func (f *flusher) note(s *shardLog, pos wal.Pos, size int64, object bool) {
 		s.dirty = true
 		f.mu.dirty = append(f.mu.dirty, s)
 	}
-	if wake || before < f.e.opts.FlushBytes && f.mu.bytes >= f.e.opts.FlushBytes {
+	if limit := f.e.opts.FlushBytes * f.e.braked(); wake || before < limit && f.mu.bytes >= limit {
 		select {
 		case f.kick <- struct{}{}:
 		default:
@@ -86,14 +87,15 @@ func (f *flusher) due() (time.Duration, bool) {
 	if f.mu.bytes == 0 {
 		return 0, false
 	}
-	if f.mu.bytes >= f.e.opts.FlushBytes {
+	brake := f.e.braked()
+	if f.mu.bytes >= f.e.opts.FlushBytes*brake {
 		return 0, true
 	}
 	interval := f.e.opts.FlushInterval
 	if f.mu.object {
 		interval = min(interval, f.e.opts.ObjectFlushInterval)
 	}
-	return interval - f.e.opts.Now().Sub(f.mu.oldest), true
+	return interval*time.Duration(brake) - f.e.opts.Now().Sub(f.mu.oldest), true
 }
 
 const maxFlushBackoff = 5 * time.Second
@@ -278,7 +280,7 @@ func (f *flusher) write(ctx context.Context, dirty []*shardLog, cut wal.Pos, beh
 	}
 	for _, s := range dirty {
 		r := flushRun{s: s}
-		for _, p := range s.unflushed(cut, f.e.opened) {
+		for p := range s.unflushed(cut, f.e.opened) {
 			if size > 0 && (size+int64(p.size) > limit || len(runs) >= maxSegmentShards) {
 				if len(r.pieces) > 0 {
 					runs = append(runs, r)
@@ -306,21 +308,44 @@ type sizedPiece struct {
 	size int
 }
 
-// unflushed gives the entries up to cut that no segment holds. opened is when the
-// engine was.
-func (s *shardLog) unflushed(cut wal.Pos, opened int64) []sizedPiece {
+// unflushed gives the entries up to cut that no segment holds. Not all at a time are
+// looked up: there may be very many. opened is when the engine was.
+func (s *shardLog) unflushed(cut wal.Pos, opened int64) iter.Seq[sizedPiece] {
+	return func(yield func(sizedPiece) bool) {
+		page := make([]sizedPiece, 0, packLen)
+		for from, more := int64(0), true; more; {
+			page, more = s.unflushedFrom(from, cut, opened, page[:0])
+			for i := range page {
+				from = page[i].last + 1
+				if !yield(page[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// unflushedFrom adds some to page, and tells whether there may be more.
+func (s *shardLog) unflushedFrom(from int64, cut wal.Pos, opened int64, page []sizedPiece) ([]sizedPiece, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
-		return nil
+		return page, false
 	}
-	var out []sizedPiece
-	for i := s.find(s.flushed); i < len(s.tail); i++ {
-		t := &s.tail[i]
-		if !t.synced || cut.Less(t.pos) {
-			break
+	from = max(from, s.flushed)
+	for i := s.find(from); i < len(s.tail) && len(page) < packLen; i++ {
+		more := s.tail[i].each(func(t *tailEntry) bool {
+			if !t.synced || cut.Less(t.pos) {
+				return false
+			}
+			if t.last >= from {
+				page = append(page, sizedPiece{piece{t.batch, t.pos, t.base, t.last, t.arrivedOr(opened)}, t.size})
+			}
+			return true
+		})
+		if !more {
+			return page, false
 		}
-		out = append(out, sizedPiece{piece{t.batch, t.pos, t.base, t.last, t.arrivedOr(opened)}, t.size})
 	}
-	return out
+	return page, len(page) >= packLen
 }

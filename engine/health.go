@@ -18,20 +18,20 @@ const (
 )
 
 // Health tells what is wrong. With down, appends are refused: the write-ahead
-// log failed or takes no more, ownership or the catalog session is lost, the
-// engine is closed. With degraded alone, everything is served and acknowledged,
+// log failed or takes no more, etcd is all but full, ownership or the catalog session
+// is lost, the engine is closed. With degraded alone, everything is served and acknowledged,
 // and something needs looking after: flushes fail or are slow, the log fills up,
 // a part of what is stored is damaged and refused. Both are nil when all is well.
 func (e *Engine) Health() (down, degraded error) {
 	w := e.wal.Stats()
-	hurt := append(e.flusher.health(), e.walPressure(&w), e.clock.health())
+	hurt := append(e.flusher.health(), e.walPressure(&w), e.catalogPressure(), e.clock.health(), e.claimed.health(), e.damaged.health(e.opts.Now()))
 	for slot := range e.state.slots {
 		sl := &e.state.slots[slot]
 		sl.mu.RLock()
 		hurt = append(hurt, sl.damaged)
 		sl.mu.RUnlock()
 	}
-	return errors.Join(e.down(), e.walRefuses(&w)), errors.Join(append(hurt, e.cat.Health())...)
+	return errors.Join(e.down(), e.walRefuses(&w), e.refusal()), errors.Join(append(hurt, e.cat.Health())...)
 }
 
 // walRefuses tells why the write-ahead log takes no appends, nil while it does.

@@ -24,6 +24,9 @@ func (e *Engine) mergeLoop(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		if _, err := e.Snapshot(ctx); err != nil && ctx.Err() == nil {
+			e.log.Warn("a snapshot of state failed; it is tried again", "error", err)
+		}
 		for ctx.Err() == nil {
 			did, err := e.Merge(ctx)
 			if err != nil && ctx.Err() == nil {

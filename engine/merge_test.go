@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,18 @@ func scaled(by int64) Options {
 	o.FlushBytes, o.SegmentBytes, o.MergeSegments = d.FlushBytes/by, d.SegmentBytes/by, d.MergeSegments
 	return o
 }
+
+// testClock is a clock that stands still until it is moved.
+type testClock struct{ ms atomic.Int64 }
+
+func newTestClock() *testClock {
+	c := &testClock{}
+	c.ms.Store(1_700_000_000_000)
+	return c
+}
+
+func (c *testClock) now() time.Time        { return time.UnixMilli(c.ms.Load()) }
+func (c *testClock) move(by time.Duration) { c.ms.Add(by.Milliseconds()) }
 
 func (r *rig) mergeAll() (n int) {
 	r.t.Helper()
@@ -78,9 +91,9 @@ func TestMergeSteadyLoad(t *testing.T) {
 // TestMergeParts: what a flush put together is parted by its kind, and what is mostly
 // dead is rewritten whatever its size.
 func TestMergeParts(t *testing.T) {
-	now := time.UnixMilli(1_700_000_000_000)
+	clock := newTestClock()
 	o := scaled(64)
-	o.Now = func() time.Time { return now }
+	o.Now = clock.now
 	r := newRigOn(t, o, catalogtest.OpenEmbedded(t), mem.New(nil))
 	ctx := context.Background()
 	short := r.topic("short", shard.TopicConfig{RetentionMs: 1000}).Shard(0)
@@ -90,8 +103,8 @@ func TestMergeParts(t *testing.T) {
 		if err := shard.ApplyWait(ctx, r.state, "owner", shard.StateOp{Key: fmt.Sprint(i), Value: []byte("v")}); err != nil {
 			t.Fatal(err)
 		}
-		r.segmentOf(compact, now.UnixMilli(), "k", fmt.Append(nil, i))
-		r.flushOf([]shard.ID{short, long}, o.FlushBytes, now.UnixMilli())
+		r.segmentOf(compact, clock.now().UnixMilli(), "k", fmt.Append(nil, i))
+		r.flushOf([]shard.ID{short, long}, o.FlushBytes, clock.now().UnixMilli())
 	}
 	if r.mergeAll() == 0 {
 		t.Fatal("nothing was merged")
@@ -104,7 +117,7 @@ func TestMergeParts(t *testing.T) {
 			}
 		}
 	}
-	now = now.Add(time.Minute)
+	clock.move(time.Minute)
 	if err := r.Retain(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,9 @@ type mergeOutput struct {
 	sum     hash.Hash32
 	b       *tier.Builder
 	arrived arrivals
-	done    []catalog.Segment
+	// sections of the row, beside the class.
+	sections []catalog.Section
+	done     []catalog.Segment
 }
 
 // spoolName is the file's name, as long as it has one.
@@ -140,8 +142,9 @@ func (m *mergeOutput) emit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.class != classMixed {
-		seg.Sections = []catalog.Section{{Kind: catalog.SectionClass, Data: []byte{byte(m.class)}}}
+	seg.Sections = m.sections
+	if m.class != classMixed && m.class != classSnapshot {
+		seg.Sections = append(seg.Sections, catalog.Section{Kind: catalog.SectionClass, Data: []byte{byte(m.class)}})
 	}
 	pctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()

@@ -54,6 +54,12 @@ func runModel(t *testing.T, rng *rand.Rand, steps int) {
 				t.Fatal(err)
 			}
 		case k < 83:
+			if rng.IntN(2) == 0 {
+				r.snapshotAt = 0
+			}
+			if _, err := r.Snapshot(ctx); err != nil {
+				t.Fatal(err)
+			}
 			if _, err := r.Merge(ctx); err != nil {
 				t.Fatal(err)
 			}

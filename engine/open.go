@@ -25,7 +25,8 @@ import (
 func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Options) (_ *Engine, err error) {
 	opts.setDefaults()
 	e := &Engine{opts: opts, log: opts.Logger, cat: cat, store: st,
-		budget: semaphore.NewWeighted(opts.AppendBytes), feeding: semaphore.NewWeighted(opts.AppendBytes), objects: semaphore.NewWeighted(opts.AppendBytes),
+		budget: semaphore.NewWeighted(opts.AppendBytes), feeding: semaphore.NewWeighted(opts.AppendBytes),
+		spare: semaphore.NewWeighted(opts.AppendBytes / spareShare), objects: semaphore.NewWeighted(opts.AppendBytes),
 		parking: semaphore.NewWeighted(opts.AppendBytes), producerReads: make(chan struct{}, producerReads),
 		lost: make(chan struct{}), cold: newColdReads()}
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -35,7 +36,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	for i := range e.shards {
 		e.shards[i].m = make(map[shard.ID]*shardLog)
 	}
-	e.topics = &topics{e: e}
+	e.topics = &topics{e: e, maker: topicMaker{e: e}}
 	e.state = newStateStore(e)
 	e.flusher = flusher{e: e, kick: make(chan struct{}, 1), ask: make(chan chan error)}
 	defer func() {
@@ -78,6 +79,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 	e.wg.Go(func() { e.flusher.run(e.ctx) })
 	e.wg.Go(func() { e.retentionLoop(e.ctx) })
 	e.wg.Go(func() { e.mergeLoop(e.ctx) })
+	e.wg.Go(func() { e.brakeLoop(e.ctx) })
 	return e, nil
 }
 

@@ -52,6 +52,8 @@ type Options struct {
 	RetentionInterval time.Duration
 	MergeInterval     time.Duration
 	DeleteGrace       time.Duration
+	// SnapshotInterval is how old a snapshot of state may be while state changes.
+	SnapshotInterval time.Duration
 	// MergeSegments of one level are merged into one of the next.
 	MergeSegments int
 
@@ -102,8 +104,9 @@ func (o *Options) setDefaults() {
 	dur(&o.FlushInterval, 10*time.Second)
 	dur(&o.ObjectFlushInterval, 250*time.Millisecond)
 	dur(&o.RetentionInterval, time.Minute)
-	dur(&o.MergeInterval, 30*time.Second)
+	dur(&o.MergeInterval, 10*time.Second)
 	dur(&o.DeleteGrace, 10*time.Minute)
+	dur(&o.SnapshotInterval, 5*time.Minute)
 	if o.MaxMessageBytes == 0 {
 		o.MaxMessageBytes = 16 << 20
 	}

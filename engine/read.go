@@ -141,8 +141,12 @@ func (e *Engine) read(ctx context.Context, s *shardLog, from int64, opts shard.R
 		return r, nil // the next read begins at a fault, if there is one, and reports it
 	case err == nil && limit == lost:
 		s.mu.Lock()
-		defer s.mu.Unlock()
-		return r, s.checkLost(lost)
+		err := s.checkLost(lost)
+		s.mu.Unlock()
+		if err != nil {
+			e.noteDamage("", id, lost, err)
+		}
+		return r, err
 	case err == nil && limit == b.End && e.nothingAt(s, from):
 		return r, &shard.Error{Kind: shard.KindCorrupt, Op: "read", Shard: &id, Offset: from,
 			Err: &damage{msg: "no segment has these records", resume: b.End, err: errMoved}}
@@ -164,12 +168,19 @@ func (s *shardLog) collect(from, limit int64, budget int) []piece {
 	var out []piece
 	n := 0
 	for i := s.find(from); i < len(s.tail); i++ {
-		t := &s.tail[i]
-		if t.base >= limit || len(out) > 0 && n+t.size > budget {
+		more := s.tail[i].each(func(t *tailEntry) bool {
+			if t.base >= limit || len(out) > 0 && n+t.size > budget {
+				return false
+			}
+			if t.last >= from {
+				out = append(out, piece{batch: t.batch, pos: t.pos, base: t.base, last: t.last})
+				n += t.size
+			}
+			return true
+		})
+		if !more {
 			break
 		}
-		out = append(out, piece{batch: t.batch, pos: t.pos, base: t.base, last: t.last})
-		n += t.size
 	}
 	return out
 }
@@ -210,6 +221,7 @@ func (e *Engine) loadOne(id shard.ID, p piece) (*shard.Batch, error) {
 	if !errors.Is(err, wal.ErrCorrupt) {
 		return nil, &shard.Error{Kind: shard.KindUnavailable, Op: "read write-ahead log", Shard: &id, Offset: p.base, Err: err}
 	}
+	e.noteDamage("", id, p.base, err)
 	return nil, &shard.Error{Kind: shard.KindCorrupt, Op: "read write-ahead log", Shard: &id, Offset: p.base,
 		Err: &damage{msg: err.Error(), resume: p.last + 1, err: err}}
 }

@@ -15,8 +15,8 @@ import (
 // knows where shards start and what of them was lost before.
 type recovery struct {
 	e       *Engine
-	entries []replayed         // of all other shards, in WAL order
-	hurt    map[*shardLog]bool // shards whose damage is not noted yet
+	entries map[shard.ID]*replayedShard // of all other shards
+	hurt    map[*shardLog]bool          // shards whose damage is not noted yet
 	// slab is where state batches are kept, many in one piece, and kept their bytes.
 	slab []byte
 	kept int64
@@ -36,13 +36,15 @@ type replayed struct {
 	maxTime    int64
 	size       int
 	pos        wal.Pos
-	idempotent bool
 	batch      *shard.Batch // of the state log, while there is room
 }
 
 // recover replays the WAL into the tails and loads the state log.
 func (e *Engine) recover(ctx context.Context) error {
-	r := &recovery{e: e, hurt: make(map[*shardLog]bool)}
+	r := &recovery{e: e, entries: make(map[shard.ID]*replayedShard), hurt: make(map[*shardLog]bool)}
+	if err := e.findSnapshots(); err != nil {
+		return err
+	}
 	rec, err := e.wal.Replay(r.take)
 	if err != nil {
 		return fmt.Errorf("replay write-ahead log: %w", err)
@@ -60,12 +62,12 @@ func (e *Engine) recover(ctx context.Context) error {
 	r.slab = nil
 	e.tails.evict()
 	e.loadShardState()
-	for i := range r.entries {
-		if err := r.apply(&r.entries[i]); err != nil {
+	for id, x := range r.entries {
+		delete(r.entries, id)
+		if err := r.applyAll(id, x); err != nil {
 			return err
 		}
 	}
-	r.entries = nil
 	if err := r.damage(rec, false); err != nil {
 		return err
 	}
@@ -81,6 +83,9 @@ func (e *Engine) recover(ctx context.Context) error {
 
 // loadState loads the slots that this gateway owns.
 func (e *Engine) loadState(ctx context.Context) error {
+	if err := e.loadSnapshots(ctx); err != nil {
+		return err
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
 	for slot := range Slots {
@@ -103,15 +108,46 @@ func (r *recovery) take(pos wal.Pos, entry wal.Entry) error {
 		r.e.log.Error("write-ahead log entry does not hold a batch", "position", pos.String(), "shard", entry.Shard.String(), "error", err)
 		return nil // the entry after it shows the gap
 	}
-	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos, idempotent: idempotent(b, &shard.AppendOptions{})}
+	x := replayed{id: entry.Shard, base: b.BaseOffset(), last: b.LastOffset(), maxTime: b.MaxTimestamp(), size: b.Size(), pos: pos}
 	if !state {
-		r.entries = append(r.entries, x)
+		r.keepFor(&x, b)
 		return nil
 	}
 	if len(data) > 0 && &data[0] != &entry.Data[0] {
 		x.batch = b
 	}
 	return r.apply(&x)
+}
+
+// replayedShard is what the WAL has of one shard, in order.
+type replayedShard struct {
+	tailRuns
+	idempotent int64 // where the first batch of a producer is, plus one
+}
+
+func (r *recovery) keepFor(x *replayed, b *shard.Batch) {
+	s := r.entries[x.id]
+	if s == nil {
+		s = &replayedShard{}
+		r.entries[x.id] = s
+	}
+	if s.idempotent == 0 && idempotent(b, &shard.AppendOptions{}) {
+		s.idempotent = x.base + 1
+	}
+	s.add(tailEntry{base: x.base, last: x.last, maxTime: x.maxTime, size: x.size, pos: x.pos, synced: true})
+}
+
+// applyAll puts a shard's entries into its tail.
+func (r *recovery) applyAll(id shard.ID, x *replayedShard) error {
+	err := x.each(func(t *tailEntry) error {
+		return r.apply(&replayed{id: id, base: t.base, last: t.last, maxTime: t.maxTime, size: t.size, pos: t.pos})
+	})
+	if s, _, serr := r.e.shardFor(id); serr == nil {
+		s.mu.Lock()
+		s.producers.replayed = x.idempotent
+		s.mu.Unlock()
+	}
+	return err
 }
 
 // keep copies a batch, or gives it back when there is no room.
@@ -148,10 +184,9 @@ func (r *recovery) apply(x *replayed) error {
 	}
 	s.tail = append(s.tail, tailEntry{base: x.base, last: x.last, maxTime: x.maxTime, size: x.size, pos: x.pos, batch: x.batch, synced: true})
 	if x.batch != nil {
-		r.e.tails.push(s, x.last, int64(x.size))
-	}
-	if x.idempotent && s.producers.replayed == 0 {
-		s.producers.replayed = x.base + 1
+		r.e.tails.push(s, x.last, int64(x.size)+tailOverhead)
+	} else {
+		s.loosened()
 	}
 	s.next, s.synced, s.end = x.last+1, x.last+1, x.last+1
 	r.e.flusher.note(s, x.pos, int64(x.size), r.e.durability(t) == shard.DurabilityObject)

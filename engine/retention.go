@@ -34,7 +34,7 @@ func (e *Engine) retentionLoop(ctx context.Context) {
 // each, and with what there is to be freed. What fails does not keep the rest from being
 // done.
 func (e *Engine) Retain(ctx context.Context) error {
-	errs := []error{e.observeClock(ctx)}
+	errs := []error{e.observeClock(ctx), e.checkStore(ctx)}
 	for _, id := range e.expiring() {
 		if err := e.retainShard(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("trim shard %s: %w", id, err))
@@ -43,6 +43,7 @@ func (e *Engine) Retain(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	e.pins.tell()
 	errs = append(errs, e.unreference(ctx), e.deleteObjects(ctx), e.forgetState(ctx))
 	return errors.Join(errs...)
 }
@@ -130,6 +131,7 @@ func (e *Engine) retainShard(ctx context.Context, id shard.ID) error {
 		return true
 	})
 	if !l.topic.Config.RetentionHard {
+		e.notePins(id, to)
 		if pin, ok := e.groups.Pinned(id); ok {
 			to = min(to, pin)
 		}

@@ -45,6 +45,45 @@ func (r *rig) wantStart(id shard.ID, start int64) {
 	}
 }
 
+// TestPinnedBytes: what retention would free, were it not for a group, is told by
+// group, and no more once the group is gone.
+func TestPinnedBytes(t *testing.T) {
+	h := newHands()
+	r := newRigOn(t, h.options(), catalogtest.OpenEmbedded(t), mem.New(nil))
+	ctx := context.Background()
+	id := r.topic("t", shard.TopicConfig{}).Shard(0)
+	g, err := r.groups.Create(ctx, shard.GroupConfig{Name: "amqp///forgotten", Durable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := shard.ParseSubjectFilter("t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Bindings().Add(ctx, shard.Binding{ID: "b", Filter: f}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		r.segmentOf(id, h.wall().UnixMilli(), "", make([]byte, 1000))
+	}
+	r.wantStart(id, 0)
+	if p := r.Pinned(); len(p) != 0 {
+		t.Errorf("pinned within the retention: %v", p)
+	}
+	h.run(8 * 24 * time.Hour)
+	r.wantStart(id, 0)
+	if n := r.Pinned()["amqp///forgotten"]; n < 3000 || n > 6000 {
+		t.Errorf("pinned %d bytes", n)
+	}
+	if err := r.groups.Delete(ctx, "amqp///forgotten"); err != nil {
+		t.Fatal(err)
+	}
+	r.wantStart(id, 3)
+	if p := r.Pinned(); len(p) != 0 {
+		t.Errorf("pinned by a group that is gone: %v", p)
+	}
+}
+
 // TestRetention: by time, by bytes as Kafka counts them, not past what a durable
 // group needs, past it when the limit is hard; and it all survives a crash.
 func TestRetention(t *testing.T) {

@@ -3,6 +3,7 @@ package engine
 import (
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/semaphore"
 
@@ -31,6 +32,7 @@ type shardLog struct {
 	flushed int64
 	synced  int64
 	tail    []tailEntry
+	loose   int // entries that came to be without batch since the tail was packed
 	// waiting is closed when end moves past the key; nil while nobody waits.
 	waiting   map[int64]chan struct{}
 	producers producers
@@ -45,13 +47,15 @@ type shardLog struct {
 	dirty bool // in the flusher's list; guarded by flusher.mu
 
 	feeding *semaphore.Weighted // the shard's share of appends on their way
+	onWay   atomic.Int64        // such appends
 	fed     fed                 // guarded by feed.mu
 }
 
 // span is the offsets [from, to).
 type span struct{ from, to int64 }
 
-// tailEntry is one batch of the tail. Without batch its bytes are in the WAL only.
+// tailEntry is one batch of the tail. Without batch its bytes are in the WAL only. With
+// run it is several of such, see pack; each tells them.
 type tailEntry struct {
 	base, last int64
 	maxTime    int64
@@ -61,6 +65,7 @@ type tailEntry struct {
 	pos        wal.Pos
 	synced     bool
 	evicted    bool // before it was synced: batch goes when it is
+	run        *packedRun
 }
 
 // find gives the index of the first tail entry that ends at or past offset.

@@ -32,6 +32,10 @@ type stateSlot struct {
 	// flight holds, by full key, the revision of the newest change that is not
 	// durable yet (NoRev for a deletion), and how many there are.
 	flight map[string]flightRev
+	// flying are the changes that are queued, in the order of the log.
+	flying []flight
+	// tail is the bytes of the log since the last snapshot, snapshot those of that.
+	tail, snapshot int64
 }
 
 type flightRev struct {
@@ -273,6 +277,8 @@ func (sl *stateSlot) apply(owner string, ops []shard.StateOp, p *pending) error 
 		return r.Err
 	}
 	base := p.result.Base
+	sl.flying = append(sl.flying, flight{base: base})
+	sl.tail += p.size
 	for i := range ops {
 		k := string(stateKey(owner, ops[i].Key))
 		f := sl.flight[k]
@@ -308,6 +314,7 @@ func (sl *stateSlot) check(owner string, op *shard.StateOp) error {
 func (sl *stateSlot) commit(owner string, ops []shard.StateOp, base int64, err error) {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
+	sl.land(base)
 	for i := range ops {
 		k := string(stateKey(owner, ops[i].Key))
 		if f := sl.flight[k]; f.n > 1 {
@@ -350,7 +357,14 @@ func (sl *stateSlot) put(owner, key string, value []byte, rev int64) {
 	o.values[key] = sl.shelve(owner, value, rev)
 }
 
-// load rebuilds one slot from its shard.
+// refused gives why nobody is given what a slot holds; nil: it serves.
+func (sl *stateSlot) refused() error {
+	sl.mu.RLock()
+	defer sl.mu.RUnlock()
+	return sl.damaged
+}
+
+// load brings into one slot what its shard has after the snapshot.
 func (st *stateStore) load(ctx context.Context, slot int) error {
 	id := shard.ID{Topic: stateTopicNum, Index: uint32(slot)}
 	sl := &st.slots[slot]
@@ -358,7 +372,7 @@ func (st *stateStore) load(ctx context.Context, slot int) error {
 	if err != nil {
 		return err
 	}
-	for from := b.Start; from < b.End; {
+	for from := max(b.Start, st.e.kept.start(id)); from < b.End; {
 		r, err := st.e.Read(ctx, id, from, shard.ReadOptions{MaxBytes: 8 << 20})
 		if err != nil && shard.KindOf(err) == shard.KindCorrupt && r.Resume > from {
 			st.e.log.Error("state is damaged: what this slot keeps is refused, all else is served", "slot", slot, "error", err)
@@ -380,6 +394,7 @@ func (st *stateStore) load(ctx context.Context, slot int) error {
 			if n := sl.replay(recs); n > 0 {
 				st.e.log.Error("records that are no state lie in the state log: passed over", "slot", slot, "records", n, "after", batch.BaseOffset())
 			}
+			sl.tail += int64(batch.Size())
 			batch.Forget()
 			from = batch.LastOffset() + 1
 		}

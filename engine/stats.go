@@ -28,9 +28,19 @@ type Stats struct {
 	TailBytes             int64 // of batches in memory
 	Shards                int64 // in memory
 
-	ClockAhead time.Duration // of what is believed; 0: it is believed
+	DamagedReads  int64         // that met stored records which cannot be read
+	DamagedRanges int64         // of them, met within the last hour
+	ClockAhead    time.Duration // of what is believed; 0: it is believed
 
 	Segments, Extents, Deletions int // that the catalog names
+
+	Snapshots        int64         // of state, written
+	UnmergedSegments int64         // that no merge has taken yet, as of the last look
+	UnmergedBytes    int64         // of them
+	UnmergedAge      time.Duration // of the oldest of them; 0: none
+
+	EtcdBytes, EtcdUsedBytes, EtcdQuotaBytes int64 // as of the last look; a quota of 0 is not known
+	SegmentRowBytes                          int64 // that segments take of etcd
 }
 
 // Stats gives a snapshot. It may be called concurrently with everything.
@@ -40,7 +50,19 @@ func (e *Engine) Stats() Stats {
 		Flushes: c.flushes.Load(), FlushedBytes: c.flushedBytes.Load(), FlushFailures: c.flushFailures.Load(),
 		Merges: c.merges.Load(), MergedBytes: c.mergedBytes.Load(), DeletedObjects: c.deletedObjects.Load(),
 		LostRecords: c.lostRecords.Load(), Unmergeable: c.unmergeable.Load(), WALMaxBytes: e.opts.WALMaxBytes, Deletions: len(e.cat.Deletions()), ClockAhead: e.clock.ahead()}
+	reads, ranges := e.damaged.counts(e.opts.Now())
+	s.DamagedReads, s.DamagedRanges = reads, int64(ranges)
 	s.Segments, s.Extents = e.cat.SegmentStats()
+	s.Snapshots = c.snapshots.Load()
+	if u := e.fresh.Load(); u != nil {
+		s.UnmergedSegments, s.UnmergedBytes = int64(u.segments), u.bytes
+		if u.oldest > 0 {
+			s.UnmergedAge = max(0, e.opts.Now().Sub(time.UnixMilli(u.oldest)))
+		}
+	}
+	if u := e.use.Load(); u != nil {
+		s.EtcdBytes, s.EtcdUsedBytes, s.EtcdQuotaBytes, s.SegmentRowBytes = u.DB, u.InUse, u.Quota, u.Rows
+	}
 	f := &e.flusher.mu
 	f.Lock()
 	s.FlushFailing, s.UnflushedBytes = f.failing, f.bytes
@@ -93,9 +115,12 @@ func (e *Engine) ShardBytes(_ context.Context, id shard.ID) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.tail {
-		if s.tail[i].base >= s.flushed {
-			n += int64(s.tail[i].size)
-		}
+		s.tail[i].each(func(t *tailEntry) bool {
+			if t.base >= s.flushed {
+				n += int64(t.size)
+			}
+			return true
+		})
 	}
 	return n, nil
 }

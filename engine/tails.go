@@ -160,13 +160,16 @@ func (s *shardLog) drop(last int64) {
 	if i == len(s.tail) || s.tail[i].last != last {
 		return
 	}
-	if s.tail[i].synced {
+	synced := s.tail[i].synced
+	if synced {
 		s.tail[i].batch = nil
 	} else {
 		s.tail[i].evicted = true
 	}
 	if last < s.flushed {
 		s.cut(i + 1)
+	} else if synced {
+		s.loosened()
 	}
 }
 

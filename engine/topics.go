@@ -22,6 +22,7 @@ const MaxShards = 100_000
 type topics struct {
 	e      *Engine
 	flight singleflight.Group
+	maker  topicMaker
 }
 
 func (t *topics) set() *catalog.TopicSet { return t.e.cat.Topics() }
@@ -87,15 +88,22 @@ func (t *topics) auto(ctx context.Context, subject string) (*shard.Topic, error)
 	if x, ok := t.set().Resolve(subject); ok {
 		return x, nil
 	}
-	name, shards := subject, t.e.opts.AutoShards
-	if t.set().AutoLen() >= t.e.opts.AutoTopics {
-		name, shards = catchAllTopic, t.e.opts.CatchAllShards
-		if x, ok := t.set().ByName(name); ok {
-			return x, nil
+	if t.set().AutoLen() < t.e.opts.AutoTopics {
+		x, err := t.create(ctx, shard.Topic{Name: subject, Shards: t.e.opts.AutoShards, Auto: true}, t.maker.create)
+		if !errors.Is(err, errAutoTopics) {
+			return t.orExisting(x, err, subject, subject)
 		}
-		t.e.log.Warn("topics.auto_create.max is reached: new subjects share one topic", "topic", name)
 	}
-	x, err := t.create(ctx, shard.Topic{Name: name, Shards: shards, Auto: true})
+	if x, ok := t.set().ByName(catchAllTopic); ok {
+		return x, nil
+	}
+	t.e.log.Warn("topics.auto_create.max is reached: new subjects share one topic", "topic", catchAllTopic)
+	x, err := t.create(ctx, shard.Topic{Name: catchAllTopic, Shards: t.e.opts.CatchAllShards, Auto: true}, t.e.cat.CreateTopic)
+	return t.orExisting(x, err, subject, catchAllTopic)
+}
+
+// orExisting gives the outcome of a creation, or the topic that stood in its way.
+func (t *topics) orExisting(x *shard.Topic, err error, subject, name string) (*shard.Topic, error) {
 	if errors.Is(err, shard.ErrTopicExists) || errors.Is(err, shard.ErrCaptureConflict) {
 		if x, ok := t.set().Resolve(subject); ok {
 			return x, nil
@@ -110,7 +118,7 @@ func (t *topics) auto(ctx context.Context, subject string) (*shard.Topic, error)
 // Create implements shard.Topics.
 func (t *topics) Create(ctx context.Context, x shard.Topic) (*shard.Topic, error) {
 	x.Auto, x.Internal = false, false
-	made, err := t.create(ctx, x)
+	made, err := t.create(ctx, x, t.e.cat.CreateTopic)
 	if err == nil {
 		t.sayLeftOut(made)
 	}
@@ -125,8 +133,9 @@ func (t *topics) sayLeftOut(x *shard.Topic) {
 	}
 }
 
-func (t *topics) create(ctx context.Context, x shard.Topic) (*shard.Topic, error) {
-	if x.Name == stateTopic { // nor does the first use of its subject make it
+// create checks and completes a topic, and makes it by fn.
+func (t *topics) create(ctx context.Context, x shard.Topic, fn func(context.Context, shard.Topic) (*shard.Topic, error)) (*shard.Topic, error) {
+	if x.Name == stateTopic || x.Name == snapshotTopic { // nor does the first use of its subject make it
 		return nil, shard.Errorf(shard.KindInvalid, "topic name %q is reserved", x.Name)
 	}
 	if x.Shards == 0 {
@@ -144,7 +153,7 @@ func (t *topics) create(ctx context.Context, x shard.Topic) (*shard.Topic, error
 		}
 	}
 	x.Created = t.e.opts.Now().UnixMilli()
-	out, err := t.e.cat.CreateTopic(ctx, x)
+	out, err := fn(ctx, x)
 	return out, catalogError(err)
 }
 

@@ -103,7 +103,7 @@ func (l *Listener) serveTCP(c net.Conn) {
 		conn.OfferTLS(l.TLS)
 	case l.TLS != nil:
 		tc := tls.Server(c, l.TLS)
-		ctx, cancel := context.WithTimeout(l.ctx, l.LoginTimeout)
+		ctx, cancel := context.WithTimeout(l.ctx, l.loginTimeout())
 		err := tc.HandshakeContext(ctx)
 		cancel()
 		if err != nil {
@@ -120,7 +120,7 @@ func (l *Listener) serveTCP(c net.Conn) {
 func (l *Listener) startHTTP(h http.Handler) {
 	l.http = &http.Server{
 		Handler:           h,
-		ReadHeaderTimeout: l.LoginTimeout,
+		ReadHeaderTimeout: l.loginTimeout(),
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(l.Log.Handler(), slog.LevelDebug),
@@ -216,7 +216,7 @@ func (l *Listener) leave(c *Conn) {
 func (l *Listener) serve(c *Conn) {
 	ctx, cancel := context.WithCancel(l.ctx)
 	defer cancel()
-	login := time.AfterFunc(l.LoginTimeout, func() {
+	login := time.AfterFunc(l.loginTimeout(), func() {
 		if !c.authenticated.Load() {
 			l.Stats.Refused.Add(1)
 			c.Abort()
@@ -229,6 +229,20 @@ func (l *Listener) serve(c *Conn) {
 		}
 	}()
 	l.Server.ServeConn(ctx, c)
+}
+
+// SetLimits changes MaxConnections and LoginTimeout for the connections that come
+// from now on; open ones stay.
+func (l *Listener) SetLimits(maxConnections int, login time.Duration) {
+	l.conns.Lock()
+	defer l.conns.Unlock()
+	l.MaxConnections, l.LoginTimeout = maxConnections, login
+}
+
+func (l *Listener) loginTimeout() time.Duration {
+	l.conns.Lock()
+	defer l.conns.Unlock()
+	return l.LoginTimeout
 }
 
 // Conns lists the open connections.

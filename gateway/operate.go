@@ -47,4 +47,31 @@ type SessionInfo struct {
 	// while it is connected.
 	Expires       time.Time
 	Subscriptions int
+	// Group is its group in shard.Groups, "" when it can have none.
+	Group string
+}
+
+// GroupKeeper is a Server that keeps consumer groups as offsets and lets an
+// administrator change them.
+type GroupKeeper interface {
+	// DeleteGroup deletes a group without members, as the protocol's own verb does.
+	DeleteGroup(ctx context.Context, name string) error
+	// MoveGroup makes offsets those of a group, which has no members; it is made
+	// where there is none.
+	MoveGroup(ctx context.Context, name string, to []GroupOffset) error
+}
+
+// GroupEnder is a Server to which groups of shard.Groups belong.
+type GroupEnder interface {
+	// EndGroup deletes what the group of that name is to the protocol: a queue, a
+	// session, a shared subscription. One that is in use is refused (KindInvalid)
+	// unless force is set. KindNotFound: there is none.
+	EndGroup(ctx context.Context, name string, force bool) error
+}
+
+// SessionEnder is a Server that lets an administrator end a session.
+type SessionEnder interface {
+	// EndSession ends a session with all it holds; its connection, if there is
+	// one, is closed first. KindNotFound: there is none.
+	EndSession(ctx context.Context, id string) error
 }

@@ -17,4 +17,5 @@ type Stats struct {
 	SlowConsumers  atomic.Int64 // disconnected for being slow
 	ProtocolErrors atomic.Int64
 	Subscriptions  atomic.Int64 // open now
+	DamagePassed   atomic.Int64 // offsets of damaged records that consumers were led past
 }

@@ -17,6 +17,10 @@ type Groups interface {
 	Get(name string) (Group, error)
 	// List gives the groups whose name begins with prefix, by name.
 	List(prefix string) []Group
+	// Interest tells whether a group that has a consumer, other than by pulling, has a
+	// binding whose filter matches the subject. What it costs does not grow with the
+	// number of groups.
+	Interest(subject string) bool
 	// Delete ends a group: its consumers get Closed, its cursors are forgotten;
 	// messages stay in their topics.
 	Delete(ctx context.Context, name string) error
@@ -159,8 +163,11 @@ type DeliveryTag struct {
 type Delivery struct {
 	Message
 	Tag DeliveryTag
-	// Count is 1 at the first delivery; more means redelivered.
+	// Count is 1 at the first delivery that is known.
 	Count int
+	// Redelivered: it was delivered before, or may have been by a process that was
+	// killed before it could note it.
+	Redelivered bool
 	// Bindings are those that matched.
 	Bindings []*Binding
 }

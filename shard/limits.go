@@ -19,8 +19,8 @@ type GroupLimits struct {
 	TTL    time.Duration
 	HasTTL bool
 	// MaxMessages and MaxBytes (of values) bound what is ready: the oldest are
-	// taken out. 0: no bound. What a group does not hold in memory counts with
-	// the average size.
+	// taken out. 0: no bound; NothingReady: none at all. What a group does not hold in
+	// memory counts with the average size.
 	MaxMessages, MaxBytes int64
 	// Reject turns MaxMessages and MaxBytes round: while the group is that long,
 	// what comes stays out. With RejectDead it goes to Dead. Rejected is told of
@@ -42,6 +42,9 @@ type GroupLimits struct {
 	// since nobody used it for its ExpireAfter.
 	Expired func()
 }
+
+// NothingReady bounds a group to what its consumers take as it comes.
+const NothingReady = -1
 
 // DeadReason says why a group gave a message up.
 type DeadReason string

@@ -1,6 +1,9 @@
 package shard
 
-import "context"
+import (
+	"context"
+	"sync"
+)
 
 // Topics finds and administers topics. All methods may be called concurrently.
 type Topics interface {
@@ -30,3 +33,21 @@ type TopicReader interface {
 	// Changed gives a channel that is closed at the next change of any topic.
 	Changed() <-chan struct{}
 }
+
+// MakeAll has the topics of subjects made that nothing captures yet, all at once: a
+// catalog takes many in one transaction. What comes of it Resolve tells.
+func MakeAll(ctx context.Context, t Topics, subjects []string) {
+	var wg sync.WaitGroup
+	room := make(chan struct{}, maxMaking)
+	for _, s := range subjects {
+		room <- struct{}{}
+		wg.Go(func() {
+			_, _ = t.Resolve(ctx, s, true) // asked again by who needs it
+			<-room
+		})
+	}
+	wg.Wait()
+}
+
+// maxMaking bounds the topics that one MakeAll waits for at a time.
+const maxMaking = 256

@@ -23,7 +23,7 @@ func Run(t *testing.T, config func(testing.TB) catalog.Config) {
 	}{
 		{"Join", testJoin}, {"Takeover", testTakeover}, {"ClaimRace", testClaimRace}, {"HandOver", testHandOver},
 		{"Zombie", testZombie}, {"Pending", testPending}, {"Commit", testCommit}, {"BigCommit", testBigCommit},
-		{"Swap", testSwap}, {"SwapRace", testSwapRace}, {"Topics", testTopics}, {"TopicRace", testTopicRace},
+		{"Swap", testSwap}, {"SwapRace", testSwapRace}, {"Topics", testTopics}, {"TopicRace", testTopicRace}, {"TopicsAtOnce", testTopicsAtOnce},
 		{"Numbers", testNumbers}, {"Rare", testRare}, {"Dump", testDump},
 	}
 	for _, tc := range tests {

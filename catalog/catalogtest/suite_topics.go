@@ -66,6 +66,58 @@ func testTopics(t *testing.T, cfg catalog.Config) {
 	}
 }
 
+// testTopicsAtOnce: many topics made at once by several gateways, some of which all
+// want, are made once each, with an outcome each and a number each.
+func testTopicsAtOnce(t *testing.T, cfg catalog.Config) {
+	cats := []*catalog.Catalog{Open(t, cfg), Open(t, cfg)}
+	const shared, each = 30, 2 * catalog.MaxTopicsAtOnce
+	made := make([]int, len(cats))
+	var wg sync.WaitGroup
+	for g, c := range cats {
+		wg.Go(func() {
+			var ts []shard.Topic
+			for i := range shared {
+				ts = append(ts, shard.Topic{Name: fmt.Sprintf("all.%d", i), Shards: 1, Auto: true})
+			}
+			for i := range each {
+				ts = append(ts, shard.Topic{Name: fmt.Sprintf("own.%d.%d", g, i), Shards: 1, Auto: true})
+			}
+			bad := []shard.Topic{{Name: "", Shards: 1}, {Name: fmt.Sprintf("own.%d.0", g), Shards: 1}, {Name: "many", Shards: 1, Captures: []string{"many.>"}}}
+			out := c.CreateTopics(background, append(ts, bad...))
+			for i, o := range out {
+				switch {
+				case i >= len(ts):
+					if o.Err == nil {
+						t.Errorf("topic %+v was made", o.Topic)
+					}
+				case o.Err == nil && o.Topic.Name == ts[i].Name:
+					made[g]++
+				case i >= shared || !errors.Is(o.Err, shard.ErrTopicExists):
+					t.Errorf("%s: %+v %v", ts[i].Name, o.Topic, o.Err)
+				}
+				if _, ok := c.Topics().ByName(fmt.Sprint(ts[min(i, len(ts)-1)].Name)); !ok {
+					t.Errorf("%d is not seen by who made it", i)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	const want = shared + 2*each
+	if made[0]+made[1] != want {
+		t.Errorf("%v were made, want %d in all", made, want)
+	}
+	for _, c := range cats {
+		Eventually(t, "all are seen", func() bool { return c.Topics().Len() == want })
+		nums := map[shard.TopicNum]bool{}
+		for tp := range c.Topics().All() {
+			nums[tp.Num] = true
+		}
+		if len(nums) != want {
+			t.Errorf("%d numbers", len(nums))
+		}
+	}
+}
+
 // testTopicRace: gateways that create the same subjects at once agree on one
 // topic each, and no number is given twice.
 func testTopicRace(t *testing.T, cfg catalog.Config) {

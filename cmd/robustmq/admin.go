@@ -34,8 +34,8 @@ func (s *server) startAdmin(tlsConfig *tls.Config) error {
 		return nil
 	}
 	env := admin.Env{
-		Broker: s.storage.engine.Broker(), Auth: s.auth, Engine: adminEngine{s.storage}, Drain: s.drain,
-		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}, memoryCollector{s.memory}},
+		Broker: s.storage.engine.Broker(), Auth: s.auth, Engine: adminEngine{s.storage}, Drain: s.drain, Pinned: s.storage.engine.Pinned,
+		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}, liveCollector{s.cfg.live}, memoryCollector{s.memory}},
 		Version:    version, Log: s.log.With("protocol", "admin"),
 	}
 	for _, p := range protocols() {
@@ -74,7 +74,10 @@ type adminEngine struct{ st *storage }
 var _ admin.Engine = adminEngine{}
 
 // Health implements admin.Engine.
-func (a adminEngine) Health() (down, degraded error) { return a.st.engine.Health() }
+func (a adminEngine) Health() (down, degraded error) {
+	down, degraded = a.st.engine.Health()
+	return down, errors.Join(degraded, a.st.trouble.Trouble(), a.st.live.health())
+}
 
 // Flush implements admin.Engine.
 func (a adminEngine) Flush(ctx context.Context) error { return a.st.engine.Flush(ctx) }
@@ -162,10 +165,20 @@ var engineMetrics = []struct {
 	{metricDesc("objects_deleted_total", "Objects deleted that nobody needs any more."), counter, func(s *engine.Stats) float64 { return float64(s.DeletedObjects) }, nil},
 	{metricDesc("objects_awaiting_deletion", "Objects within their grace."), gauge, func(s *engine.Stats) float64 { return float64(s.Deletions) }, nil},
 	{metricDesc("records_lost_total", "Records found missing from the write-ahead log at the start; one for a batch of which nothing is known, so it is the least that it may be."), counter, func(s *engine.Stats) float64 { return float64(s.LostRecords) }, nil},
+	{metricDesc("damaged_reads_total", "Reads that met stored records which cannot be read: damaged, or in an object that is gone."), counter, func(s *engine.Stats) float64 { return float64(s.DamagedReads) }, nil},
+	{metricDesc("damaged_ranges", "Damaged ranges of offsets that reads met within the last hour."), gauge, func(s *engine.Stats) float64 { return float64(s.DamagedRanges) }, nil},
 	{metricDesc("clock_held", "1 while the clock is ahead of what can be believed: nothing is freed or expires by it."), gauge, func(s *engine.Stats) float64 { return boolValue(s.ClockAhead > 0) }, nil},
 	{metricDesc("clock_ahead_seconds", "How far the clock is ahead of what is believed."), gauge, func(s *engine.Stats) float64 { return s.ClockAhead.Seconds() }, nil},
 	{metricDesc("segments", "Segments that the catalog names."), gauge, func(s *engine.Stats) float64 { return float64(s.Segments) }, nil},
 	{metricDesc("segment_extents", "Extents of shards in them."), gauge, func(s *engine.Stats) float64 { return float64(s.Extents) }, nil},
+	{metricDesc("state_snapshots_total", "Snapshots of state written."), counter, func(s *engine.Stats) float64 { return float64(s.Snapshots) }, nil},
+	{metricDesc("unmerged_segments", "Segments that no merge has taken yet."), gauge, func(s *engine.Stats) float64 { return float64(s.UnmergedSegments) }, nil},
+	{metricDesc("unmerged_bytes", "Bytes of those segments."), gauge, func(s *engine.Stats) float64 { return float64(s.UnmergedBytes) }, nil},
+	{metricDesc("unmerged_age_seconds", "Age of the oldest of those segments."), gauge, func(s *engine.Stats) float64 { return s.UnmergedAge.Seconds() }, nil},
+	{metricDesc("etcd_db_bytes", "Size of etcd's file, of the largest member."), gauge, func(s *engine.Stats) float64 { return float64(s.EtcdBytes) }, nil},
+	{metricDesc("etcd_db_used_bytes", "What of it is not free."), gauge, func(s *engine.Stats) float64 { return float64(s.EtcdUsedBytes) }, nil},
+	{metricDesc("etcd_quota_bytes", "Size from which on etcd refuses writes; 0 if it is not known."), gauge, func(s *engine.Stats) float64 { return float64(s.EtcdQuotaBytes) }, nil},
+	{metricDesc("catalog_rows_bytes", "What segments take in etcd."), gauge, func(s *engine.Stats) float64 { return float64(s.SegmentRowBytes) }, nil},
 	{metricDesc("shards_loaded", "Shards in memory."), gauge, func(s *engine.Stats) float64 { return float64(s.Shards) }, nil},
 	{metricDesc("tail_bytes", "Newest batches kept in memory."), gauge, func(s *engine.Stats) float64 { return float64(s.TailBytes) }, nil},
 

@@ -42,6 +42,8 @@ type Config struct {
 		PasswordFile string        `mapstructure:"password_file" doc:"the password is in this file"`
 		TLS          ClientTLS     `mapstructure:"tls"`
 		LeaseTTL     time.Duration `mapstructure:"lease_ttl" doc:"how long a gateway is believed to live without a sign of life"`
+		Quota        int64         `mapstructure:"quota_bytes" doc:"bound of etcd's file; 0: 4 GiB inside this process, else what etcd says from version 3.6 on"`
+		History      time.Duration `mapstructure:"history" doc:"how long an etcd cluster keeps what was overwritten, then it is compacted; negative: somebody else does that"`
 	} `mapstructure:"etcd"`
 	Store StoreConfig `mapstructure:"store"`
 	WAL   struct {
@@ -106,6 +108,7 @@ type Config struct {
 	} `mapstructure:"admin"`
 
 	protocols         map[string]any // each protocol's own part, raw
+	live              *live          // of serve; nil otherwise
 	etcdTLS, storeTLS *tls.Config    // nil: none is configured
 }
 
@@ -144,6 +147,7 @@ func defaults() Config {
 	c.Store.Tries, c.Store.RetryBase, c.Store.RetryMax = 5, 50*time.Millisecond, 5*time.Second
 	c.Store.Timeout, c.Store.Concurrency = 30*time.Second, 128
 	c.Etcd.LeaseTTL = 5 * time.Second
+	c.Etcd.History = 5 * time.Minute
 	c.engineDefaults()
 	c.Topics.Durability = "wal"
 	c.Topics.Retention = 7 * 24 * time.Hour
@@ -345,6 +349,7 @@ func (c *Config) checkEngine() (errs []error) {
 		n    int64
 	}{
 		{"etcd.lease_ttl", int64(c.Etcd.LeaseTTL)},
+		{"etcd.quota_bytes", c.Etcd.Quota},
 		{"wal.max_bytes", c.WAL.MaxBytes},
 		{"wal.file_bytes", c.WAL.FileBytes},
 		{"wal.keep_free_bytes", c.WAL.KeepFree},
@@ -380,18 +385,28 @@ func (c *Config) checkEngine() (errs []error) {
 	return errs
 }
 
-// logger makes the process's logger.
-func (c *Config) logger() (*slog.Logger, error) {
-	var level slog.Level
+// level reads log.level.
+func (c *Config) level() (level slog.Level, err error) {
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
-		return nil, fmt.Errorf("log.level: %w", err)
+		return level, fmt.Errorf("log.level: %w", err)
 	}
+	return level, nil
+}
+
+// logger makes the process's logger, whose level can be changed.
+func (c *Config) logger() (*slog.Logger, *slog.LevelVar, error) {
+	now, err := c.level()
+	if err != nil {
+		return nil, nil, err
+	}
+	level := new(slog.LevelVar)
+	level.Set(now)
 	opts := &slog.HandlerOptions{Level: level}
 	switch c.Log.Format {
 	case "json":
-		return slog.New(ratelog.New(slog.NewJSONHandler(os.Stderr, opts))), nil
+		return slog.New(ratelog.New(slog.NewJSONHandler(os.Stderr, opts))), level, nil
 	case "text":
-		return slog.New(ratelog.New(slog.NewTextHandler(os.Stderr, opts))), nil
+		return slog.New(ratelog.New(slog.NewTextHandler(os.Stderr, opts))), level, nil
 	}
-	return nil, fmt.Errorf("log.format %q is neither text nor json", c.Log.Format)
+	return nil, nil, fmt.Errorf("log.format %q is neither text nor json", c.Log.Format)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -236,7 +237,7 @@ func (d *doctor) store(ctx context.Context) {
 		}
 	}
 	st := &storage{}
-	if err := st.openStore(ctx, d.cfg, sc); err != nil {
+	if err := st.openStore(ctx, d.cfg, sc, slog.New(slog.DiscardHandler)); err != nil {
 		d.say("object store", bad, "check store.endpoint, store.bucket and the credentials", "%s: %s", where, err)
 		return
 	}
@@ -403,7 +404,7 @@ func (d *doctor) owner(ctx context.Context, cat *catalog.Catalog) {
 		return
 	}
 	st := &storage{}
-	if err := st.openStore(ctx, d.cfg, sc); err != nil {
+	if err := st.openStore(ctx, d.cfg, sc, slog.New(slog.DiscardHandler)); err != nil {
 		return // the check of the object store says so
 	}
 	defer st.close(ctx, offlineLog())
@@ -443,7 +444,7 @@ func (d *doctor) stored(ctx context.Context, cat *catalog.Catalog) {
 		return // nothing was flushed yet
 	}
 	st := &storage{}
-	if err := st.openStore(ctx, d.cfg, sc); err != nil {
+	if err := st.openStore(ctx, d.cfg, sc, slog.New(slog.DiscardHandler)); err != nil {
 		d.say("stored data", bad, "the catalog names objects of this store", "%s", err)
 		return
 	}

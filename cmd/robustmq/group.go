@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,13 +43,84 @@ func groupCommand() *cobra.Command {
 			}
 		})
 	})
-	return noun("group", "Look at consumer groups: queues, sessions, shared subscriptions, Kafka groups", ls, get)
+	del := verb("delete NAME...", "Delete groups with all they hold: queues, sessions, shared subscriptions, Kafka groups", cobra.MinimumNArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
+		force, _ := cmd.Flags().GetBool("force")
+		for _, name := range args {
+			path := apiPath("groups", name)
+			if force {
+				path += "?force=true"
+			}
+			if err := c.call(cmd.Context(), http.MethodDelete, path, nil, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	del.Flags().Bool("force", false, "also those that are in use; not Kafka's, whose members have to stop")
+	return noun("group", "Look at and change consumer groups: queues, sessions, shared subscriptions, Kafka groups", ls, get, del, resetGroup(), seekGroup())
+}
+
+// resetGroup moves a group as a whole, seekGroup in one shard.
+func resetGroup() *cobra.Command {
+	cmd := verb("reset NAME", "Let a group begin again: with the oldest records, with new ones only, or from a time on; while it has no consumers", cobra.ExactArgs(1),
+		func(cmd *cobra.Command, c *client, args []string) error {
+			m := admin.GroupMove{}
+			m.Topic, _ = cmd.Flags().GetString("topic")
+			to, _ := cmd.Flags().GetString("to")
+			if err := parsePlace(&m, to, time.Now()); err != nil {
+				return err
+			}
+			return c.call(cmd.Context(), http.MethodPost, apiPath("groups", args[0], "seek"), m, nil)
+		})
+	cmd.Flags().String("to", "", "earliest, latest, a time (2026-11-30T10:00:00Z) or how long ago (2h, 7d)")
+	_ = cmd.MarkFlagRequired("to")
+	cmd.Flags().String("topic", "", "only in this topic")
+	cmd.Example = "  robustmq group reset kafka/group/billing --to 2h\n  robustmq group reset amqp///tasks --to latest"
+	return cmd
+}
+
+func seekGroup() *cobra.Command {
+	cmd := verb("seek NAME --topic TOPIC --shard SHARD --offset OFFSET", "Let a group go on at an offset of one shard; while it has no consumers", cobra.ExactArgs(1),
+		func(cmd *cobra.Command, c *client, args []string) error {
+			m := admin.GroupMove{To: "offset"}
+			m.Topic, _ = cmd.Flags().GetString("topic")
+			m.Offset, _ = cmd.Flags().GetInt64("offset")
+			index, _ := cmd.Flags().GetUint32("shard")
+			m.Shard = &index
+			return c.call(cmd.Context(), http.MethodPost, apiPath("groups", args[0], "seek"), m, nil)
+		})
+	cmd.Flags().String("topic", "", "the topic")
+	cmd.Flags().Uint32("shard", 0, "the shard of it")
+	cmd.Flags().Int64("offset", 0, "the next offset to be read")
+	for _, f := range []string{"topic", "offset"} {
+		_ = cmd.MarkFlagRequired(f)
+	}
+	return cmd
+}
+
+// parsePlace reads where a group is to begin again.
+func parsePlace(m *admin.GroupMove, s string, now time.Time) error {
+	if s == "earliest" || s == "latest" {
+		m.To = s
+		return nil
+	}
+	m.To = "time"
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		m.Time = t
+		return nil
+	}
+	d, err := parseDuration(s)
+	if err != nil || d <= 0 {
+		return fmt.Errorf("--to %q is neither earliest, latest, a time as 2026-11-30T10:00:00Z, nor how long ago as 2h or 7d", s)
+	}
+	m.Time = now.Add(-d)
+	return nil
 }
 
 func showGroups(c *client, v any, gs ...admin.Group) error {
-	return c.show(v, "NAME KIND STATE CONSUMERS LAG READY UNACKED DURABLE", func(row func(...any)) {
+	return c.show(v, "NAME KIND STATE CONSUMERS LAG READY UNACKED PINNED DURABLE", func(row func(...any)) {
 		for _, g := range gs {
-			row(g.Name, g.Kind, g.State, g.Consumers, g.Lag, g.Ready, g.Unacked, g.Durable)
+			row(g.Name, g.Kind, g.State, g.Consumers, g.Lag, g.Ready, g.Unacked, g.PinnedBytes, g.Durable)
 		}
 	})
 }
@@ -90,15 +162,39 @@ func sessionCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.show(all, "ID PROTOCOL CONNECTED SUBSCRIPTIONS EXPIRES", func(row func(...any)) {
-			for _, s := range all {
-				var expires any = ""
-				if s.Expires != nil {
-					expires = *s.Expires
-				}
-				row(s.ID, s.Protocol, s.Connected, s.Subscriptions, expires)
-			}
-		})
+		return showSessions(c, all, all...)
 	})
-	return noun("session", "Look at clients' sessions", ls)
+	show := verb("show ID", "Show one session with what waits for it", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
+		protocol, _ := cmd.Flags().GetString("protocol")
+		var s admin.Session
+		if err := c.call(cmd.Context(), http.MethodGet, apiPath("sessions", protocol, args[0]), nil, &s); err != nil {
+			return err
+		}
+		return showSessions(c, s, s)
+	})
+	del := verb("delete ID...", "End sessions with all they hold; a connection is closed first", cobra.MinimumNArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
+		protocol, _ := cmd.Flags().GetString("protocol")
+		for _, id := range args {
+			if err := c.call(cmd.Context(), http.MethodDelete, apiPath("sessions", protocol, id), nil, nil); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, cmd := range []*cobra.Command{show, del} {
+		cmd.Flags().String("protocol", "mqtt", "whose session it is")
+	}
+	return noun("session", "Look at and end clients' sessions", ls, show, del)
+}
+
+func showSessions(c *client, v any, all ...admin.Session) error {
+	return c.show(v, "ID PROTOCOL CONNECTED SUBSCRIPTIONS READY UNACKED PINNED EXPIRES", func(row func(...any)) {
+		for _, s := range all {
+			var expires any = ""
+			if s.Expires != nil {
+				expires = *s.Expires
+			}
+			row(s.ID, s.Protocol, s.Connected, s.Subscriptions, s.Ready, s.Unacked, s.PinnedBytes, expires)
+		}
+	})
 }

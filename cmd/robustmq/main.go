@@ -18,6 +18,9 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		ctx = takeSignals(ctx)
+	}
 	root := &cobra.Command{
 		Use:           "robustmq",
 		Short:         "A message broker on object storage: MQTT, Kafka, NATS and AMQP over one copy",

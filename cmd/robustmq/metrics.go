@@ -49,3 +49,40 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	put(storeRetriesDesc, counter, c.st.storeRetries.Load())
 }
+
+// liveCollector exports what reloads of the configuration came to.
+type liveCollector struct{ live *live }
+
+var (
+	reloadsDesc     = metricDesc("config_reloads_total", "Reloads of the configuration (SIGHUP) by outcome.", "result")
+	tlsFailuresDesc = metricDesc("tls_reload_failures_total", "Times that the certificate of the TLS listeners could not be read again.")
+	tlsFailingDesc  = metricDesc("tls_reload_failing", "1 while it cannot be read, and the old one goes on.")
+	tlsUntilDesc    = metricDesc("tls_certificate_expiry_timestamp_seconds", "When the certificate of the TLS listeners is over.")
+)
+
+// Describe implements prometheus.Collector.
+func (c liveCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{reloadsDesc, tlsFailuresDesc, tlsFailingDesc, tlsUntilDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c liveCollector) Collect(ch chan<- prometheus.Metric) {
+	l := c.live
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	reloads, failures := l.reloads, l.failures
+	l.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(reloadsDesc, counter, float64(reloads), "ok")
+	ch <- prometheus.MustNewConstMetric(reloadsDesc, counter, float64(failures), "failed")
+	if l.tls == nil {
+		return
+	}
+	failed, failing, until, _ := l.tls.state()
+	ch <- prometheus.MustNewConstMetric(tlsFailuresDesc, counter, float64(failed))
+	ch <- prometheus.MustNewConstMetric(tlsFailingDesc, gauge, boolValue(failing))
+	ch <- prometheus.MustNewConstMetric(tlsUntilDesc, gauge, float64(until.Unix()))
+}

@@ -85,7 +85,7 @@ func openOffline(ctx context.Context, cmd *cobra.Command, need offlineNeeds) (_ 
 				return nil, nil, fmt.Errorf("open object store: %w", err)
 			}
 		}
-		if err = s.openStore(ctx, &cfg, sc); err != nil {
+		if err = s.openStore(ctx, &cfg, sc, slog.New(slog.DiscardHandler)); err != nil {
 			return nil, nil, err
 		}
 	}

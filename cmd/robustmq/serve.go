@@ -65,7 +65,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	log, err := cfg.logger()
+	log, level, err := cfg.logger()
 	if err != nil {
 		return err
 	}
@@ -83,16 +83,25 @@ func serve(cmd *cobra.Command, _ []string) error {
 			addresses[p.Name] = cfg.advertised(es[0])
 		}
 	}
-	tlsConfig, err := cfg.tlsConfig()
+	tlsConfig, certificate, err := cfg.tlsConfig(log)
 	if err != nil {
 		return err
 	}
 	ctx := cmd.Context()
+	if cfg.live, err = newLive(&cfg, log, level, func() (Config, error) { return loadUsed(cmd.Flags()) }); err != nil {
+		return err
+	}
+	cfg.live.tls = certificate
+	go cfg.live.watch(ctx, hangups(ctx))
+	insist(ctx, log)
 	for again := false; ; {
 		err := serveOnce(ctx, &cfg, log, all, own, addresses, tlsConfig)
 		switch {
 		case errors.Is(err, errSessionLost):
 			again = true
+		case err != nil && ctx.Err() != nil && errors.Is(err, context.Canceled):
+			log.Info("stopped during the start")
+			return nil
 		case err == nil || !again || ctx.Err() != nil:
 			return err
 		}

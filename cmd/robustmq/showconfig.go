@@ -27,6 +27,7 @@ type setting struct {
 	Env     string `json:"env"`
 	Doc     string `json:"doc,omitempty"`
 	list    bool
+	secret  string       // its value, which is never shown
 	kind    reflect.Type // nil: a listener
 }
 
@@ -139,7 +140,7 @@ func walk(v, def reflect.Value, prefix string, docs map[string]string, out *[]se
 		}
 		s := setting{Key: key, Value: valueText(v.Field(i)), Default: valueText(def.Field(i)), Env: envName(key), Doc: doc, list: f.Type.Kind() == reflect.Slice, kind: f.Type}
 		if f.Tag.Get("secret") != "" && s.Value != `""` {
-			s.Value = masked
+			s.Value, s.secret = masked, s.Value
 		}
 		*out = append(*out, s)
 	}
@@ -179,7 +180,7 @@ var protocolDocs = map[string]string{
 	"mqtt.max_client_id_bytes":            "length of a client identifier",
 	"mqtt.max_will_bytes":                 "payload of a will",
 	"mqtt.max_keep_alive":                 "longest keep-alive; 0: any",
-	"mqtt.max_session_expiry":             "longest life of a session without a connection; 0: any",
+	"mqtt.max_session_expiry":             "longest life of a session without a connection, whatever it asks for; 0: any",
 	"mqtt.sys_interval":                   "time between publications of $SYS; 0: none",
 	"mqtt.write_timeout":                  "a connection that takes no bytes for so long is closed",
 	"mqtt.response_information":           "prefix of response topics given to clients that ask",
@@ -192,6 +193,7 @@ var protocolDocs = map[string]string{
 	"kafka.group_max_session_timeout":     "longest session that a member may ask for",
 	"kafka.group_initial_rebalance_delay": "gathers the first members of an empty group",
 	"kafka.group_max_size":                "members of a group",
+	"kafka.skip_damaged":                  "consumers pass over records that are damaged once they were told; false: they are told for ever",
 	"kafka.max_groups":                    "groups in memory",
 	"nats.max_payload":                    "largest message",
 	"nats.ping_interval":                  "time between server pings",

@@ -25,6 +25,7 @@ import (
 	"github.com/robustmq/robustmq-go/internal/vfs"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/robustmq/robustmq-go/tier/store"
+	"github.com/robustmq/robustmq-go/tier/store/health"
 	"github.com/robustmq/robustmq-go/tier/store/limit"
 	"github.com/robustmq/robustmq-go/tier/store/metrics"
 	"github.com/robustmq/robustmq-go/tier/store/open"
@@ -40,15 +41,17 @@ type storage struct {
 	// storeStats are of the requests that were sent, each try counted.
 	storeStats   *metrics.Store
 	storeRetries atomic.Int64
-	bare         store.Store // without retries and limits
-	clock        store.Clock // the store's
+	live         *live         // nil but in serve
+	trouble      *health.Store // notices when they fail
+	bare         store.Store   // without retries and limits
+	clock        store.Clock   // the store's
 	engine       *engine.Engine
 }
 
 // openStorage joins catalog, store and engine. The data directory is locked:
 // two processes on one WAL would each believe it theirs.
 func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map[string]string) (_ *storage, err error) {
-	s := &storage{}
+	s := &storage{live: c.live}
 	defer func() {
 		if err != nil {
 			s.close(ctx, log)
@@ -71,7 +74,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 			return nil, err
 		}
 	}
-	if err = s.openStore(ctx, c, c.storeConfig()); err != nil {
+	if err = s.openStore(ctx, c, c.storeConfig(), log); err != nil {
 		return nil, err
 	}
 	known := s.cat.Topics().Len() > 0
@@ -86,7 +89,7 @@ func openStorage(ctx context.Context, c *Config, log *slog.Logger, addresses map
 // openStore opens the object store and puts counters, retries and limits around
 // it: a request that is tried again keeps its place, so that a failing store is
 // not asked by more and more callers.
-func (s *storage) openStore(ctx context.Context, c *Config, cfg open.Config) error {
+func (s *storage) openStore(ctx context.Context, c *Config, cfg open.Config, log *slog.Logger) error {
 	cfg.Clock = &s.clock
 	bare, closer, err := open.Open(ctx, cfg)
 	if err != nil {
@@ -94,7 +97,8 @@ func (s *storage) openStore(ctx context.Context, c *Config, cfg open.Config) err
 	}
 	s.bare, s.closer = bare, closer
 	s.storeStats = metrics.New(bare)
-	tried := retry.New(s.storeStats, retry.Options{Tries: c.Store.Tries, Base: c.Store.RetryBase, Max: c.Store.RetryMax,
+	s.trouble = health.New(s.storeStats, health.Options{Log: log})
+	tried := retry.New(s.trouble, retry.Options{Tries: c.Store.Tries, Base: c.Store.RetryBase, Max: c.Store.RetryMax,
 		Timeout: c.Store.Timeout, OnRetry: func(string, string, int, error) { s.storeRetries.Add(1) }})
 	s.store = limit.New(tried, limit.Options{Concurrency: c.Store.Concurrency, BytesPerSec: c.Store.BytesPerSecond})
 	return nil
@@ -139,7 +143,7 @@ func lockDir(dir string) (*os.File, error) {
 
 func (c *Config) catalogConfig(log *slog.Logger) catalog.Config {
 	cfg := catalog.Config{Endpoints: c.Etcd.Endpoints, Prefix: c.Etcd.Prefix, Username: c.Etcd.Username,
-		Password: c.Etcd.Password, TLS: c.etcdTLS, LeaseTTL: c.Etcd.LeaseTTL, Logger: log}
+		Password: c.Etcd.Password, TLS: c.etcdTLS, LeaseTTL: c.Etcd.LeaseTTL, QuotaBytes: c.Etcd.Quota, HistoryKept: c.Etcd.History, Logger: log}
 	if len(cfg.Endpoints) == 0 {
 		cfg.Embedded = filepath.Join(c.DataDir, "etcd")
 		cfg.LeaseTTL = max(cfg.LeaseTTL, embeddedLeaseTTL)
@@ -348,6 +352,9 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 		s.listeners = append(s.listeners, ln)
 		s.log.Info("listening", "protocol", e.protocol.Name, "address", ln.Address().String(),
 			"websocket", len(e.spec.Subprotocols) > 0, "tls", e.tls)
+	}
+	if s.cfg.live != nil {
+		s.cfg.live.attach(s.listeners)
 	}
 	return nil
 }

@@ -6,18 +6,12 @@ import (
 	"github.com/robustmq/robustmq-go/shard"
 )
 
-// arrivals is what a log may tell of when records came to it.
-type arrivals interface {
-	// Arrived bounds when the record at an offset came, in milliseconds.
-	Arrived(id shard.ID, offset int64) (first, last int64, ok bool)
-}
-
 // arrival bounds when the records of a batch came; zero where nobody knows.
 type arrival struct{ first, last int64 }
 
 // arrivalOf is called with no lock held.
 func (m *Manager) arrivalOf(id shard.ID, offset int64) arrival {
-	log, ok := m.opts.Log.(arrivals)
+	log, ok := m.opts.Log.(shard.Arrivals)
 	if !ok {
 		return arrival{}
 	}

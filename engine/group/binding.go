@@ -224,7 +224,8 @@ func (g *group) bind(ctx context.Context, x *shard.Binding) (wait uint64, err er
 	}
 	old := g.bound[x.ID]
 	if old != nil && sameMeaning(old.pub, pub) {
-		old.pub, old.dirty = pub, true
+		old.pub = pub
+		g.dirtyBinding(old)
 		g.rev++
 		wait = g.markLocked()
 		g.mu.Unlock()
@@ -266,7 +267,9 @@ func (g *group) settle(n, old *binding, err error) (wait uint64) {
 	}
 	if old != nil {
 		delete(g.bound, old.pub.ID)
-		old.removing, old.removed, old.dirty = false, true, true
+		old.removing, old.removed = false, true
+		g.removed++
+		g.dirtyBinding(old)
 		for _, c := range g.cursors {
 			if _, ok := old.ends[c.id]; !ok {
 				old.ends[c.id] = c.f.end.Load()
@@ -274,10 +277,17 @@ func (g *group) settle(n, old *binding, err error) (wait uint64) {
 		}
 		old.next = n
 		g.m.index.Remove(old.filter, old)
+		if g.attended {
+			g.m.attended.Remove(old.filter, old)
+		}
 	}
 	if n != nil {
-		n.adding, n.dirty = false, true
+		n.adding = false
+		g.dirtyBinding(n)
 		g.bound[n.pub.ID] = n
+		if g.attended {
+			g.m.attended.Add(n.filter, n)
+		}
 	}
 	return g.markLocked()
 }
@@ -375,7 +385,8 @@ func (g *group) readUpTo(f *feed, t *shard.Topic, end int64, n *binding) {
 	}
 	c := g.cursorLocked(f, t, fed)
 	if c.live {
-		c.live, c.next, c.counted, c.behind = false, max(c.next, fed), end, 0
+		c.setLive(false)
+		c.next, c.counted, c.behind = max(c.next, fed), end, 0
 	}
 	c.gen++ // a read under way may have found the end before this was visible
 }
@@ -386,14 +397,15 @@ func (g *group) startAt(f *feed, t *shard.Topic, start, end int64, n *binding) {
 	c := g.cursors[f.id]
 	if c == nil {
 		c = g.cursorLocked(f, t, start)
-		c.live, c.counted = false, end
+		c.setLive(false)
+		c.counted = end
 		return
 	}
 	floor := c.floor()
 	for _, b := range g.all {
 		if b != n {
 			b.starts[f.id] = max(b.starts[f.id], floor)
-			b.dirty = true
+			g.dirtyBinding(b)
 		}
 	}
 	c.rewind(start)
@@ -401,6 +413,9 @@ func (g *group) startAt(f *feed, t *shard.Topic, start, end int64, n *binding) {
 
 // prune forgets removed bindings that no cursor needs any more.
 func (g *group) prune() {
+	if g.removed == 0 {
+		return
+	}
 	needed := func(b *binding) bool {
 		for id, end := range b.ends {
 			c := g.cursors[id]
@@ -416,6 +431,7 @@ func (g *group) prune() {
 			if g.durable {
 				g.dropKeys = append(g.dropKeys, bindingKey(b.serial))
 			}
+			g.removed--
 			continue
 		}
 		kept = append(kept, b)

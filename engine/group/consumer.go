@@ -56,6 +56,7 @@ func (g *group) Attach(cfg shard.ConsumerConfig, r shard.Receiver) (shard.Consum
 		g.pulling++
 		g.usedLocked(g.m.opts.Now())
 	case g.steady() == 1:
+		g.attend(true)
 		g.idleSince = time.Time{}
 		g.noteIdleLocked()
 	}
@@ -76,6 +77,21 @@ func (g *group) usedLocked(now time.Time) {
 	g.idleSince = now
 	if now.Sub(g.idleNoted) >= g.cfg.ExpireAfter/8 {
 		g.noteIdleLocked()
+	}
+}
+
+// attend has Interest count the group's bindings, or no more. The group is locked.
+func (g *group) attend(on bool) {
+	if g.attended == on {
+		return
+	}
+	g.attended = on
+	for _, b := range g.bound {
+		if on {
+			g.m.attended.Add(b.filter, b)
+		} else {
+			g.m.attended.Remove(b.filter, b)
+		}
 	}
 }
 
@@ -140,6 +156,7 @@ func (c *consumer) Close() {
 			g.pulling--
 			g.usedLocked(g.m.opts.Now())
 		case g.steady() == 0:
+			g.attend(false)
 			g.idleSince = g.m.opts.Now()
 			g.noteIdleLocked()
 		}

@@ -45,11 +45,12 @@ type entry struct {
 
 // cursor is a group's place in one shard. All is under the group's lock.
 type cursor struct {
-	g    *group
-	f    *feed
-	id   shard.ID
-	top  *shard.Topic
-	live bool
+	g     *group
+	f     *feed
+	id    shard.ID
+	top   *shard.Topic
+	live  bool // see setLive
+	lagAt int  // in g.lag, while it is not live
 	// next is where it reads on. Everything before is outstanding, done or not ours.
 	next int64
 	// gen changes when next does other than by reading.
@@ -63,6 +64,8 @@ type cursor struct {
 	// high is the offset after the last delivered; below redelivered everything
 	// was delivered once before a restart.
 	high, redelivered int64
+	// below perhaps it may have been: the process before did not say how far it came.
+	perhaps int64
 	// counts are deliveries of what was forgotten.
 	counts map[int64]int32
 	// behind counts what is the group's from offset counted on and not queued.
@@ -87,6 +90,27 @@ func (g *group) cursorLocked(f *feed, t *shard.Topic, next int64) *cursor {
 	g.cursors[f.id] = c
 	f.cursors[c] = struct{}{}
 	return c
+}
+
+// setLive makes the cursor one that is fed, or one that reads.
+func (c *cursor) setLive(on bool) {
+	g := c.g
+	if c.live == on {
+		return
+	}
+	if c.live = on; !on {
+		c.lagAt = len(g.lag)
+		g.lag = append(g.lag, c)
+		return
+	}
+	last := len(g.lag) - 1
+	if c.lagAt > last || g.lag[c.lagAt] != c { // the group ended
+		return
+	}
+	g.lag[c.lagAt] = g.lag[last]
+	g.lag[c.lagAt].lagAt = c.lagAt
+	g.lag[last] = nil
+	g.lag = g.lag[:last]
 }
 
 // position is the offset up to which the cursor knows all.
@@ -258,7 +282,8 @@ func (c *cursor) rewind(to int64) {
 	if c.live {
 		c.counted, c.behind = c.position(), 0
 	}
-	c.next, c.live = min(c.position(), to), false
+	c.next = min(c.position(), to)
+	c.setLive(false)
 	c.gen++
 	for _, e := range c.out[c.head:] {
 		if e.state == queued && e.offset >= to {

@@ -184,6 +184,7 @@ func (g *group) give(c *consumer, e *entry, now time.Time) shard.Delivery {
 	}
 	cur := e.cur
 	d := shard.Delivery{Message: e.msg, Tag: shard.DeliveryTag{Shard: cur.id, Offset: e.offset}, Count: int(e.count), Bindings: e.bindings}
+	d.Redelivered = e.count > 1 || e.offset < cur.perhaps
 	cur.high = max(cur.high, e.offset+1)
 	if c.cfg.NoAck {
 		g.done(e)

@@ -23,6 +23,10 @@
 //   - Live, catching up: a live cursor is fed from memory. One whose group is
 //     full, or that was restored, reads the log instead and rejoins under the
 //     feed's lock, where nothing is lost, repeated or reordered.
+//     The group keeps a list of those that read; nothing that is done for a message
+//     looks at the others.
+//   - Attended: a group with consumers that do not pull; Interest asks an index of
+//     the bindings of such.
 //   - Binding: a filter with a start, and once removed an end, in each shard that
 //     held anything at the time. A shard that did not starts (and ends) at 0.
 //   - Dying: given up (rejected, expired, too many) and with the group's undertaker;
@@ -39,7 +43,7 @@
 //
 // # Locking
 //
-// Feed before group; no other lock is held while a group's is taken. Receivers
+// Feed before group; no other lock is held while a group's is taken, and the locks of indexes and of the timer are taken last. Receivers
 // are called by a few workers with no lock held, one group by one worker at a
 // time. Windows are acquired under the group's lock and released outside it.
 //
@@ -52,6 +56,9 @@
 //	b/<serial>      id, filter, start, not-from, data, headers, starts, removed byte, ends
 //	c/<topic>/<index>  floor, delivered high mark, runs done above the floor (gap, length),
 //	                   in version 2 deliveries of what is not done (gap, count less 2)
+//
+// Owner "groups": key stopped, that the manager was closed and all deliveries are
+// noted; without it what was in the log may have been delivered (stopped.go).
 //
 // One write per group is under way at a time; what changes meanwhile goes in the
 // next. An acknowledgement is thus durable within one write of an idle group. A

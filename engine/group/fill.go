@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"math/rand/v2"
 	"time"
 
 	"github.com/robustmq/robustmq-go/engine/live"
@@ -20,20 +21,18 @@ func (g *group) behindCursor() *cursor {
 	if g.over || g.pending > 0 || !g.room() {
 		return nil
 	}
-	for _, c := range g.cursors { // in random order, so all get on
-		if !c.live {
-			return c
-		}
+	if len(g.lag) == 0 {
+		return nil
 	}
-	return nil
+	return g.lag[rand.IntN(len(g.lag))] // so all get on
 }
 
 // guessed tells whether a cursor that was restored takes some records of its shard
 // and nobody knows how many. Such a group reads without a consumer: its counts
 // speak of messages that are not there else. The way is not long, see sweepBehind.
 func (g *group) guessed() bool {
-	for _, c := range g.cursors {
-		if !c.live && c.scanned == 0 && c.counted > c.next && !g.takesAll(c) {
+	for _, c := range g.lag {
+		if c.scanned == 0 && c.counted > c.next && !g.takesAll(c) {
 			return true
 		}
 	}
@@ -152,7 +151,8 @@ func (g *group) rejoin(c *cursor, gen uint64, b shard.Bounds) bool {
 	if c.next < c.f.end.Load() {
 		return b.End > c.next // else the log knows less than was fed: later
 	}
-	c.live, c.behind, c.counted, c.bad = true, 0, 0, false
+	c.setLive(true)
+	c.behind, c.counted, c.bad = 0, 0, false
 	c.gen++
 	c.advance()
 	g.prune()

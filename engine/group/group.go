@@ -37,10 +37,13 @@ type group struct {
 	all      []*binding          // and those removed that are still needed
 	serial   uint64
 	rev      uint64 // rises with each change of bindings
+	removed  int    // of all
+	attended bool   // it has steady consumers: m.attended has its bindings
 	pending  int    // changes of bindings and purges under way: nothing is read meanwhile
 	lookup   *live.Index[*binding, []*binding]
 	lookRev  uint64
 	cursors  map[shard.ID]*cursor
+	lag      []*cursor // those that are not live, in no order
 	ring     fifo
 	returned heapOf // by place
 	held     heapOf // delayed, by time
@@ -59,6 +62,7 @@ type group struct {
 	filling                 bool
 	fillAt, lazyAt, writeAt time.Time
 	wakeAt                  time.Time
+	timed                   int // see wakes; under the timer's lock
 	limits                  shard.GroupLimits
 	limited                 bool      // tidy has something to do
 	active                  *consumer // the single one
@@ -121,7 +125,7 @@ func (g *group) Stats() shard.GroupStats {
 		Ready: int64(g.readyN + g.heldN), Unacked: int64(g.unackedN), Consumers: g.steady(),
 		Acked: g.ackedTotal, Redelivered: g.againTotal,
 	}
-	for _, c := range g.cursors {
+	for _, c := range g.lag {
 		s.Ready += c.waiting()
 	}
 	return s
@@ -224,7 +228,8 @@ func (g *group) skip(ctx context.Context, c *cursor) (int64, error) {
 	n := g.purgeLocked(c) + c.waiting()
 	end := max(b.End, c.f.end.Load(), c.next)
 	c.drop(end)
-	c.next, c.live, c.behind, c.counted = end, true, 0, 0
+	c.setLive(true)
+	c.next, c.behind, c.counted = end, 0, 0
 	c.gen++
 	c.advance()
 	return n, nil
@@ -299,7 +304,8 @@ func (g *group) push(f *feed, gm *groupMatch, t *shard.Topic, run []shard.Messag
 		case !c.live:
 			c.behindBy(ms.Record.Offset, 1)
 		case !g.room():
-			c.live, c.next, c.counted, c.behind = false, ms.Record.Offset, ms.Record.Offset, 1
+			c.setLive(false)
+			c.next, c.counted, c.behind = ms.Record.Offset, ms.Record.Offset, 1
 			c.gen++
 		default:
 			if len(slab) == 0 {
@@ -385,7 +391,8 @@ func (g *group) end(err error) bool {
 		cs = append(cs, l.cs...)
 	}
 	all, cursors := g.all, g.cursors
-	g.active, g.graves = nil, nil
+	g.active, g.graves, g.lag = nil, nil, nil
+	g.attend(false)
 	g.levels, g.consumers, g.pulling, g.cursors = nil, 0, 0, make(map[shard.ID]*cursor)
 	for _, c := range cs {
 		c.closed = true
@@ -398,6 +405,7 @@ func (g *group) end(err error) bool {
 	g.readyN, g.heldN, g.readyBytes, g.unackedBytes = 0, 0, 0, 0
 	g.ring, g.returned.es, g.held.es = fifo{}, nil, nil
 	g.cond.Broadcast()
+	g.m.timer.forget(g)
 	g.mu.Unlock()
 	for _, b := range all {
 		g.m.index.Remove(b.filter, b)
@@ -427,6 +435,7 @@ func (g *group) dropCursor(c *cursor) {
 		return
 	}
 	c.gone = true
+	c.setLive(true)
 	delete(g.cursors, c.id)
 	var free []*consumer
 	for _, e := range c.out[c.head:] {

@@ -20,7 +20,7 @@ type grave struct {
 func (g *group) Limit(l shard.GroupLimits) {
 	g.mu.Lock()
 	g.limits = l
-	g.limited = l.Dead != nil || l.HasTTL || l.MaxMessages > 0 || l.MaxBytes > 0 || l.MaxPriority > 0
+	g.limited = l.Dead != nil || l.HasTTL || l.MaxMessages != 0 || l.MaxBytes != 0 || l.MaxPriority > 0
 	g.prioritise()
 	g.elect()
 	g.mu.Unlock()
@@ -151,13 +151,13 @@ func (g *group) tidy(now time.Time) {
 		g.giveUp(e, shard.DeadExpired)
 	}
 	l := &g.limits
-	if l.MaxMessages <= 0 && l.MaxBytes <= 0 || l.Reject {
+	if l.MaxMessages == 0 && l.MaxBytes == 0 || l.Reject {
 		return
 	}
 	behind, rest := g.behind()
-	for l.MaxMessages > 0 && int64(g.readyN)+behind > l.MaxMessages || l.MaxBytes > 0 && g.bodyBytes+rest > l.MaxBytes {
+	for over(int64(g.readyN)+behind, l.MaxMessages) || over(g.bodyBytes+rest, l.MaxBytes) {
 		e := g.peek()
-		if e == nil {
+		if e == nil || (l.MaxMessages < 0 || l.MaxBytes < 0) && g.fresh(e) {
 			break // what is behind is read first
 		}
 		g.take(e)
@@ -165,9 +165,12 @@ func (g *group) tidy(now time.Time) {
 	}
 }
 
+// over tells whether there is more than a bound of GroupLimits.
+func over(n, bound int64) bool { return bound != 0 && n > max(bound, 0) }
+
 // behind estimates the messages that are not in memory, and their bytes.
 func (g *group) behind() (n, bytes int64) {
-	for _, c := range g.cursors {
+	for _, c := range g.lag {
 		n += c.waiting()
 	}
 	if n > 0 && g.sizedN > 0 {

@@ -14,6 +14,9 @@ import (
 // read is logged and left as it is. Call it once, before batches are fed.
 func (m *Manager) Load(ctx context.Context) error {
 	owners, err := m.opts.State.Owners(ctx, "group/")
+	if err == nil {
+		err = m.begin(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("load groups: %w", err)
 	}
@@ -106,6 +109,8 @@ func (g *group) restore(key string, data []byte, saved map[shard.ID][]byte) {
 		g.all = append(g.all, b)
 		if !b.removed {
 			g.bound[b.pub.ID] = b
+		} else {
+			g.removed++
 		}
 	case strings.HasPrefix(key, "c/"):
 		topic, index, _ := strings.Cut(key[2:], "/")
@@ -198,7 +203,10 @@ func (g *group) restoreCursor(ctx context.Context, t *shard.Topic, id shard.ID, 
 		}
 	}
 	c.counted = end
-	c.live = saved.floor >= end
+	if g.m.killed {
+		c.perhaps = end
+	}
+	c.setLive(saved.floor >= end)
 	c.advance()
 	return nil
 }

@@ -83,6 +83,10 @@ type Manager struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	index  *live.Index[*binding, match]
+	// killed: the manager before was not closed.
+	killed bool
+	// attended has the bindings of groups with steady consumers.
+	attended *live.Index[*binding, match]
 	// queued is the bytes that all groups hold ready, unacked those of what is
 	// delivered.
 	queued, unacked atomic.Int64
@@ -108,7 +112,7 @@ func NewManager(opts Options) *Manager {
 	opts.defaults()
 	m := &Manager{opts: opts, fills: make(chan struct{}, opts.Fills)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.index = live.NewIndex(buildMatch)
+	m.index, m.attended = live.NewIndex(buildMatch), live.NewIndex(buildMatch)
 	m.mu.groups = make(map[string]*group)
 	m.feeds.m = make(map[shard.ID]*feed)
 	m.work.wake.L = &m.work.Mutex
@@ -210,6 +214,9 @@ func (m *Manager) Get(name string) (shard.Group, error) {
 	return g, nil
 }
 
+// Interest implements shard.Groups.
+func (m *Manager) Interest(subject string) bool { return m.attended.Has(subject) }
+
 // List implements shard.Groups.
 func (m *Manager) List(prefix string) []shard.Group {
 	var out []shard.Group
@@ -304,10 +311,15 @@ func (m *Manager) Close() {
 	for i, g := range gs {
 		waits[i] = g.touch(1)
 	}
+	all := true
 	for i, g := range gs {
 		if err := g.written(ctx, waits[i]); err != nil {
+			all = false
 			m.opts.Logger.Error("a group's cursors are not written; messages may come again", "group", g.name, "err", err)
 		}
+	}
+	if all && slices.ContainsFunc(gs, func(g *group) bool { return g.durable }) {
+		m.stopped(ctx)
 	}
 	m.cancel()
 	m.work.Lock()

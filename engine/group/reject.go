@@ -6,7 +6,7 @@ import "github.com/robustmq/robustmq-go/shard"
 func (g *group) fits() bool {
 	n, bytes := g.behind()
 	l := &g.limits
-	return (l.MaxMessages <= 0 || int64(g.readyN)+n < l.MaxMessages) && (l.MaxBytes <= 0 || g.bodyBytes+bytes < l.MaxBytes)
+	return !over(int64(g.readyN)+n+1, l.MaxMessages) && (l.MaxBytes == 0 || g.bodyBytes+bytes < l.MaxBytes)
 }
 
 // rejects tells whether what comes now stays out. What expired makes room first.

@@ -56,19 +56,27 @@ type timer struct {
 	stopped bool
 }
 
+// wake is when a group is to be served. Each has one at most.
 type wake struct {
 	at time.Time
 	g  *group
 }
 
+// wakes is a heap of them by time; each group knows its place, plus one.
 type wakes []wake
 
 func (w wakes) Len() int           { return len(w) }
 func (w wakes) Less(i, j int) bool { return w[i].at.Before(w[j].at) }
-func (w wakes) Swap(i, j int)      { w[i], w[j] = w[j], w[i] }
+func (w wakes) Swap(i, j int) {
+	w[i], w[j] = w[j], w[i]
+	w[i].g.timed, w[j].g.timed = i+1, j+1
+}
 
 // Push implements heap.Interface.
-func (w *wakes) Push(x any) { *w = append(*w, x.(wake)) }
+func (w *wakes) Push(x any) {
+	*w = append(*w, x.(wake))
+	(*w)[len(*w)-1].g.timed = len(*w)
+}
 
 // Pop implements heap.Interface.
 func (w *wakes) Pop() any {
@@ -76,24 +84,39 @@ func (w *wakes) Pop() any {
 	x := old[len(old)-1]
 	old[len(old)-1] = wake{}
 	*w = old[:len(old)-1]
+	x.g.timed = 0
 	return x
 }
 
 // wakeAtLocked has g served at a time, unless it is sooner anyway. g is locked.
 func (g *group) wakeAtLocked(at time.Time) {
-	if !g.wakeAt.IsZero() && !at.Before(g.wakeAt) {
+	if g.over || !g.wakeAt.IsZero() && !at.Before(g.wakeAt) {
 		return
 	}
 	g.wakeAt = at
 	t := &g.m.timer
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.stopped {
+	switch {
+	case t.stopped:
 		return
+	case g.timed > 0:
+		t.heap[g.timed-1].at = at
+		heap.Fix(&t.heap, g.timed-1)
+	default:
+		heap.Push(&t.heap, wake{at, g})
 	}
-	heap.Push(&t.heap, wake{at, g})
-	if t.heap[0].g == g && t.heap[0].at.Equal(at) {
+	if g.timed == 1 {
 		t.arm(g.m)
+	}
+}
+
+// forget drops the wake-up of a group that ended.
+func (t *timer) forget(g *group) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if g.timed > 0 && !t.stopped {
+		heap.Remove(&t.heap, g.timed-1)
 	}
 }
 

@@ -10,9 +10,10 @@ import (
 
 // writes is what a durable group has to write; under the group's lock.
 type writes struct {
-	configDirty  bool
-	dirtyCursors []*cursor
-	dropKeys     []string
+	configDirty   bool
+	dirtyCursors  []*cursor
+	bindingsDirty bool // one of all is, perhaps
+	dropKeys      []string
 	// marked rises with each change that is to be written, done follows it.
 	marked, wrote uint64
 	writing       bool
@@ -43,6 +44,9 @@ func (g *group) dirtyLocked(c *cursor) {
 		g.dirtyCursors = append(g.dirtyCursors, c)
 	}
 }
+
+// dirtyBinding notes that a binding has to be written.
+func (g *group) dirtyBinding(b *binding) { b.dirty, g.bindingsDirty = true, true }
 
 // markLocked has what is dirty written, and gives what written waits for.
 func (g *group) markLocked() uint64 {
@@ -129,9 +133,13 @@ const maxBindingWrite = 4 << 20
 // replaced goes with what took its place: after a crash between two writes there
 // would be neither, or both.
 func (g *group) dirtyBindings() (bs []*binding, ops []shard.StateOp, all bool) {
-	size := 0
+	if !g.bindingsDirty {
+		return nil, nil, true
+	}
+	size, adding := 0, false
 	for _, b := range g.all {
 		if !b.dirty || b.adding {
+			adding = adding || b.dirty
 			continue
 		}
 		if size > maxBindingWrite {
@@ -144,6 +152,7 @@ func (g *group) dirtyBindings() (bs []*binding, ops []shard.StateOp, all bool) {
 			bs, ops = append(bs, b), append(ops, op)
 		}
 	}
+	g.bindingsDirty = adding
 	return bs, ops, true
 }
 
@@ -184,7 +193,7 @@ func (g *group) write(now time.Time) {
 			g.configDirty = g.configDirty || config
 			g.dropKeys = append(g.dropKeys, drops...)
 			for _, b := range bs {
-				b.dirty = true
+				g.dirtyBinding(b)
 			}
 			for _, c := range cursors {
 				g.dirtyLocked(c)

@@ -12,7 +12,7 @@ func TestReplacedBindingsAreWrittenTogether(t *testing.T) {
 	g := &group{name: "g", durable: true}
 	add := func(id string) *binding {
 		b := newBinding(g, uint64(len(g.all)+1), &shard.Binding{ID: id, Filter: shard.LiteralFilter(id), Data: make([]byte, 1<<20)})
-		b.dirty = true
+		g.dirtyBinding(b)
 		g.all = append(g.all, b)
 		return b
 	}
@@ -21,6 +21,7 @@ func TestReplacedBindingsAreWrittenTogether(t *testing.T) {
 		add("further")
 	}
 	n := add("replaced")
+	g.removed++
 	old.removed, old.next, old.ends = true, n, map[shard.ID]int64{{Topic: 1}: 5}
 	g.prune()
 	writes := 0

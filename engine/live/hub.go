@@ -33,6 +33,7 @@ type filter struct {
 	id     shard.SubID
 	filter shard.Filter
 	opts   shard.LiveOptions
+	at     int // its place in its target or queue, under the index's lock
 	// gone is set under the write lock of sub.deliver.
 	gone bool
 }
@@ -118,13 +119,7 @@ func (d *target) deliver(ms []shard.Message) int {
 	s := d.sub
 	s.deliver.RLock()
 	defer s.deliver.RUnlock()
-	ids := d.ids
-	for _, f := range d.filters {
-		if !f.takes(ms[0].Origin) {
-			ids = d.remaining(ms[0].Origin)
-			break
-		}
-	}
+	ids := d.matched(ms[0].Origin)
 	if len(ids) == 0 {
 		return 0
 	}
@@ -135,16 +130,6 @@ func (d *target) deliver(ms []shard.Message) int {
 // takes tells whether the filter has not ended and wants what origin published.
 func (f *filter) takes(origin shard.Origin) bool {
 	return !f.gone && (f.opts.NotFrom == 0 || f.opts.NotFrom != origin)
-}
-
-func (d *target) remaining(origin shard.Origin) []shard.SubID {
-	ids := make([]shard.SubID, 0, len(d.ids))
-	for _, f := range d.filters {
-		if f.takes(origin) {
-			ids = append(ids, f.id)
-		}
-	}
-	return ids
 }
 
 // deliver tells how many messages the filter's subscriber took.

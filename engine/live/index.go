@@ -309,6 +309,16 @@ func (n *node[V]) collect(found []*set[V], name string, space shard.Space) []*se
 	return s.found
 }
 
+// Has tells whether a filter matches a subject, without a look at the values.
+func (x *Index[V, M]) Has(subject string) bool {
+	if x.size.Load() == 0 {
+		return false
+	}
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return len(x.sets(names{subject: subject})) > 0
+}
+
 // Match finds what matches a record of that subject; nil when nothing does.
 // Equal results of consecutive calls are the same pointer while the index is
 // not changed. subject and r may be kept by nobody.

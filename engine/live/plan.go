@@ -19,8 +19,8 @@ type plan struct {
 // target is a subscriber with those of its filters that match.
 type target struct {
 	sub     *subscription
-	filters []*filter
-	ids     []shard.SubID
+	filters list[*filter]
+	ids     atomic.Pointer[[]shard.SubID] // of filters, made when it is delivered to
 }
 
 // queue is subscribers of which one takes a message.
@@ -29,8 +29,46 @@ type queue struct {
 	members list[*filter]
 }
 
-func (t *target) with(f *filter) *target {
-	return &target{t.sub, append(slices.Clip(t.filters), f), append(slices.Clip(t.ids), f.id)}
+func (t *target) with(f *filter) *target { return &target{sub: t.sub, filters: t.filters.add(f)} }
+
+// take adds a filter whose own target it is: that knows its place.
+func (t *target) take(f *filter) *target {
+	f.at = t.filters.n
+	return t.with(f)
+}
+
+func (t *target) without(f *filter) *target {
+	t.filters.get(t.filters.n - 1).at = f.at
+	return &target{sub: t.sub, filters: t.filters.remove(f.at)}
+}
+
+// matched gives the ids of those filters that take what origin publishes.
+func (t *target) matched(origin shard.Origin) []shard.SubID {
+	for _, c := range t.filters.chunks {
+		for _, f := range c.vals {
+			if !f.takes(origin) {
+				return t.some(origin)
+			}
+		}
+	}
+	if ids := t.ids.Load(); ids != nil {
+		return *ids
+	}
+	ids := make([]shard.SubID, 0, t.filters.n)
+	for f := range t.filters.all() {
+		ids = append(ids, f.id)
+	}
+	t.ids.Store(&ids)
+	return ids
+}
+
+func (t *target) some(origin shard.Origin) (ids []shard.SubID) {
+	for f := range t.filters.all() {
+		if f.takes(origin) {
+			ids = append(ids, f.id)
+		}
+	}
+	return ids
 }
 
 // members keeps the plan of a set's filters of one kind. It changes under the lock
@@ -38,13 +76,7 @@ func (t *target) with(f *filter) *target {
 type members struct {
 	plan atomic.Pointer[plan]
 	subs map[*subscription]int // places in plan.direct
-	qs   map[string]*place
-}
-
-// place is where a queue is in plan.queues, and where its members are in it.
-type place struct {
-	at      int
-	members map[*filter]int
+	qs   map[string]int        // and in plan.queues
 }
 
 func (m *members) add(f *filter) {
@@ -52,23 +84,23 @@ func (m *members) add(f *filter) {
 	if f.opts.Queue != "" {
 		p.queues = m.addQueued(p.queues, f)
 	} else if i, ok := m.subs[f.sub]; ok {
-		p.direct = p.direct.replace(i, p.direct.get(i).with(f))
+		p.direct = p.direct.replace(i, p.direct.get(i).take(f))
 	} else {
 		m.subs[f.sub] = p.direct.n
-		p.direct = p.direct.add((&target{sub: f.sub}).with(f))
+		p.direct = p.direct.add((&target{sub: f.sub}).take(f))
 	}
 	m.plan.Store(&p)
 }
 
 func (m *members) addQueued(qs list[*queue], f *filter) list[*queue] {
-	w := m.qs[f.opts.Queue]
-	if w == nil {
-		m.qs[f.opts.Queue] = &place{qs.n, map[*filter]int{f: 0}}
+	at, ok := m.qs[f.opts.Queue]
+	if !ok {
+		m.qs[f.opts.Queue], f.at = qs.n, 0
 		return qs.add(&queue{f.opts.Queue, list[*filter]{}.add(f)})
 	}
-	q := qs.get(w.at)
-	w.members[f] = q.members.n
-	return qs.replace(w.at, &queue{q.name, q.members.add(f)})
+	q := qs.get(at)
+	f.at = q.members.n
+	return qs.replace(at, &queue{q.name, q.members.add(f)})
 }
 
 func (m *members) remove(f *filter) {
@@ -80,14 +112,8 @@ func (m *members) remove(f *filter) {
 	}
 	i := m.subs[f.sub]
 	t := p.direct.get(i)
-	if len(t.filters) > 1 {
-		left := &target{sub: t.sub}
-		for _, o := range t.filters {
-			if o != f {
-				left.filters, left.ids = append(left.filters, o), append(left.ids, o.id)
-			}
-		}
-		p.direct = p.direct.replace(i, left)
+	if t.filters.n > 1 {
+		p.direct = p.direct.replace(i, t.without(f))
 	} else {
 		m.subs[p.direct.get(p.direct.n-1).sub] = i
 		delete(m.subs, f.sub)
@@ -97,17 +123,15 @@ func (m *members) remove(f *filter) {
 }
 
 func (m *members) removeQueued(qs list[*queue], f *filter) list[*queue] {
-	w := m.qs[f.opts.Queue]
-	q := qs.get(w.at)
+	at := m.qs[f.opts.Queue]
+	q := qs.get(at)
 	if q.members.n == 1 {
-		m.qs[qs.get(qs.n-1).name].at = w.at
+		m.qs[qs.get(qs.n-1).name] = at
 		delete(m.qs, q.name)
-		return qs.remove(w.at)
+		return qs.remove(at)
 	}
-	i := w.members[f]
-	w.members[q.members.get(q.members.n-1)] = i
-	delete(w.members, f)
-	return qs.replace(w.at, &queue{q.name, q.members.remove(i)})
+	q.members.get(q.members.n - 1).at = f.at
+	return qs.replace(at, &queue{q.name, q.members.remove(f.at)})
 }
 
 // audience is what a set of filters keeps: its subscribers of both kinds.
@@ -116,7 +140,7 @@ type audience struct{ early, durable members }
 func newAudience(fs []*filter) keeper[*filter] {
 	a := &audience{}
 	for _, m := range []*members{&a.early, &a.durable} {
-		m.subs, m.qs = make(map[*subscription]int), make(map[string]*place)
+		m.subs, m.qs = make(map[*subscription]int), make(map[string]int)
 		m.plan.Store(&plan{})
 	}
 	a.fill(fs)
@@ -134,11 +158,11 @@ func (a *audience) fill(fs []*filter) {
 		}
 		ts := targets[m]
 		if i, ok := m.subs[f.sub]; ok {
-			ts[i] = ts[i].with(f)
+			ts[i] = ts[i].take(f)
 			continue
 		}
 		m.subs[f.sub] = len(ts)
-		targets[m] = append(ts, (&target{sub: f.sub}).with(f))
+		targets[m] = append(ts, (&target{sub: f.sub}).take(f))
 	}
 	for m, ts := range targets {
 		m.plan.Store(&plan{direct: listOf(ts), queues: m.plan.Load().queues})
@@ -287,7 +311,7 @@ func (s *shared) share(of []*members, t *target, i, most int) {
 			continue
 		}
 		if at, ok := m.subs[t.sub]; ok {
-			for _, f := range s.plans[j].direct.get(at).filters {
+			for f := range s.plans[j].direct.get(at).filters.all() {
 				all = all.with(f)
 			}
 		}
@@ -316,8 +340,8 @@ func (s *shared) shareQueue(of []*members, q *queue, i int) {
 	}
 	var all []*filter
 	for j := i + 1; j < len(of); j++ {
-		if w := of[j].qs[q.name]; w != nil {
-			all = slices.AppendSeq(all, s.plans[j].queues.get(w.at).members.all())
+		if at, ok := of[j].qs[q.name]; ok {
+			all = slices.AppendSeq(all, s.plans[j].queues.get(at).members.all())
 		}
 	}
 	if all == nil {
@@ -337,8 +361,10 @@ func (r *reach) wants(origin shard.Origin) bool {
 	for _, m := range r.of {
 		p := m.plan.Load()
 		for t := range p.direct.all() {
-			if slices.ContainsFunc(t.filters, wants) {
-				return true
+			for f := range t.filters.all() {
+				if wants(f) {
+					return true
+				}
 			}
 		}
 		for q := range p.queues.all() {

@@ -126,9 +126,37 @@ func TestChangeCostsNoneOfTheOthers(t *testing.T) {
 		return (after.TotalAlloc - before.TotalAlloc) / changes
 	}
 	few, many := bytes(1_000), bytes(40_000)
+	checkOneOfMany(t)
 	t.Logf("a subscription and its end: %d bytes among 1,000, %d among 40,000", few, many)
 	if many > few+16<<10 { // a rebuild is 40,000 pointers and more
 		t.Errorf("%d bytes for a change among 40,000, %d among 1,000", many, few)
+	}
+}
+
+// checkOneOfMany: a client may have very many subscriptions of one filter.
+func checkOneOfMany(t *testing.T) {
+	h, c := NewHub(nil, nil), &countingSub{}
+	s, f := h.Subscribe(c), mustFilter(t, "t")
+	h.Assigned(newTopic("t"), 0, shard.BatchOf(shard.Record{}), 0)
+	const n = 20_000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for i := range n {
+		_ = s.Add(shard.SubID(i), f, shard.LiveOptions{})
+		if i == 0 { // from here on it is kept
+			h.Assigned(newTopic("t"), 0, shard.BatchOf(shard.Record{}), 0)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if each := (after.TotalAlloc - before.TotalAlloc) / n; each > 8<<10 {
+		t.Errorf("%d bytes for each of %d subscriptions of a client", each, n)
+	}
+	for i := range n - 1 {
+		s.Remove(shard.SubID(i))
+	}
+	h.Assigned(newTopic("t"), 0, shard.BatchOf(shard.Record{}), 0)
+	if c.n != 2 {
+		t.Errorf("%d messages", c.n)
 	}
 }
 

@@ -48,7 +48,11 @@ func (f *fakeEngine) Segments(shard.ID) []Segment {
 }
 
 // fakeProtocol is a protocol with groups and sessions of its own.
-type fakeProtocol struct{ groups []gateway.GroupInfo }
+type fakeProtocol struct {
+	groups       []gateway.GroupInfo
+	moved, ended []string
+	offsets      []gateway.GroupOffset
+}
 
 func (f *fakeProtocol) ServeConn(ctx context.Context, c *gateway.Conn) {
 	c.Authenticated(gateway.Principal{Name: "ann"}, "client-1")
@@ -60,7 +64,29 @@ func (f *fakeProtocol) ListGroups(context.Context) ([]gateway.GroupInfo, error) 
 	return f.groups, nil
 }
 func (f *fakeProtocol) ListSessions(context.Context) ([]gateway.SessionInfo, error) {
-	return []gateway.SessionInfo{{ID: "c1", Connected: true, Subscriptions: 2}, {ID: "c2", Left: time.Unix(100, 0), Expires: time.Unix(200, 0)}}, nil
+	return []gateway.SessionInfo{{ID: "c1", Connected: true, Subscriptions: 2, Group: "fake/plain"}, {ID: "c2", Left: time.Unix(100, 0), Expires: time.Unix(200, 0)}}, nil
+}
+
+// moved and ended are what fakeProtocol was asked to do.
+func (f *fakeProtocol) MoveGroup(_ context.Context, name string, to []gateway.GroupOffset) error {
+	f.moved = append(f.moved, name)
+	f.offsets = to
+	return nil
+}
+func (f *fakeProtocol) DeleteGroup(_ context.Context, name string) error {
+	f.ended = append(f.ended, "positions "+name)
+	return nil
+}
+func (f *fakeProtocol) EndGroup(_ context.Context, name string, force bool) error {
+	if name == "fake/plain" {
+		return shard.ErrGroupNotFound
+	}
+	f.ended = append(f.ended, fmt.Sprint(name, " ", force))
+	return nil
+}
+func (f *fakeProtocol) EndSession(_ context.Context, id string) error {
+	f.ended = append(f.ended, "session "+id)
+	return nil
 }
 
 type rig struct {
@@ -97,7 +123,14 @@ func newRig(t *testing.T) *rig {
 	var err error
 	r.srv, err = New(Env{Broker: r.b, Auth: gateway.NewAuth(r.b.Users, r.b.ACLs, gateway.AuthConfig{}), Engine: r.engine, Version: "test",
 		Protocols: []Protocol{{Name: "fake", Server: r.proto, Stats: stats, Listeners: []*gateway.Listener{r.ln}}},
-		Drain:     func(context.Context) { r.drains.Add(1) }})
+		Pinned: func() map[string]int64 {
+			all := map[string]int64{"fake/plain": 7}
+			for i := range 50 {
+				all[fmt.Sprintf("g%02d", i)] = int64(100 + i)
+			}
+			return all
+		},
+		Drain: func(context.Context) { r.drains.Add(1) }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,10 +77,13 @@ type Session struct {
 	Left          *time.Time `json:"left,omitempty" doc:"when its connection ended"`
 	Expires       *time.Time `json:"expires,omitempty" doc:"when it ends unless the client comes back"`
 	Subscriptions int        `json:"subscriptions"`
+	Ready         int64      `json:"ready" doc:"messages that wait for the client"`
+	Unacked       int64      `json:"unacked" doc:"delivered and not acknowledged"`
+	PinnedBytes   int64      `json:"pinned_bytes" doc:"stored bytes that retention would free, were it not for the session; as of its last pass"`
 }
 
-func (s *Server) listSessions(r *request) (any, error) {
-	var all []Session
+// viewSession gives a session the common form, with what its group holds.
+func (s *Server) viewSession(protocol string, i *gateway.SessionInfo, pinned map[string]int64) Session {
 	utc := func(t time.Time) *time.Time {
 		if t.IsZero() {
 			return nil
@@ -88,19 +91,24 @@ func (s *Server) listSessions(r *request) (any, error) {
 		t = t.UTC()
 		return &t
 	}
-	for _, p := range s.env.Protocols {
-		l, ok := p.Server.(gateway.SessionLister)
-		if !ok {
-			continue
+	x := Session{ID: i.ID, Protocol: protocol, Connected: i.Connected, Left: utc(i.Left), Expires: utc(i.Expires), Subscriptions: i.Subscriptions}
+	if i.Group != "" && s.env.Broker.Groups != nil {
+		if g, err := s.env.Broker.Groups.Get(i.Group); err == nil {
+			st := g.Stats()
+			x.Ready, x.Unacked, x.PinnedBytes = st.Ready, st.Unacked, pinned[i.Group]
 		}
-		infos, err := l.ListSessions(r.Context())
-		if err != nil {
-			return nil, err
-		}
-		for _, i := range infos {
-			all = append(all, Session{ID: i.ID, Protocol: p.Name, Connected: i.Connected, Left: utc(i.Left),
-				Expires: utc(i.Expires), Subscriptions: i.Subscriptions})
-		}
+	}
+	return x
+}
+
+func (s *Server) listSessions(r *request) (any, error) {
+	var all []Session
+	pinned := s.pinned()
+	err := s.sessions(r.Context(), func(protocol string, _ gateway.Server, i *gateway.SessionInfo) {
+		all = append(all, s.viewSession(protocol, i, pinned))
+	})
+	if err != nil {
+		return nil, err
 	}
 	key := func(x Session) string { return x.Protocol + "/" + x.ID }
 	slices.SortFunc(all, func(a, b Session) int { return cmp.Compare(key(a), key(b)) })

@@ -22,6 +22,8 @@ type Group struct {
 	Lag       int64  `json:"lag" doc:"messages the group has yet to finish: ready and unacknowledged, or between position and end"`
 	Ready     int64  `json:"ready"`
 	Unacked   int64  `json:"unacked" doc:"delivered and not acknowledged"`
+	// PinnedBytes are as of the last pass of retention.
+	PinnedBytes int64 `json:"pinned_bytes" doc:"stored bytes that retention would free, were it not for the group; as of its last pass"`
 	// Redelivered counts since the process started.
 	Redelivered int64         `json:"redelivered,omitempty" doc:"since the process started"`
 	Bindings    []string      `json:"bindings,omitempty" doc:"filters, when one group is asked for; one that begins with / is an MQTT topic filter"`
@@ -47,10 +49,11 @@ func protocolOfGroup(name string) string {
 func (s *Server) groups(ctx context.Context) ([]Group, error) {
 	var out []Group
 	if gs := s.env.Broker.Groups; gs != nil {
+		pinned := s.pinned()
 		for _, g := range gs.List("") {
 			c, st := g.Config(), g.Stats()
 			out = append(out, Group{Name: c.Name, Protocol: protocolOfGroup(c.Name), Kind: "cursor", Durable: c.Durable,
-				Consumers: st.Consumers, Lag: st.Ready + st.Unacked, Ready: st.Ready, Unacked: st.Unacked, Redelivered: st.Redelivered})
+				Consumers: st.Consumers, Lag: st.Ready + st.Unacked, Ready: st.Ready, Unacked: st.Unacked, Redelivered: st.Redelivered, PinnedBytes: pinned[c.Name]})
 		}
 	}
 	for _, p := range s.env.Protocols {
@@ -68,6 +71,14 @@ func (s *Server) groups(ctx context.Context) ([]Group, error) {
 	}
 	slices.SortFunc(out, func(a, b Group) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
+}
+
+// pinned gives, by group, the bytes that it pins.
+func (s *Server) pinned() map[string]int64 {
+	if s.env.Pinned == nil {
+		return nil
+	}
+	return s.env.Pinned()
 }
 
 // positions gives a group of offsets the common form.

@@ -1,8 +1,12 @@
 package admin
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,6 +49,7 @@ var protocolMetrics = []struct {
 	{desc("messages_dropped_total", "At-most-once messages that a slow consumer did not get.", "protocol"), prometheus.CounterValue, func(s *gateway.Stats) int64 { return s.Dropped.Load() }},
 	{desc("slow_consumers_total", "Connections closed for being slow.", "protocol"), prometheus.CounterValue, func(s *gateway.Stats) int64 { return s.SlowConsumers.Load() }},
 	{desc("protocol_errors_total", "Clients that broke their protocol.", "protocol"), prometheus.CounterValue, func(s *gateway.Stats) int64 { return s.ProtocolErrors.Load() }},
+	{desc("damaged_offsets_passed_total", "Offsets of damaged records that consumers were led past, each consumer counted.", "protocol"), prometheus.CounterValue, func(s *gateway.Stats) int64 { return s.DamagePassed.Load() }},
 	{desc("subscriptions", "Open subscriptions.", "protocol"), prometheus.GaugeValue, func(s *gateway.Stats) int64 { return s.Subscriptions.Load() }},
 }
 
@@ -60,11 +65,15 @@ var (
 	groupLagDesc      = desc("group_lag_messages", "Messages that groups have yet to finish, all groups together.", "protocol")
 	groupMaxLagDesc   = desc("group_lag_max_messages", "Lag of the group that is furthest behind.", "protocol")
 	groupUnackedDesc  = desc("group_unacked_messages", "Messages delivered to groups and not acknowledged.", "protocol")
+	pinnedDesc        = desc("group_pinned_bytes", "Stored bytes that retention would free, were it not for the group: of the ten groups that pin most.", "group")
+	pinnedSumDesc     = desc("groups_pinned_bytes", "Sum of what each group pins; what several pin is counted for each.")
+	pinningDesc       = desc("groups_pinning", "Groups that pin anything.")
 	groupConsumerDesc = desc("group_consumers", "Consumers attached to groups.", "protocol")
 )
 
 // collector reads what the gateways and package shard can tell. There are no
-// labels by topic, group or client: their number is not bounded.
+// labels by topic, group or client, since their number is not bounded, but for the
+// few groups that pin most.
 type collector struct{ s *Server }
 
 // Describe implements prometheus.Collector.
@@ -73,7 +82,8 @@ func (c collector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- protocolMetrics[i].desc
 	}
 	for _, d := range []*prometheus.Desc{readyDesc, degradedDesc, buildDesc, adminFailDesc, topicsDesc, autoTopicsDesc, shardsDesc,
-		groupsDesc, groupLagDesc, groupMaxLagDesc, groupUnackedDesc, groupConsumerDesc} {
+		groupsDesc, groupLagDesc, groupMaxLagDesc, groupUnackedDesc, groupConsumerDesc,
+		pinnedDesc, pinnedSumDesc, pinningDesc} {
 		ch <- d
 	}
 }
@@ -113,6 +123,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(topicsDesc, topics)
 	gauge(autoTopicsDesc, auto)
 	gauge(shardsDesc, shards)
+	c.pinned(gauge)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for protocol, x := range c.s.lags(ctx) {
@@ -122,4 +133,24 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(groupUnackedDesc, x.unacked, protocol)
 		gauge(groupConsumerDesc, x.consumers, protocol)
 	}
+}
+
+// topPinning is how many groups are named in metrics.
+const topPinning = 10
+
+// pinned tells which groups keep what retention would free.
+func (c collector) pinned(gauge func(*prometheus.Desc, int64, ...string)) {
+	all := c.s.pinned()
+	names := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		return cmp.Or(cmp.Compare(all[b], all[a]), strings.Compare(a, b))
+	})
+	var sum int64
+	for i, n := range names {
+		sum += all[n]
+		if i < topPinning {
+			gauge(pinnedDesc, all[n], strings.ToValidUTF8(n, "\uFFFD"))
+		}
+	}
+	gauge(pinnedSumDesc, sum)
+	gauge(pinningDesc, int64(len(names)))
 }

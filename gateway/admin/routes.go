@@ -30,11 +30,15 @@ func (s *Server) table() []route {
 
 		{get, base + "/groups", "listGroups", "groups", "Consumer groups of all protocols with their lag", look, withPaging(prefix, protocol), nil, page[Group]{}, 0, s.listGroups},
 		{get, base + "/groups/{name}", "getGroup", "groups", "One group, with its bindings or positions", look, nil, nil, Group{}, 0, s.getGroup},
+		{del, base + "/groups/{name}", "deleteGroup", "groups", "Delete a group with all it holds: a queue, a session, a shared subscription, a Kafka group", administ, []param{{name: "force", doc: "true: also one that is in use; not of Kafka's"}}, nil, nil, 0, s.deleteGroup},
+		{post, base + "/groups/{name}/seek", "seekGroup", "groups", "Let a group begin again somewhere else; while it has no consumers", administ, nil, GroupMove{}, nil, 0, s.moveGroup},
 
 		{get, base + "/connections", "listConnections", "connections", "Open connections to this gateway", look,
 			withPaging(protocol, param{name: "user", doc: "only those of this user"}, param{name: "client_id", doc: "only those of this client"}), nil, page[Connection]{}, 0, s.listConnections},
 		{del, base + "/connections/{id}", "closeConnection", "connections", "Close a connection", administ, nil, nil, nil, 0, s.closeConnection},
 		{get, base + "/sessions", "listSessions", "connections", "Sessions that outlive their connections", look, paging, nil, page[Session]{}, 0, s.listSessions},
+		{get, base + "/sessions/{protocol}/{id}", "getSession", "connections", "One session", look, nil, nil, Session{}, 0, s.getSession},
+		{del, base + "/sessions/{protocol}/{id}", "deleteSession", "connections", "End a session with all it holds; its connection is closed first", administ, nil, nil, nil, 0, s.deleteSession},
 
 		{get, base + "/users", "listUsers", "users", "Accounts, without credentials", asks, paging, nil, page[User]{}, 0, s.listUsers},
 		{post, base + "/users", "createUser", "users", "Create an account", administ, nil, UserCreate{}, User{}, http.StatusCreated, s.createUser},

@@ -61,6 +61,9 @@ type Env struct {
 	// Drain stops accepting and tells all clients to go elsewhere; it returns
 	// when that is done or ctx ends. May be called again.
 	Drain func(ctx context.Context)
+	// Pinned gives, by group, the stored bytes that retention keeps for it alone;
+	// nil where there is no retention.
+	Pinned func() map[string]int64
 	// Collectors are further metrics.
 	Collectors []prometheus.Collector
 	Version    string

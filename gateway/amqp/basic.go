@@ -132,6 +132,11 @@ func (ch *channel) attach(k *consumer, m *frame.BasicConsume) error {
 		}
 		cfg.Priority = int(n)
 	}
+	for _, name := range []string{"x-consumer-timeout", "x-stream-filter", "x-stream-match-unfiltered"} {
+		if _, ok := m.Arguments.Get(name); ok {
+			return refuse(codePreconditionFailed, "arg '%s' is not held here", name)
+		}
+	}
 	if k.q.limits.Load().kind == "stream" {
 		if err := ch.openStream(k, m); err != nil {
 			return err

@@ -396,9 +396,23 @@ const maxPatterns = 64
 // a and b take. AMQP patterns are closed under it but for the number of
 // patterns; ok is false when that is over maxPatterns.
 func intersect(a, b []shard.Token) (ps [][]shard.Token, ok bool) {
-	in := intersection{a: a, b: b, memo: make(map[[2]int][][]shard.Token)}
+	in := intersection{a: words(a), b: words(b), memo: make(map[[2]int][][]shard.Token)}
 	ps = in.at(0, 0)
+	for i := range ps {
+		if len(ps[i]) == 0 {
+			ps[i] = shard.LiteralFilter("").Tokens
+		}
+	}
 	return ps, !in.over
+}
+
+// words gives the words of a pattern: the empty routing key has none, and is no word
+// that * would take.
+func words(ts []shard.Token) []shard.Token {
+	if len(ts) == 1 && ts[0] == (shard.Token{}) {
+		return nil
+	}
+	return ts
 }
 
 type intersection struct {

@@ -19,6 +19,7 @@ type channel struct {
 	current   publish        // the one that is complete and being stored
 	record    shard.Record   // what becomes of it
 	headers   []shard.Header // memory for its headers
+	targets   []target       // and for where it goes
 	confirm   bool
 	tx        *transaction
 	txRefs    int    // records stored on behalf of transactions
@@ -40,6 +41,9 @@ type channel struct {
 		confirms confirmTracker
 		gone     bool        // released: nothing is sent on it any more
 		ended    []*consumer // of queues that were deleted; sweep forgets them
+
+		holdCancels bool
+		cancels     []string // tags, while they are held
 	}
 }
 
@@ -172,9 +176,11 @@ func (ch *channel) method(m frame.Method) error {
 	case 20:
 		return ch.channelMethod(m)
 	case 40:
+		oneLine(m)
 		ch.c.settleAppends()
 		return ch.exchangeMethod(m)
 	case 50:
+		oneLine(m)
 		ch.c.settleAppends()
 		return ch.queueMethod(m)
 	case 60:

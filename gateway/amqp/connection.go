@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
@@ -47,12 +48,24 @@ func (c *conn) start() {
 	})
 }
 
-// version is the program's, as it was built.
+// version is the program's, as it was built, in numbers: clients take it apart.
 func version() string {
-	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
-		return b.Main.Version
+	b, ok := debug.ReadBuildInfo()
+	if !ok {
+		return unreleased
 	}
-	return "(devel)"
+	return numbers(b.Main.Version)
+}
+
+// unreleased is the version of what no release is.
+const unreleased = "0.0.0"
+
+func numbers(version string) string {
+	version = strings.TrimPrefix(version, "v")
+	if version == "" || version[0] < '0' || version[0] > '9' {
+		return unreleased
+	}
+	return version
 }
 
 func (c *conn) clusterName() string {
@@ -147,7 +160,7 @@ func (c *conn) authenticate(m *frame.ConnectionStartOk) (gateway.Principal, erro
 		if len(parts) != 3 {
 			return gateway.Principal{}, errMalformedLogin
 		}
-		return auth.Password(c.ctx, remote, string(parts[1]), string(parts[2]))
+		return c.password(string(parts[1]), string(parts[2]))
 	case "AMQPLAIN":
 		t, err := frame.DecodeTable(m.Response)
 		if err != nil {
@@ -155,7 +168,7 @@ func (c *conn) authenticate(m *frame.ConnectionStartOk) (gateway.Principal, erro
 		}
 		login, _ := t.Get("LOGIN")
 		password, _ := t.Get("PASSWORD")
-		return auth.Password(c.ctx, remote, login.Str, password.Str)
+		return c.password(login.Str, password.Str)
 	case "ANONYMOUS":
 		return auth.Anonymous(remote)
 	case "EXTERNAL": // RFC 4422, appendix A: the response is the identity to act as, or empty

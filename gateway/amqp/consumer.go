@@ -90,7 +90,7 @@ func (k *consumer) send(ds []shard.Delivery) {
 				passed = append(passed, d.Tag)
 				continue
 			}
-			m := frame.BasicDeliver{ConsumerTag: k.tag, Redelivered: d.Count > 1}
+			m := frame.BasicDeliver{ConsumerTag: k.tag, Redelivered: d.Redelivered}
 			m.Exchange, m.RoutingKey = c.vh.addressee(d)
 			m.DeliveryTag = k.track(d.Tag)
 			b = frame.AppendMethod(b, k.ch.id, &m)
@@ -130,13 +130,14 @@ func (k *consumer) misled(d *shard.Delivery) bool {
 // which is the subject space itself. Those of earlier versions have none.
 const dataExchange = "exchange"
 
-// unwanted tells whether a message came by a wrong way, only goes round, or lies before
-// the start of a stream consumer. The group has looked whether it passed.
+// unwanted tells whether a message came by a wrong way, only goes round, was there
+// when a queue of this name was deleted, lies before the start of a stream consumer, or
+// is hidden by a rule. The group has looked whether it expired.
 func (k *consumer) unwanted(d *shard.Delivery) bool {
-	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) {
+	if k.misled(d) || k.ch.c.vh.wentRound(k.q.name, d.Record) || k.q.after.before(d) {
 		return true
 	}
-	return k.from != nil && k.from.before(d) || k.hides(d)
+	return k.from != nil && (k.from.before(d) || k.q.limits.Load().tooOld(d)) || k.hides(d)
 }
 
 // headerRoutingKey has the routing key that is too long for a delivery.
@@ -193,9 +194,31 @@ func (k *consumer) Closed(error) {
 	}
 	k.cancelled = true
 	ch.mu.ended = append(ch.mu.ended, k)
-	if k.tag != "" && ch.c.caps.cancelNotify {
+	switch {
+	case k.tag == "" || !ch.c.caps.cancelNotify:
+	case ch.mu.holdCancels:
+		ch.mu.cancels = append(ch.mu.cancels, k.tag)
+	default:
 		ch.send(&frame.BasicCancel{ConsumerTag: k.tag, NoWait: true})
 	}
+}
+
+// holdCancels keeps the notices of queues that are deleted until sendCancels.
+func (ch *channel) holdCancels() {
+	ch.mu.Lock()
+	ch.mu.holdCancels = true
+	ch.mu.Unlock()
+}
+
+func (ch *channel) sendCancels() {
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	for _, tag := range ch.mu.cancels {
+		if !ch.mu.gone {
+			ch.send(&frame.BasicCancel{ConsumerTag: tag, NoWait: true})
+		}
+	}
+	ch.mu.holdCancels, ch.mu.cancels = false, nil
 }
 
 // sweep forgets the consumers whose queues were deleted: a channel that outlives

@@ -141,65 +141,83 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 		key = *u.l.deadKey
 		p.Headers = slices.DeleteFunc(p.Headers, func(f frame.Field) bool { return f.Name == "CC" })
 	}
+	keys := []string{key}
+	if u.l.deadKey == nil {
+		keys = append(keys, copiesOf(&p)...)
+	}
 	r := shard.Record{Timestamp: time.Now().UnixMilli(), Key: d.Record.Key, Value: d.Record.Value, Headers: appendHeaders(nil, &p)}
 	if automatic {
 		r.Headers = append(r.Headers, vh.markOf(u.queue, d.Record))
 	}
-	if automatic && vh.onlyRound(u.l.deadExchange, key, &r) {
+	if automatic && vh.onlyRound(u.l.deadExchange, keys, &r) {
 		done(nil)
 		return nil
 	}
-	to, err := vh.deadTarget(ctx, u.l.deadExchange, key, &r)
+	ts, err := vh.deadTargets(ctx, u.l.deadExchange, keys, &r)
 	if f := (*fault)(nil); err != nil && !errors.As(err, &f) {
 		return err
 	} else if err != nil && f.code == codeAccessRefused {
 		return shard.Errorf(shard.KindDenied, "%s", f.text)
 	}
-	if err != nil || to.subject == "" || shard.Relayed(to.subject) {
+	ts = slices.DeleteFunc(ts, func(t target) bool { return t.subject == "" || shard.Relayed(t.subject) })
+	if err != nil || len(ts) == 0 {
 		done(nil) // RabbitMQ: no such exchange, or no queue: dropped
 		return nil
 	}
-	if !u.by.may(vh.s.env.Auth, to.subject) {
-		vh.s.env.Stats.Dropped.Add(1)
-		return shard.Errorf(shard.KindDenied, "publish to subject %q refused for user %q, who declared the queue", to.subject, u.by.User)
+	topics := make([]*shard.Topic, len(ts))
+	for i, to := range ts {
+		if !u.by.may(vh.s.env.Auth, to.subject) {
+			vh.s.env.Stats.Dropped.Add(1)
+			return shard.Errorf(shard.KindDenied, "publish to subject %q refused for user %q, who declared the queue", to.subject, u.by.User)
+		}
+		if topics[i], err = vh.s.env.Broker.Topics.Resolve(ctx, to.subject, true); err != nil {
+			return err
+		}
 	}
-	t, err := vh.s.env.Broker.Topics.Resolve(ctx, to.subject, true)
-	if err != nil {
-		return err
+	c := &burial{u: u, reason: reason, left: len(ts), done: done}
+	for i, to := range ts {
+		own := r
+		own.Headers = slices.Clip(r.Headers)
+		vh.place(&own, topics[i], to)
+		vh.s.env.Broker.Log.Append(context.Background(), topics[i].ShardOf(own.Key, to.subject), shard.BatchOf(own), shard.AppendOptions{}, c)
 	}
-	vh.place(&r, t, to)
-	vh.s.env.Broker.Log.Append(context.Background(), t.ShardOf(r.Key, to.subject), shard.BatchOf(r), shard.AppendOptions{},
-		shard.CompletionFunc(func(res shard.AppendResult) {
-			if res.Err != nil && hopeless(res.Err) {
-				u.complain(reason, res.Err)
-				res.Err = nil
-			}
-			done(res.Err)
-		}))
 	return nil
 }
 
-// deadTarget finds where a dead letter goes.
-func (vh *vhost) deadTarget(ctx context.Context, exchange, key string, r *shard.Record) (target, error) {
-	t := target{exchange: exchange, key: key}
-	if exchange == "" {
-		if key != "" {
-			t.subject = vh.subjectOfQueue(key)
-		}
-		return t, vh.checkSubject(t.subject)
+// burial is the records of one dead letter; it is done when all are durable.
+type burial struct {
+	u      *undertaker
+	reason shard.DeadReason
+	done   func(error)
+
+	mu   sync.Mutex
+	left int
+	err  error
+}
+
+// Appended implements shard.Completion.
+func (b *burial) Appended(res shard.AppendResult) {
+	err := res.Err
+	if err != nil && hopeless(err) {
+		b.u.complain(b.reason, err)
+		err = nil
 	}
+	b.mu.Lock()
+	if b.left--; err != nil {
+		b.err = err
+	}
+	last, err := b.left == 0, b.err
+	b.mu.Unlock()
+	if last {
+		b.done(err)
+	}
+}
+
+// deadTargets finds where a dead letter goes.
+func (vh *vhost) deadTargets(ctx context.Context, exchange string, keys []string, r *shard.Record) ([]target, error) {
 	x := vh.exchange(exchange)
 	if x == nil {
-		return t, vh.noExchange(exchange)
+		return nil, vh.noExchange(exchange)
 	}
-	if x.alternate != "" {
-		x, _ = vh.match(x, key, r)
-	}
-	if !x.ready.Load() {
-		if err := vh.ensureTopic(ctx, x); err != nil {
-			return t, err
-		}
-	}
-	t.subject = vh.subjectOf(x, key)
-	return t, vh.checkSubject(t.subject)
+	return vh.targets(ctx, target{exchange: exchange, key: keys[0]}, x, keys, r, nil)
 }

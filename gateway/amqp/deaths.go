@@ -68,6 +68,21 @@ func keysOf(key string, p *frame.Properties) frame.Table {
 	return keys
 }
 
+// copiesOf gives the routing keys of CC, as far as they are some: others than AMQP
+// clients write headers of that name, too.
+func copiesOf(p *frame.Properties) (keys []string) {
+	cc, _ := p.Headers.Get("CC")
+	if cc.Kind != frame.KindArray {
+		return nil
+	}
+	for _, k := range cc.List[:min(len(cc.List), maxSelected)] {
+		if k.Value.Kind == frame.KindString && len(k.Value.Str) <= frame.MaxShortstr {
+			keys = append(keys, k.Value.Str)
+		}
+	}
+	return keys
+}
+
 // headerDeaths is the mark: the queues in which a message died since it was last
 // published or rejected. No client can write it, and who publishes the message anew
 // begins anew.
@@ -92,11 +107,14 @@ func (vh *vhost) markOf(queue string, r *shard.Record) shard.Header {
 
 // onlyRound tells whether a dead letter with its mark would reach no queue but those
 // in which it died: RabbitMQ drops it.
-func (vh *vhost) onlyRound(name, key string, r *shard.Record) bool {
-	queues := make(map[string]bool)
+func (vh *vhost) onlyRound(name string, keys []string, r *shard.Record) bool {
 	vh.mu.RLock()
-	vh.reached(vh.mu.exchanges[name], key, r, map[*exchange]bool{}, queues)
-	vh.mu.RUnlock()
+	defer vh.mu.RUnlock()
+	x := vh.mu.exchanges[name]
+	if x == nil {
+		return false
+	}
+	queues, _ := vh.destinations(x, keys, r)
 	for queue := range queues {
 		if !vh.wentRound(queue, r) {
 			return false

@@ -37,57 +37,31 @@ type target struct {
 	bound         bool   // some queue is bound that matches
 }
 
-// route finds the subject of a publish. bound is looked up only where somebody
-// asks: mandatory, or an alternate exchange.
-func (vh *vhost) route(c *conn, exchange, key string, p *publish, r *shard.Record) (target, error) {
+// route finds the subjects of a publish, to ts: mostly one. bound is looked up only
+// where it is to be known: mandatory, further keys, or alternate exchanges.
+func (vh *vhost) route(c *conn, further []string, p *publish, r *shard.Record, ts []target) ([]target, error) {
+	exchange, key := p.method.Exchange, p.method.RoutingKey
 	t := target{exchange: exchange, key: key}
-	if exchange == "" {
-		if token, ok := strings.CutPrefix(key, replyQueue+"."); ok {
-			t.subject, t.bound = replySubject(token), true
-			return t, nil
-		}
-		if key != "" {
-			t.subject = vh.subjectOfQueue(key)
-		}
-		t.bound = p.method.Mandatory && vh.queue(key) != nil
-		return t, vh.checkSubject(t.subject)
+	if token, ok := strings.CutPrefix(key, replyQueue+"."); ok && exchange == "" {
+		t.subject, t.bound = replySubject(token), true
+		return append(ts, t), nil
 	}
 	x := vh.exchange(exchange)
 	if x == nil {
-		return t, vh.noExchange(exchange)
+		return ts, vh.noExchange(exchange)
 	}
 	if x.internal {
-		return t, refuse(codeAccessRefused, "cannot publish to internal exchange '%s' in vhost '%s'", exchange, vh.name)
+		return ts, refuse(codeAccessRefused, "cannot publish to internal exchange '%s' in vhost '%s'", exchange, vh.name)
 	}
-	if p.method.Mandatory || x.alternate != "" {
-		x, t.bound = vh.match(x, key, r)
+	if len(further) > 0 || vh.alternates.Load() && exchange != "" {
+		return vh.targets(c.ctx, t, x, append([]string{key}, further...), r, ts)
 	}
-	if !x.ready.Load() {
-		if err := vh.ensureTopic(c.ctx, x); err != nil {
-			return t, err
-		}
+	if p.method.Mandatory {
+		vh.mu.RLock()
+		t.bound = x.name == "" && vh.mu.queues[key] != nil || vh.reaches(x, key, r, nil)
+		vh.mu.RUnlock()
 	}
-	t.subject = vh.subjectOf(x, key)
-	return t, vh.checkSubject(t.subject)
-}
-
-// match looks for an exchange whose bindings take the message: x, or the
-// alternate exchanges in turn; x itself where none does.
-func (vh *vhost) match(x *exchange, key string, r *shard.Record) (*exchange, bool) {
-	vh.mu.RLock()
-	defer vh.mu.RUnlock()
-	at := x
-	for range 16 {
-		if vh.reaches(at, key, r, nil) {
-			return at, true
-		}
-		next := vh.mu.exchanges[at.alternate]
-		if at.alternate == "" || next == nil {
-			break
-		}
-		at = next
-	}
-	return x, false
+	return vh.addTarget(c.ctx, ts, t, hop{x, key})
 }
 
 func (vh *vhost) checkSubject(s string) error {
@@ -261,9 +235,7 @@ func (ch *channel) declareExchange(m *frame.ExchangeDeclare) error {
 			return err
 		}
 	}
-	vh.mu.Lock()
-	vh.mu.exchanges[x.name] = x
-	vh.mu.Unlock()
+	vh.enterExchange(x)
 	return nil
 }
 

@@ -78,7 +78,7 @@ func (ch *channel) answerGet(k *consumer) {
 		}
 		return
 	}
-	m := frame.BasicGetOk{Redelivered: d.Count > 1, MessageCount: clamp(k.group.Stats().Ready)}
+	m := frame.BasicGetOk{Redelivered: d.Redelivered, MessageCount: clamp(k.group.Stats().Ready)}
 	m.Exchange, m.RoutingKey = ch.c.vh.addressee(&d)
 	ch.mu.Lock()
 	defer ch.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
+	"github.com/robustmq/robustmq-go/shard"
 )
 
 // queueLimits are the x- arguments of a queue that are enforced.
@@ -12,9 +13,10 @@ type queueLimits struct {
 	ttl        time.Duration // x-message-ttl; hasTTL tells 0 from none
 	hasTTL     bool
 	expires    time.Duration // x-expires
-	maxDeliver int           // x-delivery-limit and the first delivery
+	maxDeliver int           // x-delivery-limit and the first delivery; 0: none
+	maxAge     time.Duration // x-max-age of a stream; 0: none
 
-	maxMessages, maxBytes int64   // x-max-length, x-max-length-bytes; 0: none
+	maxMessages, maxBytes int64   // x-max-length, x-max-length-bytes as in shard.GroupLimits
 	overflow              string  // x-overflow
 	maxPriority           uint8   // x-max-priority
 	singleActive          bool    // x-single-active-consumer
@@ -35,7 +37,7 @@ const (
 // have to agree on them. Others are ignored, as RabbitMQ does.
 var queueArgs = []string{
 	"x-queue-type", "x-message-ttl", "x-expires", "x-delivery-limit", "x-max-length", "x-max-length-bytes", "x-overflow",
-	"x-max-priority", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-single-active-consumer",
+	"x-max-age", "x-max-priority", "x-dead-letter-exchange", "x-dead-letter-routing-key", "x-single-active-consumer",
 }
 
 // limitsOf reads the arguments of a queue.
@@ -60,10 +62,12 @@ func limitsOf(args frame.Table) (l queueLimits, err error) {
 			}
 		case "x-delivery-limit":
 			n, ok := f.Value.Int()
-			if !ok || n < 0 || n > 1<<30 {
+			if !ok || n < -1 || n > 1<<30 { // -1: none, as RabbitMQ 4 has it
 				return l, refuse(codePreconditionFailed, "invalid arg '%s'", f.Name)
 			}
 			l.maxDeliver = int(n) + 1
+		case "x-max-age":
+			l.maxAge, _ = interval(f.Value) // checked when it is declared
 		default:
 			if err = l.bound(f); err != nil {
 				return l, err
@@ -86,8 +90,11 @@ func (l *queueLimits) bound(f frame.Field) error {
 	switch f.Name {
 	case "x-max-length", "x-max-length-bytes":
 		n, ok := f.Value.Int()
-		if !ok || n < 1 {
+		if !ok || n < 0 {
 			return invalid
+		}
+		if n == 0 {
+			n = shard.NothingReady
 		}
 		if f.Name == "x-max-length" {
 			l.maxMessages = n

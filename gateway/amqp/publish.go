@@ -138,7 +138,7 @@ func (ch *channel) admit(p *publish) error {
 		return refuse(codePreconditionFailed, "user_id property set to '%s' but authenticated user was '%s'", p.props.UserID, ch.c.who.Name)
 	}
 	if p.props.Flags&frame.HasExpiration != 0 {
-		if n, err := strconv.ParseUint(p.props.Expiration, 10, 32); err != nil {
+		if n, err := strconv.ParseUint(p.props.Expiration, 10, 63); err != nil {
 			return refuse(codePreconditionFailed, "invalid expiration '%s': not a number of milliseconds", p.props.Expiration)
 		} else if n > 315_360_000_000 {
 			return refuse(codePreconditionFailed, "invalid expiration '%s': value too large", p.props.Expiration)
@@ -153,7 +153,6 @@ func (ch *channel) admit(p *publish) error {
 // publish routes a message and puts it into the batch of its shard.
 func (ch *channel) publish(p *publish) error {
 	c := ch.c
-	exchange, key := p.method.Exchange, p.method.RoutingKey
 	ch.record = shard.Record{Timestamp: c.now, Value: p.body}
 	r := &ch.record
 	if r.Value == nil {
@@ -177,16 +176,16 @@ func (ch *channel) publish(p *publish) error {
 	}
 	ch.headers = appendHeaders(ch.headers[:0], &p.props) // the batch copies them
 	r.Headers = ch.headers                               // conditions of headers exchanges look at them
-	target, err := c.vh.route(c, exchange, key, p, r)
-	if err != nil {
+	if ch.targets, err = c.vh.route(c, further, p, r, ch.targets[:0]); err != nil {
 		return err
 	}
 	if replySubject != "" {
 		r.Headers = append(r.Headers, shard.Header{Name: shard.HeaderReplySubject, Value: []byte(replySubject)})
 	}
-	if len(further) > 0 {
-		return ch.publishSelected(p, target, further, r)
+	if len(ch.targets) > 1 {
+		return ch.publishParts(p, ch.targets, r)
 	}
+	target := ch.targets[0]
 	if target.subject != "" && shard.Relayed(target.subject) {
 		if shard.ServerOwn(target.subject) { // MQTT clients trust what they read there
 			return refuse(codeAccessRefused, "access to subject '%s' refused: it is the server's", target.subject)
@@ -196,7 +195,7 @@ func (ch *channel) publish(p *publish) error {
 	}
 	// Before a return: who may not publish is not told what is bound.
 	if target.subject != "" && !c.allowed(shard.OpPublish, gateway.ResourceSubject, target.subject) {
-		return c.may(shard.OpPublish, gateway.ResourceSubject, target.subject, "exchange '"+exchange+"' with routing key '"+key+"'")
+		return c.may(shard.OpPublish, gateway.ResourceSubject, target.subject, "exchange '"+target.exchange+"' with routing key '"+target.key+"'")
 	}
 	if p.method.Mandatory && !target.bound {
 		ch.giveBack(p)

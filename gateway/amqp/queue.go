@@ -48,6 +48,9 @@ func (ch *channel) queueMethod(m frame.Method) error {
 		ch.send(&frame.QueuePurgeOk{MessageCount: clamp(n)})
 		return nil
 	case *frame.QueueDelete:
+		// As RabbitMQ: the channel's own consumers of it hear after the answer.
+		ch.holdCancels()
+		defer ch.sendCancels()
 		n, err := ch.deleteQueue(m)
 		if err != nil || m.NoWait {
 			return err

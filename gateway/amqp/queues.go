@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -37,6 +38,9 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 	defer vh.busy.lock(name)()
 	if q := vh.queue(name); q != nil && !q.gone(vh) {
 		if vh.isImplicit(q) {
+			if f := limits.unheld(m.Arguments); f != nil {
+				return nil, f.in(name, vh.name)
+			}
 			if err := vh.mayDeclare(c, name, &limits); err != nil {
 				return nil, err
 			}
@@ -50,6 +54,9 @@ func (ch *channel) makeQueue(name string, m *frame.QueueDeclare) (*queue, error)
 	subject := vh.subjectOfQueue(name)
 	if err := vh.checkSubject(subject); err != nil {
 		return nil, err
+	}
+	if f := limits.unheld(m.Arguments); f != nil {
+		return nil, f.in(name, vh.name)
 	}
 	if shard.Relayed(subject) {
 		return nil, refuse(codePreconditionFailed, "messages for queue name '%s' are relayed and never stored", name)
@@ -162,7 +169,7 @@ func (vh *vhost) enter(ctx context.Context, q *queue, start shard.Start) error {
 		q.owner.exclusive[q.name] = q
 	}
 	vh.mu.Unlock()
-	return nil
+	return vh.comeBack(ctx, q.name)
 }
 
 // adopt makes a queue that was consumed without a declare a declared one. Its
@@ -205,6 +212,12 @@ func (ch *channel) implicitQueue(name string) (*queue, error) {
 	if shard.CheckSubject(subject) != nil || shard.Relayed(subject) {
 		return nil, vh.noQueue(name)
 	}
+	after := vh.deletedAt(name)
+	if after != nil {
+		if came, err := vh.came(c.ctx, name, after); err != nil || !came {
+			return nil, cmp.Or(err, vh.noQueue(name))
+		}
+	}
 	if _, err := c.s.env.Broker.Topics.Resolve(c.ctx, subject, true); err != nil {
 		if shard.KindOf(err) == shard.KindNotFound {
 			return nil, vh.noQueue(name)
@@ -217,7 +230,7 @@ func (ch *channel) implicitQueue(name string) (*queue, error) {
 	if q := vh.queue(name); q != nil {
 		return q, vh.usable(c, q)
 	}
-	q := &queue{name: name, durable: true, implicit: true, in: make(map[string]*binding)}
+	q := &queue{name: name, durable: true, implicit: true, in: make(map[string]*binding), after: after}
 	q.limits.Store(&queueLimits{kind: "classic"})
 	return q, vh.enter(c.ctx, q, shard.StartEarliest)
 }
@@ -308,6 +321,10 @@ func (vh *vhost) dropQueue(ctx context.Context, q *queue, check func() error) (n
 		}
 	}
 	n = q.group.Stats().Ready
+	ops, err := vh.noteDeleted(ctx, q)
+	if err != nil {
+		return 0, nil, err
+	}
 	var keys []string
 	vh.mu.Lock()
 	if q.durable {
@@ -328,7 +345,7 @@ func (vh *vhost) dropQueue(ctx context.Context, q *queue, check func() error) (n
 		delete(q.owner.exclusive, q.name)
 	}
 	vh.mu.Unlock()
-	if err := vh.forget(ctx, keys...); err != nil {
+	if err := vh.forgetAnd(ctx, ops, keys...); err != nil {
 		return 0, nil, err
 	}
 	for _, name := range append(groups, vh.groupName(q.name)) { // whose consumers hear of it

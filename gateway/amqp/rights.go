@@ -132,5 +132,5 @@ func (d *declarer) may(auth *gateway.Auth, subject string) bool {
 
 // stored gives what is kept of a queue.
 func (q *queue) stored() storedQueue {
-	return storedQueue{AutoDelete: q.autoDelete, Implicit: q.implicit, Args: frame.AppendTable(nil, q.args), Declarer: q.declarer}
+	return storedQueue{AutoDelete: q.autoDelete, Implicit: q.implicit, Args: frame.AppendTable(nil, q.args), Declarer: q.declarer, After: q.after}
 }

@@ -27,12 +27,15 @@ type vhost struct {
 		sync.Mutex
 		done bool
 	}
+	alternates atomic.Bool // some exchange has one, or had
+
 	topo sync.RWMutex
 	busy keyedLocks
 	mu   struct {
 		sync.RWMutex
 		exchanges map[string]*exchange
 		queues    map[string]*queue
+		deleted   deletedNames
 	}
 }
 
@@ -61,7 +64,8 @@ type queue struct {
 	durable    bool
 	exclusive  bool
 	autoDelete bool
-	implicit   bool // consumed without ever being declared
+	implicit   bool  // consumed without ever being declared
+	after      *ends // implicit, after a queue of its name was deleted: what came later
 	args       frame.Table
 	declarer   *declarer                   // whose rights its dead letters have; nil of what earlier versions stored
 	limits     atomic.Pointer[queueLimits] // never nil
@@ -150,6 +154,8 @@ type (
 		AutoDelete bool   `json:"auto_delete,omitempty"`
 		Implicit   bool   `json:"implicit,omitempty"`
 		Args       []byte `json:"args,omitempty"`
+		// After is there where a deleted queue had the name.
+		After *ends `json:"after,omitempty"`
 		// Declarer is missing in what earlier versions stored.
 		Declarer *declarer `json:"declarer,omitempty"`
 	}
@@ -193,6 +199,8 @@ func (vh *vhost) load(ctx context.Context) error {
 			if _, err := vh.loadQueue(ctx, e.key[len(keyQueue):], e.data); err != nil {
 				return err
 			}
+		case strings.HasPrefix(e.key, keyDeleted):
+			vh.loadDeleted(e.key[len(keyDeleted):], e.data)
 		case strings.HasPrefix(e.key, keyBinding):
 			var b storedBinding
 			if json.Unmarshal([]byte(e.data), &b) == nil {
@@ -225,9 +233,16 @@ func (vh *vhost) loadExchange(name, data string) {
 	x.autoDelete, x.internal, x.declarer = e.AutoDelete, e.Internal, e.Declarer
 	x.args, _ = frame.DecodeTable(e.Args)
 	x.alternate = alternateOf(x.args)
+	vh.enterExchange(x)
+}
+
+func (vh *vhost) enterExchange(x *exchange) {
 	vh.mu.Lock()
-	vh.mu.exchanges[name] = x
+	vh.mu.exchanges[x.name] = x
 	vh.mu.Unlock()
+	if x.alternate != "" {
+		vh.alternates.Store(true)
+	}
 }
 
 func (vh *vhost) loadQueue(ctx context.Context, name, data string) (*queue, error) {
@@ -236,7 +251,7 @@ func (vh *vhost) loadQueue(ctx context.Context, name, data string) (*queue, erro
 		vh.s.log.Error("stored queue is unreadable", "vhost", vh.name, "queue", name, "error", err)
 		return nil, nil
 	}
-	q := &queue{name: name, durable: true, autoDelete: e.AutoDelete, implicit: e.Implicit, in: make(map[string]*binding), declarer: e.Declarer}
+	q := &queue{name: name, durable: true, autoDelete: e.AutoDelete, implicit: e.Implicit, in: make(map[string]*binding), declarer: e.Declarer, after: e.After}
 	q.args, _ = frame.DecodeTable(e.Args)
 	limits, err := limitsOf(q.args)
 	if err != nil {
@@ -320,12 +335,16 @@ func (vh *vhost) remember(ctx context.Context, key string, v any) error {
 
 // forget drops values of the vhost, all at once.
 func (vh *vhost) forget(ctx context.Context, keys ...string) error {
-	if len(keys) == 0 {
-		return nil
+	return vh.forgetAnd(ctx, nil, keys...)
+}
+
+// forgetAnd makes other changes with it.
+func (vh *vhost) forgetAnd(ctx context.Context, ops []shard.StateOp, keys ...string) error {
+	for _, k := range keys {
+		ops = append(ops, shard.StateOp{Key: k})
 	}
-	ops := make([]shard.StateOp, len(keys))
-	for i, k := range keys {
-		ops[i].Key = k
+	if len(ops) == 0 {
+		return nil
 	}
 	return shard.ApplyWait(ctx, vh.s.env.Broker.State, vh.owner, ops...)
 }

@@ -22,7 +22,7 @@ import (
 // first; what some do not need goes to the others.
 func serveFetch(c *conn, r *request) {
 	q := r.body.(*kmsg.FetchRequest)
-	f := &fetch{c: c, q: q, reply: &fetchReply{FetchResponse: q.ResponseKind().(*kmsg.FetchResponse)}}
+	f := &fetch{c: c, q: q, client: r.clientID, reply: &fetchReply{FetchResponse: q.ResponseKind().(*kmsg.FetchResponse)}}
 	f.reply.byID = q.Version >= 13
 	sess, code := c.fetches.open(q)
 	if code != codeNone {
@@ -62,6 +62,7 @@ const (
 type fetch struct {
 	c      *conn
 	q      *kmsg.FetchRequest
+	client string
 	reply  *fetchReply
 	parts  []*fetchPart
 	budget int // bytes left
@@ -91,7 +92,8 @@ type fetchPart struct {
 	shown   [][]byte // of batches: what shownToKafka gave
 	bytes   int
 	next    int64
-	limit   int // the most bytes that a read of it might take
+	hole    damagedRange // that it passes over; zero: none
+	limit   int          // the most bytes that a read of it might take
 
 	// sentCode, sentEnd and sentStart are what the session's client knows.
 	sentCode           int16
@@ -111,6 +113,7 @@ func (k partKey) compare(o partKey) int {
 
 func (p *fetchPart) reset() {
 	p.code, p.batches, p.shown, p.bytes, p.next, p.known, p.limit = codeNone, nil, nil, 0, p.offset, false, 0
+	p.hole = damagedRange{}
 	p.bounds = shard.Bounds{Start: -1, End: -1, Stable: -1, Epoch: -1}
 }
 

@@ -13,15 +13,15 @@ func deleteGroups(ctx context.Context, c *conn, q *kmsg.DeleteGroupsRequest) kms
 	for _, id := range q.Groups {
 		out := kmsg.DeleteGroupsResponseGroup{Group: id, ErrorCode: codeGroupAuthorizationFailed}
 		if c.mayDeleteGroup(id) {
-			out.ErrorCode = c.deleteGroup(ctx, id)
+			out.ErrorCode = c.srv.deleteGroup(ctx, id)
 		}
 		resp.Groups = append(resp.Groups, out)
 	}
 	return resp
 }
 
-func (c *conn) deleteGroup(ctx context.Context, id string) int16 {
-	co := c.srv.groups
+func (s *Server) deleteGroup(ctx context.Context, id string) int16 {
+	co := s.groups
 	g, code := co.acquire(ctx, id, false)
 	if code != codeNone {
 		return code
@@ -31,7 +31,7 @@ func (c *conn) deleteGroup(ctx context.Context, id string) int16 {
 		return codeNonEmptyGroup
 	}
 	var ops []shard.StateOp
-	err := c.srv.broker.State.Range(ctx, groupOwner(id), "", func(key string, _ shard.StateValue) bool {
+	err := s.broker.State.Range(ctx, groupOwner(id), "", func(key string, _ shard.StateValue) bool {
 		ops = append(ops, shard.StateOp{Key: key})
 		return true
 	})

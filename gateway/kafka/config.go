@@ -31,6 +31,9 @@ type Config struct {
 	GroupInitialRebalanceDelay time.Duration `mapstructure:"group_initial_rebalance_delay"`
 	// GroupMaxSize bounds the members of a group.
 	GroupMaxSize int `mapstructure:"group_max_size"`
+	// SkipDamaged lets consumers pass over records that are damaged, once they
+	// were told; else they are told for ever.
+	SkipDamaged bool `mapstructure:"skip_damaged"`
 	// MaxGroups bounds the groups held in memory.
 	MaxGroups int `mapstructure:"max_groups"`
 }
@@ -42,6 +45,7 @@ const MaxPartitions = 10_000
 func DefaultConfig() Config {
 	return Config{
 		AutoCreateTopics:           true,
+		SkipDamaged:                true,
 		GroupMinSessionTimeout:     time.Second,
 		GroupMaxSessionTimeout:     30 * time.Minute,
 		GroupInitialRebalanceDelay: 50 * time.Millisecond,

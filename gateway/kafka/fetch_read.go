@@ -136,7 +136,7 @@ func (f *fetch) read(ctx context.Context, p *fetchPart, limit int, one bool) {
 	if f.q.IsolationLevel == 1 && p.known {
 		opts.Until = p.bounds.Stable
 	}
-	res, err := f.c.srv.broker.Log.Read(ctx, p.id, p.next, opts)
+	res, err := f.readPast(ctx, p, opts)
 	if res.Bounds != (shard.Bounds{}) || err == nil {
 		p.bounds, p.known = res.Bounds, true
 	}

@@ -27,6 +27,8 @@ type Server struct {
 	// one makes us allocate is bounded by one.
 	bigDecode sync.Mutex
 
+	damages damages
+
 	ahead atomic.Int64 // bytes of fetches that may be read ahead still
 
 	draining chan struct{}

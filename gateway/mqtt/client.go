@@ -210,6 +210,7 @@ func (c *client) serveBuffered() (need int, err error) {
 		b := c.in.buf[c.in.r:c.in.w]
 		h, n, err := packet.DecodeHeader(b)
 		if err != nil {
+			c.refuseUnread(b, err)
 			return 0, err
 		}
 		if n == 0 {
@@ -217,7 +218,9 @@ func (c *client) serveBuffered() (need int, err error) {
 			break
 		}
 		if need = n + h.Len; need > c.maxPacketIn() {
-			return 0, protocolError(packet.PacketTooLarge, "packet is over the maximum packet size") // [MQTT-3.2.2-15]
+			err := protocolError(packet.PacketTooLarge, "packet is over the maximum packet size") // [MQTT-3.2.2-15]
+			c.refuseUnread(b, err)
+			return 0, err
 		}
 		if len(b) < need {
 			break
@@ -251,7 +254,8 @@ func (c *client) handle(h packet.Header, body []byte) error {
 	}
 	p, err := packet.Decode(h, body, c.v)
 	if err != nil {
-		if v, ok := p.(*packet.Connect); ok && v != nil {
+		if v, ok := p.(*packet.Connect); ok && v != nil && !c.connected {
+			c.maxPacketOut = int(v.Props.Num(packet.PropMaximumPacketSize, 0))
 			c.refuse(v.Version, err)
 		}
 		return err
@@ -284,7 +288,7 @@ func (c *client) kick(code packet.Code, reference string) {
 		if reference != "" {
 			d.Props = d.Props.AddStr(packet.PropServerReference, reference)
 		}
-		last = d.Append(nil, c.v)
+		last = c.fitting(d, &packet.Disconnect{Code: code})
 	}
 	c.finish(last)
 }
@@ -328,7 +332,7 @@ func (c *client) sendReason(pe *packet.Error) {
 	}
 	d.Props = c.reason(d.Props, pe.Msg)
 	c.linger.Store(true)
-	c.finish(d.Append(nil, c.v))
+	c.finish(c.fitting(d, &packet.Disconnect{Code: d.Code}))
 }
 
 func isTimeout(err error) bool {

@@ -28,7 +28,8 @@ type Config struct {
 	// that asks for more, or for none, is given it as Server Keep Alive.
 	MaxKeepAlive time.Duration `mapstructure:"max_keep_alive"`
 	// MaxSessionExpiry, when not 0, bounds the life of a session without a
-	// connection.
+	// connection, also of those that ask for none: what a session that nobody comes
+	// back to has not had is kept from being freed.
 	MaxSessionExpiry time.Duration `mapstructure:"max_session_expiry"`
 	// SysInterval is the time between two publications of $SYS; 0 is off.
 	SysInterval time.Duration `mapstructure:"sys_interval"`
@@ -50,6 +51,7 @@ func defaultConfig() Config {
 		MaxTopicLevels:      shard.MaxSubjectDepth,
 		MaxClientIDBytes:    1024,
 		MaxWillBytes:        65535,
+		MaxSessionExpiry:    30 * 24 * time.Hour,
 		SysInterval:         10 * time.Second,
 		WriteTimeout:        30 * time.Second,
 		ResponseInformation: "response/",

@@ -28,7 +28,8 @@ func (c *client) handleConnect(p *packet.Connect) error {
 		return c.refused(protocolError(packet.ProtocolError, "second CONNECT"))
 	}
 	c.v = p.Version
-	if len(p.ClientID) > c.srv.cfg.MaxClientIDBytes { // [MQTT-3.1.3-8]
+	c.maxPacketOut = int(p.Props.Num(packet.PropMaximumPacketSize, 0)) // of CONNACK too [MQTT-3.1.2-24]
+	if len(p.ClientID) > c.srv.cfg.MaxClientIDBytes {                  // [MQTT-3.1.3-8]
 		return c.refused(protocolError(packet.ClientIDNotValid, "client identifier is too long"))
 	}
 	if method, ok := p.Props.Find(packet.PropAuthMethod); ok {
@@ -112,7 +113,7 @@ func (c *client) refuse(v packet.Version, err error) {
 	c.v = min(max(v, packet.V31), packet.V5)
 	c.linger.Store(true)
 	if c.v >= packet.V5 && v <= packet.V5 {
-		c.finish((&packet.Connack{Code: code, Props: addReason(nil, err.Error())}).Append(nil, c.v))
+		c.finish(c.fitting(&packet.Connack{Code: code, Props: addReason(nil, err.Error())}, &packet.Connack{Code: code}))
 		return
 	}
 	if rc, ok := code.Connect3(); ok {
@@ -122,12 +123,23 @@ func (c *client) refuse(v packet.Version, err error) {
 	c.finish(nil)
 }
 
+// refuseUnread answers a CONNECT of which no more is known than its version.
+func (c *client) refuseUnread(b []byte, err error) {
+	if c.connected || c.exchange.connect != nil || packet.Type(b[0]>>4) != packet.CONNECT {
+		return
+	}
+	if _, n, e := packet.DecodeHeader(append([]byte{byte(packet.CONNECT) << 4}, b[1:min(len(b), 8)]...)); e == nil && n > 0 {
+		if v, ok := packet.ConnectVersion(b[n:]); ok {
+			c.refuse(v, err)
+		}
+	}
+}
+
 // answer settles what both sides may do and queues the CONNACK.
 func (c *client) answer(p *packet.Connect, ack *packet.Connack) {
 	cfg := &c.srv.cfg
 	ka := time.Duration(p.KeepAlive) * time.Second
 	c.problemInfo = p.Props.Num(packet.PropRequestProblemInfo, 1) == 1
-	c.maxPacketOut = int(p.Props.Num(packet.PropMaximumPacketSize, 0))
 	c.aliasMax = uint16(min(p.Props.Num(packet.PropTopicAliasMaximum, 0), uint32(cfg.TopicAliasMaximum)))
 	limit := min(int(p.Props.Num(packet.PropReceiveMaximum, 65535)), cfg.MaxInflight) // [MQTT-3.3.4-9]
 	c.window.SetLimit(limit)
@@ -145,10 +157,13 @@ func (c *client) answer(p *packet.Connect, ack *packet.Connack) {
 		if cfg.TopicAliasMaximum > 0 {
 			ps = ps.AddNum(packet.PropTopicAliasMaximum, uint32(cfg.TopicAliasMaximum))
 		}
+		ack.Props = ps
 		if p.Props.Num(packet.PropRequestResponseInfo, 0) == 1 && cfg.ResponseInformation != "" { // [MQTT-3.1.2-28]
 			ps = ps.AddStr(packet.PropResponseInfo, cfg.ResponseInformation+strings.ReplaceAll(c.id, "/", "_")+"/")
+			if full := (&packet.Connack{Props: ps}); !c.tooLarge(len(full.Append(nil, c.v))) {
+				ack.Props = ps
+			}
 		}
-		ack.Props = ps
 	}
 	if c.v == packet.V31 {
 		ack.SessionPresent = false

@@ -209,7 +209,7 @@ func (c *client) prepare(r *receiver, d *shard.Delivery) (it outItem, e *sent, o
 		return it, nil, true
 	}
 	// At QoS 2 a persistent session knows what it sent [MQTT-3.3.1-1].
-	it.dup = d.Count > 1 && r.shared == nil && !(it.qos == 2 && c.durable)
+	it.dup = d.Redelivered && r.shared == nil && !(it.qos == 2 && c.durable)
 	e = c.session.out.add(&it)
 	return it, e, true
 }

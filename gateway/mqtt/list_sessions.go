@@ -30,7 +30,7 @@ func (s *Server) ListSessions(ctx context.Context) ([]gateway.SessionInfo, error
 		if !ok || json.Unmarshal(v.Data, &m) != nil {
 			continue
 		}
-		info := gateway.SessionInfo{ID: strings.TrimPrefix(o, sessionPrefix), Connected: m.Left == 0}
+		info := gateway.SessionInfo{ID: strings.TrimPrefix(o, sessionPrefix), Connected: m.Left == 0, Group: o}
 		if m.Left > 0 {
 			info.Left = time.UnixMilli(m.Left)
 			if m.Expiry != noExpiry {

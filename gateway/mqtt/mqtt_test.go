@@ -61,6 +61,16 @@ func (b *bed) crash() {
 	b.stop()
 }
 
+// kill is crash, but that the broker below gets no time to write anything either:
+// the next one is over mem.Crash.
+func (b *bed) kill() {
+	b.t.Helper()
+	b.state.dead.Store(true)
+	for _, c := range b.conns {
+		c.Close()
+	}
+}
+
 type bedOptions struct {
 	mem    shardmem.Options
 	config func(*Config)

@@ -134,9 +134,23 @@ func (s *Server) resumeOffline(ctx context.Context) error {
 				w.Due = now.Add(time.Duration(min(w.Delay, m.Expiry)) * time.Second).UnixMilli()
 			}
 		}
+		if err := s.boundSession(ctx, owner, &m, now); err != nil {
+			return err
+		}
 		s.addOffline(id, &m, w)
 	}
 	return s.sweepShares(ctx)
+}
+
+// boundSession gives a session that was to live for ever, or for longer than the
+// bound allows now, its time from now on: it was promised more when it was left.
+func (s *Server) boundSession(ctx context.Context, owner string, m *meta, now time.Time) error {
+	bound := s.cfg.boundExpiry(m.Expiry)
+	if bound == m.Expiry {
+		return nil
+	}
+	m.Expiry, m.Left = bound, now.UnixMilli()
+	return shard.ApplyWait(ctx, s.broker.State, owner, put(keyMeta, m))
 }
 
 func (s *Server) loadWill(ctx context.Context, owner string) (*will, error) {

@@ -61,23 +61,40 @@ const (
 	maxControl = 256 << 10
 )
 
-var writeBufs = map[int]*sync.Pool{writeChunk: bufPool(writeChunk), smallChunk: bufPool(smallChunk)}
-
-func bufPool(size int) *sync.Pool {
-	return &sync.Pool{New: func() any { b := make([]byte, 0, size); return &b }}
-}
-
 // control queues one control packet.
 func (c *client) control(p packet.Packet) {
 	o := &c.out
 	o.mu.Lock()
-	if !o.closing {
-		o.ctl = p.Append(o.ctl, c.v)
-		o.countControl()
-		o.greeted = o.greeted || p.Type() == packet.CONNACK
-		c.startWriter()
+	if o.closing {
+		o.mu.Unlock()
+		return
 	}
+	n := len(o.ctl)
+	o.ctl = p.Append(o.ctl, c.v)
+	if c.tooLarge(len(o.ctl) - n) { // the client asked for more than it takes [MQTT-3.1.2-24]
+		o.ctl = o.ctl[:n]
+		o.mu.Unlock()
+		c.finish(nil)
+		return
+	}
+	o.countControl()
+	o.greeted = o.greeted || p.Type() == packet.CONNACK
+	c.startWriter()
 	o.mu.Unlock()
+}
+
+// tooLarge tells whether the client takes no packet of so many bytes.
+func (c *client) tooLarge(n int) bool { return c.maxPacketOut > 0 && n > c.maxPacketOut }
+
+// fitting encodes the first of packets that the client takes, which is nil when it
+// takes none of them.
+func (c *client) fitting(ps ...packet.Packet) []byte {
+	for _, p := range ps {
+		if b := p.Append(nil, c.v); !c.tooLarge(len(b)) {
+			return b
+		}
+	}
+	return nil
 }
 
 func (c *client) greeted() bool {

@@ -19,23 +19,39 @@ type target struct {
 	topic   *shard.Topic // nil when the subject is relayed
 }
 
-// resolve finds the target of an MQTT topic.
-func (s *Server) resolve(ctx context.Context, topic string) (t target, err error) {
-	if strings.Count(topic, "/") >= s.cfg.MaxTopicLevels {
-		return t, protocolError(packet.TopicNameInvalid, "topic is too deep")
-	}
+// resolve finds the target of an MQTT topic, which is made where there is none;
+// before that first is called, unless it is nil.
+func (s *Server) resolve(ctx context.Context, topic string, first func()) (t target, err error) {
 	t.subject, t.exact = shard.SubjectOfMQTT(topic)
-	if err := shard.CheckSubject(t.subject); err != nil {
-		return t, protocolError(packet.TopicNameInvalid, err.Error())
-	}
-	if shard.ServerOwn(t.subject) { // 4.7.2
-		return t, protocolError(packet.NotAuthorized, "topics under $SYS are the server's")
+	if err := s.refusedTopic(topic, &t); err != nil {
+		return t, err
 	}
 	if shard.Relayed(t.subject) {
 		return t, nil
 	}
+	t.topic, err = s.broker.Topics.Resolve(ctx, t.subject, false)
+	if err == nil || shard.KindOf(err) != shard.KindNotFound {
+		return t, err
+	}
+	if first != nil {
+		first()
+	}
 	t.topic, err = s.broker.Topics.Resolve(ctx, t.subject, true)
 	return t, err
+}
+
+// refusedTopic tells why nobody may publish to a topic.
+func (s *Server) refusedTopic(topic string, t *target) error {
+	if strings.Count(topic, "/") >= s.cfg.MaxTopicLevels {
+		return protocolError(packet.TopicNameInvalid, "topic is too deep")
+	}
+	if err := shard.CheckSubject(t.subject); err != nil {
+		return protocolError(packet.TopicNameInvalid, err.Error())
+	}
+	if shard.ServerOwn(t.subject) { // 4.7.2
+		return protocolError(packet.NotAuthorized, "topics under $SYS are the server's")
+	}
+	return nil
 }
 
 // shard gives the shard of the target: messages have no key but the subject.
@@ -197,13 +213,13 @@ func (b *publisher) target(topic string) (*target, error) {
 	if b.topic != "" && b.topic == topic {
 		return &b.last, nil
 	}
-	topic = strings.Clone(topic) // it lies in the read buffer
-	t, err := b.c.srv.resolve(b.c.ctx, topic)
+	topic = strings.Clone(topic)                                                          // it lies in the read buffer
+	if subject, _ := shard.SubjectOfMQTT(topic); !b.c.allowed(shard.OpPublish, subject) { // before a topic is made
+		return nil, protocolError(packet.NotAuthorized, "not allowed to publish to this topic")
+	}
+	t, err := b.c.srv.resolve(b.c.ctx, topic, b.c.makeTopics)
 	if err != nil {
 		return nil, err
-	}
-	if !b.c.allowed(shard.OpPublish, t.subject) {
-		return nil, protocolError(packet.NotAuthorized, "not allowed to publish to this topic")
 	}
 	b.topic, b.last = topic, t
 	return &b.last, nil
@@ -385,7 +401,7 @@ var errRelayedRetain = protocolError(packet.ImplementationSpecific, "messages of
 // publishDetached publishes a message of the server's own or a will.
 func (s *Server) publishDetached(ctx context.Context, p *packet.Publish) error {
 	topic := string(p.Topic)
-	t, err := s.resolve(ctx, topic)
+	t, err := s.resolve(ctx, topic, nil)
 	if err != nil {
 		return err
 	}

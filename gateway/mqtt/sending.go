@@ -233,6 +233,9 @@ func (c *client) received(id uint16, code packet.Code) {
 	e := ss.out.byID[id]
 	if e == nil || e.qos != 2 {
 		ss.mu.Unlock()
+		if code.Failed() { // that ends it: nothing is to be released (4.3.3)
+			return
+		}
 		unknown := packet.Success
 		if c.v >= packet.V5 {
 			unknown = packet.PacketIDNotFound

@@ -288,7 +288,7 @@ func TestIncomingQoS2FateUnknown(t *testing.T) {
 
 func TestSessionExpiry(t *testing.T) { // [MQTT-3.1.2-23]
 	synctest.Test(t, func(t *testing.T) {
-		b := newBed(t, bedOptions{})
+		b := newBed(t, bedOptions{config: func(c *Config) { c.MaxSessionExpiry = 0 }})
 		s := b.connect(kept(5, "s"))
 		s.subscribe("t", 1)
 		s.bye()
@@ -383,7 +383,7 @@ func TestRetainedUnackedIsResent(t *testing.T) {
 
 func TestListSessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBed(t, bedOptions{})
+		b := newBed(t, bedOptions{config: func(c *Config) { c.MaxSessionExpiry = 0 }})
 		s := b.connect(kept(5, "b"))
 		s.subscribe("t", 1)
 		s.subscribe("u", 0)
@@ -399,9 +399,9 @@ func TestListSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []gateway.SessionInfo{
-			{ID: "a", Left: left},
-			{ID: "b", Left: left, Expires: left.Add(time.Hour), Subscriptions: 2},
-			{ID: "c", Connected: true, Subscriptions: 1},
+			{ID: "a", Left: left, Group: sessionPrefix + "a"},
+			{ID: "b", Left: left, Expires: left.Add(time.Hour), Subscriptions: 2, Group: sessionPrefix + "b"},
+			{ID: "c", Connected: true, Subscriptions: 1, Group: sessionPrefix + "c"},
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Fatalf("got  %v\nwant %v", got, want)

@@ -346,6 +346,9 @@ func (c *client) handleUnsubscribe(p *packet.Unsubscribe) error {
 		sb := c.session.subs[f]
 		if sb == nil || seen[f] { // [MQTT-3.10.4-5]
 			ack.Codes[i] = packet.NoSubscriptionExisted
+			if _, err := newSub(f, 0, 0); err != nil {
+				ack.Codes[i] = codeFor(packet.UNSUBACK, err)
+			}
 			continue
 		}
 		seen[f] = true

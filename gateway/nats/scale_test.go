@@ -40,7 +40,7 @@ func TestRequestToQueue(t *testing.T) {
 	if _, err := g.Attach(shard.ConsumerConfig{}, nobody{}); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(respondersAge + targetsAge + 50*time.Millisecond)
+	time.Sleep(targetsAge + 50*time.Millisecond)
 	c.send("PUB rpc re 1", "y")
 	c.sync()
 	rs := b.stored("rpc")

@@ -98,7 +98,6 @@ type Server struct {
 		conns    map[shard.Origin]*conn
 		draining bool
 	}
-	responders responders
 	complaints struct {
 		sync.Mutex
 		last, lastSlow     time.Time

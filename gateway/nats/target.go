@@ -89,7 +89,7 @@ func (p *publisher) resolve(ctx context.Context, subject string, request bool) *
 		return t
 	}
 	topic, err := c.s.env.Broker.Topics.Resolve(ctx, subject, !request)
-	if err != nil && request && shard.KindOf(err) == shard.KindNotFound && c.s.responders.any(c.s.env.Broker.Groups, subject, time.Now()) {
+	if err != nil && request && shard.KindOf(err) == shard.KindNotFound && c.s.groupInterest(subject) {
 		topic, err = c.s.env.Broker.Topics.Resolve(ctx, subject, true) // a queue waits for it
 	}
 	switch {

@@ -14,7 +14,7 @@ import (
 // shardLog is one shard.
 type shardLog struct {
 	mu      sync.Mutex
-	batches []*shard.Batch // assigned; those that end at or before end are visible
+	batches []*shard.Batch  // assigned; those that end at or before end are visible
 	arrived map[int64]int64 // by base offset, milliseconds
 	start   int64
 	end     int64
@@ -299,7 +299,7 @@ func (l *shardLog) find(offset int64) int {
 	return sort.Search(len(l.batches), func(i int) bool { return l.batches[i].LastOffset() >= offset })
 }
 
-// Arrived tells when the record at an offset came.
+// Arrived implements shard.Arrivals.
 func (b *Broker) Arrived(id shard.ID, offset int64) (first, last int64, ok bool) {
 	l, _, err := b.log(id)
 	if err != nil {

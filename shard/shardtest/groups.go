@@ -344,7 +344,38 @@ var groupTests = []test{
 		e.publish("q", "new")
 		e.want(in, "new")
 	}},
+	{"interest is of groups with consumers", interest},
 	{"many groups, much traffic, nothing lost", manyGroups},
+}
+
+func interest(e *env) {
+	is := func(subject string, want bool) {
+		e.Helper()
+		if got := e.Broker.Groups.Interest(subject); got != want {
+			e.Errorf("interest in %s: %v", subject, got)
+		}
+	}
+	g, other := e.group(shard.GroupConfig{Name: "g"}, "rpc.*"), e.group(shard.GroupConfig{Name: "other"}, "rpc.*")
+	is("rpc.a", false)
+	c, _ := e.attach(g, shard.ConsumerConfig{})
+	pulls, _ := e.attach(other, shard.ConsumerConfig{Pull: true})
+	is("rpc.a", true)
+	is("rpc", false)
+	e.bind(g, shard.Binding{ID: "late", Filter: e.filter("more.>")})
+	is("more.x.y", true)
+	e.must(g.Bindings().Remove(e.ctx, "rpc.*"))
+	is("rpc.a", false)
+	second, _ := e.attach(other, shard.ConsumerConfig{})
+	is("rpc.a", true)
+	second.Close()
+	is("rpc.a", false)
+	pulls.Close()
+	c.Close()
+	is("more.x.y", false)
+	e.attach(g, shard.ConsumerConfig{})
+	is("more.x.y", true)
+	e.must(e.Broker.Groups.Delete(e.ctx, "g"))
+	is("more.x.y", false)
 }
 
 func windowsAreExact(e *env) {

@@ -236,6 +236,28 @@ var restartTests = []test{
 		_, in := e.attach(g, shard.ConsumerConfig{})
 		e.want(in, "4", "5")
 	}),
+	{"what may have been delivered before a crash says so", func(e *env) {
+		for _, crash := range []bool{false, true} {
+			if crash && e.Crash == nil || !crash && e.Reopen == nil {
+				continue
+			}
+			g := e.group(shard.GroupConfig{Name: "g", Durable: true}, "q")
+			e.publish("q", "0", "1", "2")
+			_, in := e.attach(g, shard.ConsumerConfig{Windows: []*shard.Window{shard.NewWindow(1)}})
+			e.equal(e.want(in, "0")[0].Redelivered, false)
+			e = e.reopen(crash)
+			e.publish("q", "3")
+			g, err := e.Broker.Groups.Get("g")
+			e.must(err)
+			_, in = e.attach(g, shard.ConsumerConfig{})
+			ds := e.want(in, "0", "1", "2", "3")
+			for i, want := range []bool{true, crash, crash, false} {
+				e.equal(ds[i].Redelivered, want)
+			}
+			e.equal(ds[1].Count, 1) // none that is known: limits go by it
+			e.clean()
+		}
+	}},
 	both("deleted groups stay away", func(e *env, next func() *env) {
 		g := e.group(shard.GroupConfig{Name: "g", Durable: true}, "q")
 		e.publish("q", "0")

@@ -49,7 +49,7 @@ func TestSlowGroups(t *testing.T) {
 		}
 	}
 	r.publish(t.Context(), "slow.subject", scaled(20<<30)/4, 1<<10)
-	r.held(fmt.Sprintf("%d slow groups", groups))
+	r.held(fmt.Sprintf("%d slow groups", groups), 0)
 }
 
 // TestNoStore: while the object store is away the log fills, and publishers of all protocols are
@@ -94,7 +94,7 @@ func TestNoStore(t *testing.T) {
 	if err := s3.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.held("without the store")
+	r.held("without the store", 0)
 }
 
 // publisher connects one that publishes by a protocol, in turn, and gives what it sends again and again.
@@ -162,7 +162,7 @@ func TestBacklog(t *testing.T) {
 	wg.Go(func() { r.drainQueue("backlog", n) })
 	wg.Go(func() { r.drainSession("backlog", "backlog/x", n) })
 	wg.Wait()
-	r.held(fmt.Sprintf("a backlog of %d MiB in a queue and a session", bytes>>20))
+	r.held(fmt.Sprintf("a backlog of %d MiB in a queue and a session", bytes>>20), 0)
 }
 
 func (r *rig) drainQueue(queue string, n int64) {
@@ -249,7 +249,7 @@ func TestNobodyReads(t *testing.T) {
 		}
 	}()
 	r.publish(ctx, "unread.x", 96<<20, 16<<10)
-	r.held(fmt.Sprintf("%d connections that do not read", clients))
+	r.held(fmt.Sprintf("%d connections that do not read", clients), clients)
 	if m := r.metrics(); strings.Contains(m, "connection_memory_cut_total 0") && clients > 500 {
 		t.Error("nobody was held to less than its own bound: ", m)
 	}

@@ -37,21 +37,26 @@ const (
 // Type is CONNECT.
 func (p *Connect) Type() Type { return CONNECT }
 
+// decodeConnect reads a CONNECT. With an error it gives what is known of it, so that
+// the answer can be in its version; nil where that is not known.
 func decodeConnect(b []byte) (*Connect, error) {
 	r := body{b: b}
 	p := &Connect{}
 	name := r.bytes()
 	p.Version = Version(r.u8())
-	flags := r.u8()
-	p.KeepAlive = r.u16()
 	if r.err != nil {
 		return nil, r.err
 	}
 	if err := checkProtocol(string(name), p.Version); err != nil {
 		return p, err
 	}
+	flags := r.u8()
+	p.KeepAlive = r.u16()
+	if r.err != nil {
+		return p, r.err
+	}
 	if err := checkConnectFlags(flags, p.Version); err != nil {
-		return nil, err
+		return p, err
 	}
 	p.CleanStart = flags&flagClean != 0
 	p.Props = r.props(p.Version, CONNECT)
@@ -69,10 +74,16 @@ func decodeConnect(b []byte) (*Connect, error) {
 	if p.HasPassword = flags&flagPassword != 0; p.HasPassword {
 		p.Password = append([]byte{}, r.bytes()...)
 	}
-	if err := r.end(CONNECT); err != nil {
-		return nil, err
-	}
-	return p, nil
+	return p, r.end(CONNECT)
+}
+
+// ConnectVersion reads no more of a CONNECT's body than its version, which is all
+// that is there of one that is refused for its size; ok is false where it has none.
+func ConnectVersion(b []byte) (v Version, ok bool) {
+	r := body{b: b}
+	name := r.bytes()
+	v = Version(r.u8())
+	return v, r.err == nil && checkProtocol(string(name), v) == nil
 }
 
 func checkProtocol(name string, v Version) error {

@@ -87,7 +87,7 @@ func checkFlags(h Header) error {
 			return malformed("DUP is set at QoS 0") // [MQTT-3.3.1-2]
 		}
 	case PUBREL, SUBSCRIBE, UNSUBSCRIBE:
-		if h.Flags != 2 { // [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1]
+		if h.Flags&^flagDup != 2 { // [MQTT-3.6.1-1] [MQTT-3.8.1-1] [MQTT-3.10.1-1]
 			return malformed("reserved flags of " + h.Type.String() + " are not 0010")
 		}
 	default:
@@ -97,6 +97,10 @@ func checkFlags(h Header) error {
 	}
 	return nil
 }
+
+// flagDup is set where a packet is sent again. MQTT 3.1 has it for PUBREL, SUBSCRIBE
+// and UNSUBSCRIBE too; Decode refuses it there for other versions.
+const flagDup = 8
 
 // decodeVarint reads a variable byte integer; n is 0 when b ends before it does.
 // Encodings longer than need be are refused [MQTT-1.5.5-1].

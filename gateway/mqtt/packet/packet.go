@@ -13,8 +13,11 @@ type Packet interface {
 // Decode reads the packet that header and body hold. A CONNECT says its own
 // version; v is that of the connection for all others. Errors are *Error.
 func Decode(h Header, body []byte, v Version) (Packet, error) {
-	if len(body) != h.Len {
+	switch {
+	case len(body) != h.Len:
 		return nil, errShort
+	case h.Type != PUBLISH && h.Flags&flagDup != 0 && v != V31:
+		return nil, malformed("reserved flags of " + h.Type.String() + " are not 0010")
 	}
 	switch h.Type {
 	case CONNECT:

@@ -228,3 +228,9 @@ func decodeReason(t Type, b []byte, v Version) (Packet, error) {
 	}
 	return &Disconnect{Code: code, Props: props}, nil
 }
+
+// TopicOf gives the topic in the body of a PUBLISH, nil where there is none.
+func TopicOf(b []byte) []byte {
+	r := body{b: b}
+	return r.bytes()
+}

@@ -37,6 +37,10 @@ var curves = []curve{
 	{"CurveAppend", "./engine", "200000x", "2000x", "One append of ten records", "shards", "µs", 1e3},
 	{"CurveFlush", "./engine", "5x", "1x", "One flush of 8 MiB or more", "shards in it", "ms", 1e6},
 	{"CurveMatch", "./engine/live", "300000x", "2000x", "Matching one subject", "subscriptions", "ns", 1},
+	{"CurveSubscribe", "./engine/live", "20000x", "200x", "A subscription and its end, and one message elsewhere", "subscribers of its filter", "µs", 1e3},
+	{"CurveMatchAfterChange", "./engine/live", "20000x", "200x", "A message to 100 subscribers after a new filter", "filters", "µs", 1e3},
+	{"CurveInterest", "./engine/group", "20000x", "200x", "Is a consumer bound to the subject", "groups", "ns", 1},
+	{"CurveCursors", "./engine/group", "20000x", "200x", "One message through a group of many topics", "topics", "µs", 1e3},
 	{"CurveGroup", "./engine/group", "300000x", "2000x", "One message through a group", "consumers", "ns", 1},
 	{"CurveOpen", "./catalog", "3x", "1x", "Opening the catalog at start", "segments", "ms", 1e6},
 }
@@ -46,7 +50,7 @@ func (c curve) name() string { return strings.ToLower(strings.TrimPrefix(c.bench
 func main() {
 	from := flag.String("from", "", "file of benchmark output to draw, instead of running")
 	out := flag.String("out", "", "directory of output and charts")
-	only := flag.String("only", "", "one curve: append, flush, match, group, open")
+	only := flag.String("only", "", "one curve: append, flush, match, subscribe, matchafterchange, interest, cursors, group, open")
 	quick := flag.Bool("quick", false, "few iterations, one run")
 	count := flag.Int("count", 3, "runs of each benchmark")
 	flag.Parse()
