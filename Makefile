@@ -9,7 +9,7 @@ export ROBUSTMQ_TOOLS := $(TOOLS)
 LINT = $(TOOLS)/bin/golangci-lint run --config $(CURDIR)/.golangci.yml
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test unit race vet lint fuzz crash starts e2e demo soak bench bench-peers bench-storage bench-scale bench-scale-curves conform tools up down fmt generate clean
+.PHONY: help build run test unit race vet lint fuzz crash starts memory e2e demo soak bench bench-peers bench-storage bench-scale bench-scale-curves conform tools up down fmt generate clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ crash: ## 200 times kill -9 and restart, counting what was acknowledged (20 time
 
 starts: ## 200 starts with an empty data directory on one etcd and bucket, 70 node names (12 starts in make e2e)
 	cd test && go test -v -count=1 -timeout 60m -run TestManyStarts ./e2e -starts=200
+
+memory: ## a broker of 512 MiB under 5,000 slow groups, no store, 10 GB of backlog, 15,000 clients that do not read
+	@test/tools/install.sh minio
+	cd test && go test -v -count=1 -timeout 120m ./memory -scale=1
 
 soak: ## an hour of steady load by all protocols at default sizes: what may not grow (4 minutes, scaled, in make e2e)
 	cd test && go test -v -count=1 -timeout 100m ./soak -full -for=1h

@@ -72,7 +72,7 @@ func Open(ctx context.Context, cat *catalog.Catalog, st store.Store, opts Option
 		return nil, err
 	}
 	e.live = live.NewHub(e.log, opts.Now)
-	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: e.clock.now})
+	e.groups = group.NewManager(group.Options{Log: e, State: e.state, Topics: e.topics, Logger: e.log, Now: e.clock.now, TotalBytes: opts.GroupBytes})
 	e.feed.groups, e.feed.live = e.groups.Durable, e.live.Durable
 	e.feed.start()
 	e.wg.Go(func() { e.flusher.run(e.ctx) }) // groups note that they run, which in an object-durable cluster waits for a flush

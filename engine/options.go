@@ -34,6 +34,9 @@ type Options struct {
 	TailBytes   int64
 	AppendBytes int64
 	CacheBytes  int64
+	// GroupBytes bounds what all groups have ready, StateBytes the large values
+	// of State that are kept in memory.
+	GroupBytes, StateBytes int64
 
 	// Defaults of topics.
 	Durability      shard.Durability
@@ -94,6 +97,8 @@ func (o *Options) setDefaults() {
 	def(&o.TailBytes, 64<<20)
 	def(&o.AppendBytes, 64<<20)
 	def(&o.CacheBytes, 64<<20)
+	def(&o.GroupBytes, 256<<20)
+	def(&o.StateBytes, 64<<20)
 	def(&o.RetentionMs, 7*24*3600*1000)
 	def(&o.RetentionBytes, -1)
 	dur(&o.FlushInterval, 10*time.Second)

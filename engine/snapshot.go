@@ -45,6 +45,8 @@ type slotSnapshot struct {
 	end    int64 // of the state log: all in values is before it
 	bytes  int64 // of the state log since the last snapshot
 	values []slotValue
+	// shelf is where the snapshot has the large values, by revision.
+	shelf map[int64]int64
 }
 
 type slotValue struct {
@@ -215,6 +217,10 @@ func (e *Engine) snapshot(ctx context.Context, slots []int) error {
 	tried = true
 	for i := range snaps {
 		snaps[i].values = nil
+		sl := &e.state.slots[snaps[i].slot]
+		sl.mu.Lock()
+		sl.nextShelf = snaps[i].shelf // readers look there, too, from before the swap on
+		sl.mu.Unlock()
 	}
 	return e.swapSnapshot(ctx, &snapshotSwap{seg: out.done[0], remove: e.oldSnapshots(t, snaps), snaps: snaps})
 }
@@ -278,9 +284,10 @@ func (s *shardLog) flushedEnd() int64 {
 // writeSlot adds a slot to a snapshot.
 func (e *Engine) writeSlot(ctx context.Context, out *mergeOutput, id shard.ID, base int64, s *slotSnapshot) error {
 	now := e.opts.Now().UnixMilli()
+	s.shelf = make(map[int64]int64)
 	head := binary.AppendUvarint(binary.AppendUvarint([]byte{snapshotVersion}, uint64(s.upto)), uint64(len(s.values)))
 	recs := []shard.Record{{Timestamp: now, Value: head}}
-	size := 0
+	size, first := 0, base
 	emit := func() error {
 		b := shard.BatchOf(recs...)
 		b.Assign(base, e.epochs[s.slot])
@@ -290,8 +297,15 @@ func (e *Engine) writeSlot(ctx context.Context, out *mergeOutput, id shard.ID, b
 	}
 	for i := range s.values {
 		v := &s.values[i]
+		data, err := e.state.dataOf(ctx, s.slot, v)
+		if err != nil {
+			return err
+		}
+		if v.Data == nil {
+			s.shelf[v.Rev] = first + int64(i) + 1 // the head is the first record
+		}
 		rec := shard.Record{Timestamp: now, Key: stateKey(v.owner, v.key)}
-		rec.Value = append(binary.AppendUvarint(make([]byte, 0, len(v.Data)+9), uint64(v.Rev)), v.Data...)
+		rec.Value = append(binary.AppendUvarint(make([]byte, 0, len(data)+9), uint64(v.Rev)), data...)
 		n := len(rec.Key) + len(rec.Value) + 16
 		if size > 0 && size+n > snapshotBatch {
 			if err := emit(); err != nil {
@@ -338,6 +352,7 @@ func (e *Engine) snapshotTaken(s *slotSnapshot, x *catalog.Extent) {
 	defer sl.mu.Unlock()
 	sl.tail -= s.bytes
 	sl.snapshot = x.Len
+	sl.shelf, sl.nextShelf = s.shelf, nil
 }
 
 // snapshots gives the topic of snapshots, nil where there is none yet.

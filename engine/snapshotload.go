@@ -209,6 +209,9 @@ func (sl *stateSlot) restore(raw []byte, left int64) (int64, error) {
 			return left, fmt.Errorf("%w: value of %q", errSnapshot, r.Key)
 		}
 		sl.put(owner, key, slices.Clone(data), int64(rev))
+		if sl.large(owner, data) {
+			sl.shelf[int64(rev)] = r.Offset
+		}
 		left--
 	}
 	return left, nil

@@ -17,10 +17,13 @@ import (
 // key; a null value is a deletion; the revision is the record's offset plus one.
 type stateStore struct {
 	e     *Engine
+	cache *stateCache
 	slots [Slots]stateSlot
 }
 
 type stateSlot struct {
+	st     *stateStore
+	n      int
 	mu     sync.RWMutex
 	owners map[string]*stateOwner
 	// damaged says which of the slot's records are lost. What they changed is not
@@ -31,6 +34,11 @@ type stateSlot struct {
 	flight map[string]flightRev
 	// flying are the changes that are queued, in the order of the log.
 	flying []flight
+	// shelf is where the last snapshot has the large values, by revision: the log need
+	// not have them any more.
+	shelf map[int64]int64
+	// nextShelf is that of the snapshot which may take its place.
+	nextShelf map[int64]int64
 	// tail is the bytes of the log since the last snapshot, snapshot those of that.
 	tail, snapshot int64
 }
@@ -41,15 +49,17 @@ type flightRev struct {
 }
 
 type stateOwner struct {
-	values map[string]shard.StateValue
-	sorted []string // keys in order; nil when it has to be made again
+	values map[string]shard.StateValue // without data where it is large: see stateCache
+	sorted []string                    // keys in order; nil when it has to be made again
 }
 
 func newStateStore(e *Engine) *stateStore {
-	st := &stateStore{e: e}
+	st := &stateStore{e: e, cache: newStateCache(e.opts.StateBytes)}
 	for i := range st.slots {
+		st.slots[i].st, st.slots[i].n = st, i
 		st.slots[i].owners = make(map[string]*stateOwner)
 		st.slots[i].flight = make(map[string]flightRev)
+		st.slots[i].shelf = make(map[int64]int64)
 	}
 	return st
 }
@@ -72,47 +82,85 @@ func splitStateKey(b []byte) (owner, key string, err error) {
 }
 
 // Get implements shard.State.
-func (st *stateStore) Get(_ context.Context, owner, key string) (shard.StateValue, bool, error) {
+func (st *stateStore) Get(ctx context.Context, owner, key string) (shard.StateValue, bool, error) {
 	if err := st.e.stateWaits(); err != nil {
 		return shard.StateValue{}, false, err
 	}
-	sl := &st.slots[slotOfName(owner)]
+	slot := slotOfName(owner)
+	sl := &st.slots[slot]
 	sl.mu.RLock()
-	defer sl.mu.RUnlock()
-	if sl.damaged != nil {
-		return shard.StateValue{}, false, sl.damaged
+	damaged := sl.damaged
+	var v shard.StateValue
+	ok := false
+	if o := sl.owners[owner]; o != nil {
+		v, ok = o.values[key]
 	}
-	o := sl.owners[owner]
-	if o == nil {
-		return shard.StateValue{}, false, nil
+	sl.mu.RUnlock()
+	if damaged != nil || !ok {
+		return shard.StateValue{}, false, damaged
 	}
-	v, ok := o.values[key]
-	return v, ok, nil
+	return st.whole(ctx, slot, owner, key, v)
 }
 
 // Range implements shard.State.
-func (st *stateStore) Range(_ context.Context, owner, prefix string, fn func(string, shard.StateValue) bool) error {
+func (st *stateStore) Range(ctx context.Context, owner, prefix string, fn func(string, shard.StateValue) bool) error {
 	if err := st.e.stateWaits(); err != nil {
 		return err
 	}
-	sl := &st.slots[slotOfName(owner)]
-	sl.mu.Lock()
-	if sl.damaged != nil {
-		sl.mu.Unlock()
-		return sl.damaged
+	slot := slotOfName(owner)
+	found, err := st.slots[slot].list(owner, prefix)
+	if err != nil {
+		return err
 	}
-	sl.mu.Unlock()
-	sl.walk(owner, prefix, fn)
+	return st.each(ctx, slot, owner, found, fn)
+}
+
+// each calls fn for values that were listed, with their data.
+func (st *stateStore) each(ctx context.Context, slot int, owner string, found []listedState, fn func(string, shard.StateValue) bool) error {
+	for _, f := range found {
+		v, ok, err := st.whole(ctx, slot, owner, f.key, f.v)
+		if err != nil {
+			return err
+		}
+		if ok && !fn(f.key, v) {
+			break
+		}
+	}
 	return nil
 }
 
-// walk calls fn for an owner's values, damaged slot or not.
+// walk calls fn for the values of an owner of the engine's own, damaged slot or not.
 func (sl *stateSlot) walk(owner, prefix string, fn func(string, shard.StateValue) bool) {
+	for _, f := range sl.listAll(owner, prefix) {
+		if !fn(f.key, f.v) {
+			break
+		}
+	}
+}
+
+type listedState struct {
+	key string
+	v   shard.StateValue
+}
+
+// list gives an owner's values in order, where the slot is not damaged.
+func (sl *stateSlot) list(owner, prefix string) ([]listedState, error) {
+	sl.mu.RLock()
+	damaged := sl.damaged
+	sl.mu.RUnlock()
+	if damaged != nil {
+		return nil, damaged
+	}
+	return sl.listAll(owner, prefix), nil
+}
+
+// listAll is list, damaged or not.
+func (sl *stateSlot) listAll(owner, prefix string) (found []listedState) {
 	sl.mu.Lock()
+	defer sl.mu.Unlock()
 	o := sl.owners[owner]
 	if o == nil {
-		sl.mu.Unlock()
-		return
+		return nil
 	}
 	if o.sorted == nil {
 		o.sorted = make([]string, 0, len(o.values))
@@ -122,23 +170,13 @@ func (sl *stateSlot) walk(owner, prefix string, fn func(string, shard.StateValue
 		slices.Sort(o.sorted)
 	}
 	from, _ := slices.BinarySearch(o.sorted, prefix)
-	type kv struct {
-		k string
-		v shard.StateValue
-	}
-	var found []kv
 	for _, k := range o.sorted[from:] {
 		if !strings.HasPrefix(k, prefix) {
 			break
 		}
-		found = append(found, kv{k, o.values[k]})
+		found = append(found, listedState{k, o.values[k]})
 	}
-	sl.mu.Unlock()
-	for _, f := range found {
-		if !fn(f.k, f.v) {
-			break
-		}
-	}
+	return found
 }
 
 // Owners implements shard.State.
@@ -316,7 +354,8 @@ func (sl *stateSlot) put(owner, key string, value []byte, rev int64) {
 		if o == nil {
 			return
 		}
-		if _, ok := o.values[key]; ok {
+		if old, ok := o.values[key]; ok {
+			sl.forget(old)
 			delete(o.values, key)
 			o.sorted = nil
 		}
@@ -329,10 +368,12 @@ func (sl *stateSlot) put(owner, key string, value []byte, rev int64) {
 		o = &stateOwner{values: make(map[string]shard.StateValue)}
 		sl.owners[owner] = o
 	}
-	if _, ok := o.values[key]; !ok {
+	if old, ok := o.values[key]; !ok {
 		o.sorted = nil
+	} else if old.Data == nil {
+		sl.forget(old)
 	}
-	o.values[key] = shard.StateValue{Data: value, Rev: rev}
+	o.values[key] = sl.shelve(owner, value, rev)
 }
 
 // refused gives why nobody is given what a slot holds; nil: it serves.

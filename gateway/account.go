@@ -122,6 +122,7 @@ func (c *Conn) Leave() {
 // Close ends the connection.
 func (c *Conn) Close() error {
 	c.closed.Store(true)
+	c.endMemory()
 	c.Leave()
 	return c.Conn.Close()
 }
@@ -130,6 +131,12 @@ func (c *Conn) Close() error {
 // what is not read fills the peer's window, so that it waits too (TCP
 // backpressure) in every protocol alike.
 func (c *Conn) Read(b []byte) (int, error) {
+	n, err := c.readAtRate(b)
+	c.mem.read.Add(int64(n))
+	return n, err
+}
+
+func (c *Conn) readAtRate(b []byte) (int, error) {
 	u := c.account.Load()
 	if u == nil {
 		return c.Conn.Read(b)

@@ -32,6 +32,7 @@ type Conn struct {
 	user          atomic.Pointer[shard.User] // of Join: the account as it was
 	farewell      atomic.Pointer[func()]     // of OnRevoke
 	grace         time.Duration              // of SetGrace
+	mem           incoming
 	info          struct {
 		sync.Mutex
 		ConnInfo
@@ -52,6 +53,7 @@ var origins atomic.Uint64
 // NewConn wraps a network connection; listeners and tests call it.
 func NewConn(c net.Conn, protocol string) *Conn {
 	n := &Conn{Conn: c, raw: c, Origin: shard.Origin(origins.Add(1)), Since: time.Now()}
+	n.mem.gone = make(chan struct{})
 	n.info.ConnInfo = ConnInfo{Protocol: protocol, Since: n.Since}
 	if a := c.RemoteAddr(); a != nil {
 		n.info.Remote = a.String()
@@ -120,6 +122,7 @@ func (c *prefixConn) Read(b []byte) (int, error) {
 // is stuck. Any goroutine may call it.
 func (c *Conn) Abort() {
 	c.closed.Store(true)
+	c.endMemory()
 	if a, ok := c.raw.(interface{ abort() }); ok {
 		a.abort()
 		return

@@ -26,7 +26,8 @@ type Listener struct {
 	Server       Server
 	Log          *slog.Logger
 	Stats        *Stats
-	Auth         *Auth // says which origins may connect by HTTP; nil: their own host's
+	Memory       *Memory // nil: no bound
+	Auth         *Auth   // says which origins may connect by HTTP; nil: their own host's
 	// MaxConnections as Limits; LoginTimeout closes who has not logged in.
 	MaxConnections int
 	LoginTimeout   time.Duration
@@ -90,7 +91,9 @@ func (l *Listener) accept() {
 
 func (l *Listener) serveTCP(c net.Conn) {
 	conn := NewConn(c, l.Protocol)
+	conn.UseMemory(l.Memory)
 	if !l.admit(conn) {
+		l.refuse(c)
 		_ = c.Close()
 		return
 	}
@@ -153,6 +156,7 @@ func (l *Listener) upgrade(w http.ResponseWriter, r *http.Request) {
 	nc := websocket.NetConn(l.ctx, ws, websocket.MessageBinary)
 	conn := NewConn(wsConn{nc, RequestAddr(r), ws}, l.Protocol)
 	conn.WebSocket, conn.TLS = true, r.TLS
+	conn.UseMemory(l.Memory)
 	if !l.admit(conn) {
 		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
 		return
@@ -191,6 +195,14 @@ func (l *Listener) admit(c *Conn) bool {
 	l.Stats.Accepted.Add(1)
 	l.Stats.Connections.Add(1)
 	return true
+}
+
+// refuse tells a client why, where the protocol can before anything was read.
+func (l *Listener) refuse(c net.Conn) {
+	if r, ok := l.Server.(Refuser); ok && (l.TLS == nil || l.OwnTLS) && l.ctx.Err() == nil {
+		_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+		r.Refuse(c)
+	}
 }
 
 func (l *Listener) leave(c *Conn) {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -38,6 +39,14 @@ type ListenerSpec struct {
 type HTTPServer interface {
 	// HTTPHandler gives the handler of the listener with that key.
 	HTTPHandler(key string) http.Handler
+}
+
+// Refuser is a Server that tells a client, in its protocol's words, that there are
+// too many connections.
+type Refuser interface {
+	// Refuse gets a connection that is not served; the caller closes it. It has
+	// to be brief.
+	Refuse(c net.Conn)
 }
 
 // Server is a protocol gateway.

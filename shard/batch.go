@@ -52,6 +52,8 @@ type Batch struct {
 	raw  []byte   // all of it, or the first piece, which holds the header
 	rest [][]byte // the pieces after raw
 	recs atomic.Pointer[[]Record]
+	// decoded is how many bytes the records were last decoded from.
+	decoded atomic.Int64
 	// joined is all of it where that was asked for and there is a rest.
 	joined atomic.Pointer[[]byte]
 }
@@ -260,20 +262,28 @@ func (b *Batch) SetAppendTime(ms int64) {
 // Records decodes the batch once and gives its records, which are immutable and
 // share memory with it. A control batch has none. Errors: KindCorrupt,
 // KindTooLarge (decompressed size over MaxDecompressedBytes).
-func (b *Batch) Records() ([]Record, error) {
+func (b *Batch) Records() ([]Record, error) { return b.RecordsWithin(MaxDecompressedBytes) }
+
+// RecordsWithin is Records with a lower bound of what it decompresses to.
+func (b *Batch) RecordsWithin(limit int) ([]Record, error) {
 	if recs := b.recs.Load(); recs != nil {
 		return *recs, nil
 	}
 	if b.Control() {
 		return nil, nil
 	}
-	recs, err := decodeRecords(b)
+	recs, size, err := decodeRecords(b, limit)
 	if err != nil {
 		return nil, err
 	}
+	b.decoded.Store(int64(size))
 	b.recs.CompareAndSwap(nil, &recs)
 	return *b.recs.Load(), nil
 }
+
+// Held is the memory that a record keeps alive which was decoded from the batch:
+// what it was decompressed to, or the batch itself.
+func (b *Batch) Held() int { return max(b.Size(), int(b.decoded.Load())) }
 
 // Forget drops the decoded records; Records decodes again.
 func (b *Batch) Forget() { b.recs.Store(nil) }

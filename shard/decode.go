@@ -12,14 +12,15 @@ func corrupt(msg string) error {
 	return &Error{Kind: KindCorrupt, Op: "decode records", Msg: msg, Err: ErrBatchCorrupt}
 }
 
-func decodeRecords(b *Batch) ([]Record, error) {
-	body, err := Decompress(b.Codec(), b.Raw()[BatchHeaderBytes:], MaxDecompressedBytes)
+// decodeRecords gives the records, and the bytes that they lie in.
+func decodeRecords(b *Batch, limit int) (_ []Record, size int, err error) {
+	body, err := Decompress(b.Codec(), b.Raw()[BatchHeaderBytes:], limit)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	count := b.Count()
 	if count < 0 || count > len(body)/minRecordBytes {
-		return nil, corrupt("more records than bytes")
+		return nil, 0, corrupt("more records than bytes")
 	}
 	recs := make([]Record, count)
 	d := decoder{b: body}
@@ -29,10 +30,10 @@ func decodeRecords(b *Batch) ([]Record, error) {
 	for i := range recs {
 		delta := d.record(&recs[i], base, baseTime)
 		if d.bad {
-			return nil, corrupt("malformed record")
+			return nil, 0, corrupt("malformed record")
 		}
 		if delta <= prev || delta > int64(b.LastOffsetDelta()) {
-			return nil, corrupt("offset deltas do not rise")
+			return nil, 0, corrupt("offset deltas do not rise")
 		}
 		prev = delta
 		if appendTime {
@@ -40,9 +41,9 @@ func decodeRecords(b *Batch) ([]Record, error) {
 		}
 	}
 	if len(d.b) != 0 {
-		return nil, corrupt("bytes after the last record")
+		return nil, 0, corrupt("bytes after the last record")
 	}
-	return recs, nil
+	return recs, len(body), nil
 }
 
 // decoder reads records; once bad it stays bad and gives zero values.

@@ -139,10 +139,18 @@ func (c *HeaderCond) met(hs []Header) bool {
 // Receiver is a connection's side of a consumer.
 type Receiver interface {
 	// Deliver hands over messages in order. It must not block and must not
-	// call back into the group; the slice may not be kept, its elements may.
+	// call back into the group, but for Pause; the slice may not be kept, its
+	// elements may.
 	Deliver(ds []Delivery)
 	// Closed says the group was deleted; nothing follows.
 	Closed(err error)
+}
+
+// Roomy is a Receiver that takes only so much at once.
+type Roomy interface {
+	// Room is about how many bytes Deliver should bring next; it always may bring
+	// one message. It must be quick, and is called with locks held.
+	Room() int
 }
 
 // DeliveryTag names a delivery within its group, over restarts too.

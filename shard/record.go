@@ -1,6 +1,10 @@
 package shard
 
-import "time"
+import (
+	"bytes"
+	"strings"
+	"time"
+)
 
 // Header is one record header. Names repeat and keep their order; a nil value
 // is null and differs from an empty one.
@@ -20,6 +24,18 @@ type Record struct {
 	Key       []byte
 	Value     []byte
 	Headers   []Header
+}
+
+// Clone gives a copy that shares no memory with its batch.
+func (r *Record) Clone() *Record {
+	c := &Record{Offset: r.Offset, Timestamp: r.Timestamp, Key: bytes.Clone(r.Key), Value: bytes.Clone(r.Value)}
+	if r.Headers != nil {
+		c.Headers = make([]Header, len(r.Headers))
+		for i, h := range r.Headers {
+			c.Headers[i] = Header{Name: strings.Clone(h.Name), Value: bytes.Clone(h.Value)}
+		}
+	}
+	return c
 }
 
 // Header gives the first header of that name.

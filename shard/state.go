@@ -22,6 +22,20 @@ type State interface {
 	Apply(ctx context.Context, owner string, ops []StateOp, done func(error))
 }
 
+// StateNames is a State that knows keys without reading their values.
+type StateNames interface {
+	// Names is State.Range without the values.
+	Names(ctx context.Context, owner, prefix string, fn func(key string) bool) error
+}
+
+// RangeNames gives the keys of an owner, without the values where s can.
+func RangeNames(ctx context.Context, s State, owner, prefix string, fn func(key string) bool) error {
+	if n, ok := s.(StateNames); ok {
+		return n.Names(ctx, owner, prefix, fn)
+	}
+	return s.Range(ctx, owner, prefix, func(key string, _ StateValue) bool { return fn(key) })
+}
+
 // StateValue is a value and its revision, which rises with each change.
 type StateValue struct {
 	Data []byte

@@ -36,7 +36,7 @@ func (s *server) startAdmin(tlsConfig *tls.Config) error {
 	}
 	env := admin.Env{
 		Broker: s.storage.engine.Broker(), Auth: s.auth, Engine: adminEngine{s.storage}, Drain: s.drain, Pinned: s.storage.engine.Pinned,
-		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}, liveCollector{s.cfg.live}},
+		Collectors: []prometheus.Collector{engineCollector{s.storage}, storeCollector{s.storage}, liveCollector{s.cfg.live}, memoryCollector{s.memory}},
 		Version:    version, Log: s.log.With("protocol", "admin"),
 	}
 	for _, p := range protocols() {

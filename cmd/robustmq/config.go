@@ -62,6 +62,11 @@ type Config struct {
 		Parallel       int           `mapstructure:"parallel" doc:"segment objects that are sent at once when flushing is behind"`
 	} `mapstructure:"flush"`
 	Memory struct {
+		Limit           int64 `mapstructure:"limit" doc:"of the process; what is below is made smaller where it does not fit; 0: GOMEMLIMIT, or nine tenths of the cgroup's limit, or half of the machine's memory"`
+		ConnectionBytes int64 `mapstructure:"connection_bytes" doc:"what the connections of all protocols hold: half for what clients send, half for what is queued for them; 0: a fifth of the limit"`
+		GroupBytes      int64 `mapstructure:"group_bytes" doc:"messages that all queues, sessions and groups have ready for consumers"`
+		StateBytes      int64 `mapstructure:"state_bytes" doc:"large values of the state, such as retained messages, kept in memory; others are read from the log"`
+
 		TailBytes   int64 `mapstructure:"tail_bytes" doc:"newest batches, kept for readers at the end"`
 		AppendBytes int64 `mapstructure:"append_bytes" doc:"appends that followers were not given yet (one shard: an eighth), and apart from them as much that waits for the object store, as much state, as much that waits for a shard's producers"`
 		CacheBytes  int64 `mapstructure:"cache_bytes" doc:"blocks of segments, kept for readers that catch up"`
@@ -164,6 +169,7 @@ func (c *Config) engineDefaults() {
 	c.Flush.Bytes, c.Flush.Interval, c.Flush.ObjectInterval, c.Flush.SegmentBytes = o.FlushBytes, o.FlushInterval, o.ObjectFlushInterval, o.SegmentBytes
 	c.Flush.Parallel = o.FlushParallel
 	c.Memory.TailBytes, c.Memory.AppendBytes, c.Memory.CacheBytes = o.TailBytes, o.AppendBytes, o.CacheBytes
+	c.Memory.GroupBytes, c.Memory.StateBytes = o.GroupBytes, o.StateBytes
 	c.Topics.MaxMessageBytes, c.Topics.AutoCreate.Shards, c.Topics.AutoCreate.Max = o.MaxMessageBytes, o.AutoShards, o.AutoTopics
 	c.Background.RetentionInterval, c.Background.MergeInterval = o.RetentionInterval, o.MergeInterval
 	c.Background.MergeSegments, c.Background.DeleteGrace = o.MergeSegments, o.DeleteGrace
@@ -353,6 +359,10 @@ func (c *Config) checkEngine() (errs []error) {
 		{"flush.object_interval", int64(c.Flush.ObjectInterval)},
 		{"flush.segment_bytes", c.Flush.SegmentBytes},
 		{"flush.parallel", int64(c.Flush.Parallel)},
+		{"memory.limit", c.Memory.Limit},
+		{"memory.connection_bytes", c.Memory.ConnectionBytes},
+		{"memory.group_bytes", c.Memory.GroupBytes},
+		{"memory.state_bytes", c.Memory.StateBytes},
 		{"memory.tail_bytes", c.Memory.TailBytes},
 		{"memory.append_bytes", c.Memory.AppendBytes},
 		{"memory.cache_bytes", c.Memory.CacheBytes},

@@ -6,13 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
 	"github.com/robustmq/robustmq-go/gateway"
@@ -63,20 +60,6 @@ func listenerFlags(cmd *cobra.Command) {
 }
 
 // gcPercent is how much garbage there may be for what lives, unless GOGC says.
-// Most of the memory is bytes of batches: the collector does not look into them,
-// so that collecting more often than Go's 100 costs little and saves a quarter.
-const gcPercent = 50
-
-// collectGarbage sets how much memory the process takes for what it needs.
-func collectGarbage(log *slog.Logger) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	if _, err := memlimit.Set(memlimit.WithRatio(0.9), memlimit.WithProvider(memlimit.FromCgroup)); err != nil {
-		log.Debug("no memory limit found", "error", err)
-	}
-}
-
 func serve(cmd *cobra.Command, _ []string) error {
 	listenerFlags(cmd)
 	cfg, err := loadUsed(cmd.Flags())
@@ -87,7 +70,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	collectGarbage(log)
+	cfg.boundMemory(log)
 	var all []endpoint
 	own := make(map[string]map[string]any)
 	addresses := make(map[string]string)

@@ -76,7 +76,31 @@ func userCommand() *cobra.Command {
 	del := verb("delete NAME", "Delete an account", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
 		return c.call(cmd.Context(), http.MethodDelete, apiPath("users", args[0]), nil, nil)
 	})
-	return noun("user", "Administer accounts", ls, create, change, set, del)
+	return noun("user", "Administer accounts", ls, create, change, set, tokenCommand(), del)
+}
+
+func tokenCommand() *cobra.Command {
+	token := verb("token NAME", "Set the token that NATS clients log in by, without a name", cobra.ExactArgs(1), func(cmd *cobra.Command, c *client, args []string) error {
+		var p string
+		if remove, _ := cmd.Flags().GetBool("remove"); !remove {
+			var err error
+			if p, err = newPassword(cmd, false); err != nil {
+				return err
+			}
+		}
+		if err := c.call(cmd.Context(), http.MethodPatch, apiPath("users", args[0]), admin.UserUpdate{Token: &p}, nil); err != nil {
+			return err
+		}
+		if g, _ := cmd.Flags().GetBool("generate"); g && p != "" {
+			fmt.Fprintln(cmd.ErrOrStderr(), "token:", p)
+		}
+		return nil
+	})
+	passwordFlags(token)
+	token.Flags().Lookup("generate").Usage = "make a token and print it on standard error"
+	token.Flags().Lookup("new-password-file").Usage = "read the token from the first line of this file; -: standard input"
+	token.Flags().Bool("remove", false, "the account has no token any more")
+	return token
 }
 
 func limitFlags(cmd *cobra.Command) {

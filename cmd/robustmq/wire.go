@@ -184,6 +184,7 @@ func (c *Config) engineOptions(log *slog.Logger, addresses map[string]string) en
 		FlushBytes: c.Flush.Bytes, FlushInterval: c.Flush.Interval, ObjectFlushInterval: c.Flush.ObjectInterval,
 		SegmentBytes: c.Flush.SegmentBytes, FlushParallel: c.Flush.Parallel,
 		TailBytes: c.Memory.TailBytes, AppendBytes: c.Memory.AppendBytes, CacheBytes: c.Memory.CacheBytes,
+		GroupBytes: c.Memory.GroupBytes, StateBytes: c.Memory.StateBytes,
 		Durability: durability, RetentionMs: retention, RetentionBytes: c.Topics.RetentionBytes,
 		MaxMessageBytes: c.Topics.MaxMessageBytes, AutoShards: c.Topics.AutoCreate.Shards, AutoTopics: c.Topics.AutoCreate.Max,
 		RetentionInterval: c.Background.RetentionInterval, MergeInterval: c.Background.MergeInterval,
@@ -305,6 +306,7 @@ type server struct {
 	servers   map[string]gateway.Server
 	stats     map[string]*gateway.Stats
 	auth      *gateway.Auth
+	memory    *gateway.Memory
 	admin     *admin.Server
 	front     *admin.Front
 	drained   sync.Once
@@ -320,6 +322,7 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 		Origins:                 s.cfg.Security.AllowedOrigins,
 		Log:                     s.log,
 	})
+	s.memory = gateway.NewMemory(s.cfg.Memory.ConnectionBytes, s.log)
 	l := s.cfg.Limits
 	for _, p := range protocols() {
 		env := gateway.Env{Broker: b, Auth: s.auth, Log: s.log.With("protocol", p.Name), Stats: &gateway.Stats{},
@@ -340,7 +343,7 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 	for _, e := range es {
 		ln := &gateway.Listener{Protocol: e.protocol.Name, Addr: e.addr, Subprotocols: e.spec.Subprotocols,
 			Server: s.servers[e.protocol.Name], Auth: s.auth, Log: s.log, Stats: s.stats[e.protocol.Name],
-			MaxConnections: l.MaxConnections, LoginTimeout: l.LoginTimeout, OwnTLS: e.spec.OwnTLS}
+			MaxConnections: l.MaxConnections, LoginTimeout: l.LoginTimeout, OwnTLS: e.spec.OwnTLS, Memory: s.memory}
 		if hs, ok := ln.Server.(gateway.HTTPServer); ok && e.spec.HTTP {
 			ln.HTTP = hs.HTTPHandler(e.spec.Key)
 		}

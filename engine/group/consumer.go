@@ -16,6 +16,7 @@ type consumer struct {
 	free func() // a window may have room again
 
 	paused, closed, delivering bool
+	room                       int64 // bytes that it takes in this round
 	// full is the round in which a window had no room.
 	full uint64
 	// first, last are its unacknowledged deliveries in the order of delivery.
@@ -279,11 +280,12 @@ func (g *group) link(c *consumer, e *entry) {
 	c.last = e
 	c.n++
 	g.unackedN++
-	if g.unackedBytes+e.size > g.m.opts.UnackedBytes {
+	if g.unackedBytes+e.size > g.m.opts.UnackedBytes || g.m.unacked.Load()+e.size > g.m.opts.TotalBytes {
 		e.msg.Record = nil
 		return
 	}
 	g.unackedBytes += e.size
+	g.m.unacked.Add(e.size)
 }
 
 func (g *group) unlink(e *entry) {
@@ -303,6 +305,7 @@ func (g *group) unlink(e *entry) {
 	g.unackedN--
 	if e.msg.Record != nil {
 		g.unackedBytes -= e.size
+		g.m.unacked.Add(-e.size)
 	}
 }
 

@@ -77,8 +77,12 @@ func (g *group) deliverRound() bool {
 		}
 		if len(c.batch) == 0 {
 			got = append(got, c)
+			c.open()
 		}
 		bytes += e.size
+		if c.room -= e.size; c.room <= 0 {
+			c.full = g.round
+		}
 		c.batch = append(c.batch, g.give(c, e, now))
 		n++
 	}
@@ -99,6 +103,14 @@ func (g *group) deliverRound() bool {
 	}
 	g.cond.Broadcast()
 	return true
+}
+
+// open asks how much a consumer takes in a round.
+func (c *consumer) open() {
+	c.room = roundBytes
+	if r, ok := c.r.(shard.Roomy); ok {
+		c.room = min(c.room, int64(r.Room()))
+	}
 }
 
 // next gives the first ready entry that can be delivered; those that cannot any

@@ -138,7 +138,7 @@ func (m *Manager) fanOut(f *feed, t *shard.Topic, index uint32, b *shard.Batch, 
 	flush := func() {
 		most = max(most, len(run))
 		for i := range cur.groups {
-			cur.groups[i].g.push(f, cur.groups[i], t, run, b.Size())
+			cur.groups[i].g.push(f, cur.groups[i], t, run, b.Held())
 		}
 		run = run[:0]
 	}

@@ -42,7 +42,7 @@ func (g *group) guessed() bool {
 // startFill has the group read on where it has consumers, runs low and is
 // behind. The group is locked.
 func (g *group) startFill() {
-	if g.filling || g.consumers == 0 && !g.limited && !g.guessed() || g.readyN > g.m.opts.ReadyMessages/2 || g.readyBytes > g.m.opts.ReadyBytes/2 ||
+	if g.filling || !g.wanted() && !g.limited && !g.guessed() || g.readyN > g.m.opts.ReadyMessages/2 || g.readyBytes > g.m.opts.ReadyBytes/2 ||
 		!g.fillAt.IsZero() && g.m.opts.Now().Before(g.fillAt) || g.behindCursor() == nil {
 		return
 	}
@@ -216,7 +216,7 @@ func (g *group) read(c *cursor, gen uint64, bs []*shard.Batch) bool {
 			g.m.opts.Logger.Error("a group skips a batch that cannot be decoded",
 				"group", g.name, "shard", c.id.String(), "offset", b.BaseOffset(), "err", err)
 		}
-		share := int64(b.Size() / max(len(recs), 1))
+		share := int64(b.Held() / max(len(recs), 1))
 		full := false
 		for i := range recs {
 			if full = !g.readRecord(c, &recs[i], share, now, came); full {
@@ -264,6 +264,10 @@ func (g *group) readRecord(c *cursor, r *shard.Record, share int64, now time.Tim
 		}
 		c.matched++
 		c.behindBy(r.Offset, -1)
+		if g.m.queued.Load() > g.m.opts.TotalBytes/2 { // thousands of groups: none keeps whole batches for a message of it
+			r = r.Clone()
+			share = 0
+		}
 		ms := shard.Message{Topic: c.top, Shard: c.id.Index, Subject: subject, Record: r, Arrived: came.of(r)}
 		if g.limits.Dead != nil || !ms.Expired(now) {
 			g.enqueue(c, &entry{msg: ms, bindings: pub, offset: r.Offset}, share)

@@ -247,7 +247,23 @@ func (g *group) room() bool {
 		limit = o.ReadyMessages
 	}
 	return g.readyN < limit && g.readyBytes < o.ReadyBytes &&
-		(g.m.queued.Load() < o.TotalBytes || g.readyN < 16)
+		(g.m.queued.Load() < o.TotalBytes || g.readyN == 0 || g.readyN < 16 && g.readyBytes < leastBytes)
+}
+
+// leastBytes is what each group may have ready, up to 16 messages, however much
+// all have.
+const leastBytes = 16 << 10
+
+// wanted tells whether a consumer takes messages now.
+func (g *group) wanted() bool {
+	for _, l := range g.levels {
+		for _, c := range l.cs {
+			if !c.paused {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // push takes messages of one shard that match the group's bindings. The feed is
@@ -389,7 +405,8 @@ func (g *group) end(err error) bool {
 		}
 	}
 	g.m.queued.Add(-g.readyBytes)
-	g.readyN, g.heldN, g.readyBytes = 0, 0, 0
+	g.m.unacked.Add(-g.unackedBytes)
+	g.readyN, g.heldN, g.readyBytes, g.unackedBytes = 0, 0, 0, 0
 	g.ring, g.returned.es, g.held.es = fifo{}, nil, nil
 	g.cond.Broadcast()
 	g.m.timer.forget(g)

@@ -31,7 +31,8 @@ type Options struct {
 	Now    func() time.Time
 	// ReadyMessages (4096) and ReadyBytes (8 MiB) bound what a group with
 	// consumers holds in memory ready to deliver; IdleMessages (128) bounds one
-	// without. TotalBytes (256 MiB) bounds all together.
+	// without. TotalBytes (256 MiB) bounds all together, and as much again what all
+	// have delivered.
 	ReadyMessages int
 	ReadyBytes    int64
 	IdleMessages  int
@@ -86,11 +87,12 @@ type Manager struct {
 	killed bool
 	// attended has the bindings of groups with steady consumers.
 	attended *live.Index[*binding, match]
-	// queued is the bytes that all groups hold ready.
-	queued atomic.Int64
-	fills  chan struct{}
-	wg     sync.WaitGroup
-	sweep  *time.Timer
+	// queued is the bytes that all groups hold ready, unacked those of what is
+	// delivered.
+	queued, unacked atomic.Int64
+	fills           chan struct{}
+	wg              sync.WaitGroup
+	sweep           *time.Timer
 
 	mu struct {
 		sync.Mutex

@@ -32,6 +32,8 @@ type UserUpdate struct {
 	Superuser      *bool  `json:"superuser,omitempty"`
 	MaxConnections *int   `json:"max_connections,omitempty" doc:"to each gateway, over all protocols; 0: no bound"`
 	BytesPerSecond *int64 `json:"bytes_per_second,omitempty" doc:"sent to each gateway by all its connections; 0: no bound"`
+	// Token logs NATS clients in that give one and no name.
+	Token *string `json:"token,omitempty" doc:"that NATS clients log in by, without a name; empty: none any more"`
 }
 
 // Password is the body that sets a password.
@@ -165,6 +167,11 @@ func (s *Server) updateUser(r *request) (any, error) {
 	if u.MaxConnections < 0 || u.BytesPerSecond < 0 {
 		return nil, shard.Errorf(shard.KindInvalid, "a limit is under 0")
 	}
+	if in.Token != nil {
+		if u.TokenHash, err = s.tokenHash(u.Name, *in.Token); err != nil {
+			return nil, err
+		}
+	}
 	if old.Superuser && !u.Superuser {
 		if err := s.env.Auth.KeepSuperuser(u.Name); err != nil {
 			return nil, err
@@ -174,6 +181,26 @@ func (s *Server) updateUser(r *request) (any, error) {
 		return nil, err
 	}
 	return viewUser(&u), nil
+}
+
+// minTokenBytes is more than a password's, for a token is a name as well.
+const minTokenBytes = 16
+
+// tokenHash gives what is kept of a token, "" for none. It has to name one account.
+func (s *Server) tokenHash(name, token string) (string, error) {
+	if token == "" {
+		return "", nil
+	}
+	if len(token) < minTokenBytes || len(token) > 1024 {
+		return "", shard.Errorf(shard.KindInvalid, "token is not of %d to 1024 bytes", minTokenBytes)
+	}
+	h := gateway.TokenHash(token)
+	for _, u := range s.env.Broker.Users.List() {
+		if u.TokenHash == h && u.Name != name {
+			return "", shard.Errorf(shard.KindExists, "another user has that token")
+		}
+	}
+	return h, nil
 }
 
 func (s *Server) deleteUser(r *request) (any, error) {

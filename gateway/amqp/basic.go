@@ -3,7 +3,6 @@ package amqp
 import (
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
@@ -220,46 +219,8 @@ func (ch *channel) get(m *frame.BasicGet) error {
 	if err := k.askAgain(); err != nil {
 		return err
 	}
-	d, ok := k.take()
-	if !ok {
-		ch.send(&frame.BasicGetEmpty{})
-		return nil
-	}
-	ok2 := frame.BasicGetOk{Redelivered: d.Redelivered, MessageCount: clamp(q.group.Stats().Ready)}
-	ok2.Exchange, ok2.RoutingKey = ch.c.vh.addressee(&d)
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	ok2.DeliveryTag = k.track(d.Tag)
-	ch.c.out.append(func(b []byte) []byte {
-		b = frame.AppendMethod(b, ch.id, &ok2)
-		return appendRecord(b, ch.id, d.Record, ch.c.frameMax, k.told(&d, ok2.RoutingKey)...)
-	})
-	ch.c.s.env.Stats.MessagesOut.Add(1)
+	ch.gets.push(ch, k)
 	return nil
-}
-
-// getPatience is how long a get waits for messages that the group counts but
-// has not read yet (it catches up from storage).
-const getPatience = 500 * time.Millisecond
-
-// take gets the next message that is for the queue.
-func (k *consumer) take() (shard.Delivery, bool) {
-	for wait := time.Duration(0); ; {
-		d, ok := k.sc.Get()
-		switch {
-		case ok && !k.unwanted(&d):
-			return d, true
-		case ok:
-			if !k.noAck {
-				k.sc.Ack(d.Tag)
-			}
-		case k.group.Stats().Ready == 0 || wait >= getPatience:
-			return d, false
-		default:
-			time.Sleep(time.Millisecond)
-			wait += time.Millisecond
-		}
-	}
 }
 
 // ack settles deliveries (AMQP 1.8.3.13).

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -154,12 +155,9 @@ func (ch *channel) settleAll(refs []ref, o outcome) {
 // inflight bounds what a connection published that is not settled.
 type inflight struct {
 	mu    sync.Mutex
-	limit int
 	bytes int
 	room  chan struct{} // closed when bytes fell; nil when nobody waits
 }
-
-func (f *inflight) init(limit int) { f.limit = limit }
 
 func (f *inflight) add(n int) {
 	f.mu.Lock()
@@ -176,9 +174,6 @@ func (f *inflight) done(n int) {
 	}
 	f.mu.Unlock()
 }
-
-// wait blocks while the bound is passed; false when ctx ended.
-func (f *inflight) wait(ctx context.Context) bool { return f.waitBelow(ctx, f.limit) }
 
 // waitBelow blocks until at most n bytes are under way.
 func (f *inflight) waitBelow(ctx context.Context, n int) bool {
@@ -208,6 +203,7 @@ type heldBatches struct {
 	queue   []*batch
 	shards  map[shard.ID]int
 	blocked bool // the client was told
+	memory  *gateway.Queue
 }
 
 // behind queues a batch if others of its shard are held.
@@ -223,6 +219,7 @@ func (h *heldBatches) behind(b *batch) bool {
 
 func (h *heldBatches) push(b *batch) {
 	b.raw = b.sealed.Raw()
+	h.memory.Add(b.bytes)
 	h.queue = append(h.queue, b)
 	h.shards[b.id]++
 }
@@ -243,6 +240,16 @@ func (h *heldBatches) hold(b *batch, tell bool) {
 	if first {
 		go b.c.retryHeld()
 	}
+}
+
+// inflightLimit is what may be under way when reading goes on. While the log takes
+// nothing it is less: what is held then is memory, and all publishers hold some.
+func (c *conn) inflightLimit() int {
+	limit := c.s.env.Limits.MaxInflightBytes
+	if c.held.memory.Bytes() > 0 {
+		limit = min(limit, c.held.memory.Limit())
+	}
+	return limit
 }
 
 // setBlocked tells the client, once per change, if it asked to be told; h.mu is held.
@@ -304,6 +311,7 @@ func (h *heldBatches) pop(c *conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	b := h.queue[0]
+	h.memory.Add(-b.bytes)
 	h.queue[0] = nil
 	h.queue = h.queue[1:]
 	if h.shards[b.id]--; h.shards[b.id] == 0 {

@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 	"github.com/robustmq/robustmq-go/shard"
@@ -27,6 +28,8 @@ type channel struct {
 	window    *shard.Window
 	consumers map[string]*consumer
 	getters   map[getterKey]*consumer
+	gets      gets
+	lost      atomic.Bool // closed by lose
 	cancelled []*consumer // with deliveries that are not settled
 	tagSeq    int
 
@@ -61,6 +64,11 @@ func (c *conn) channelFrame(f frame.Frame, m frame.Method) error {
 			return c.openChannel(f.Channel, m)
 		}
 		c.latest = ch
+	}
+	if ch.lost.Load() && !ch.closing {
+		c.flush()
+		ch.release()
+		ch.closing = true
 	}
 	if ch.closing {
 		switch m.(type) {
@@ -126,6 +134,9 @@ func (ch *channel) release() {
 	ch.mu.unacked = unackedList{}
 	ch.mu.Unlock()
 	ch.dropContent()
+	if ch.tx != nil {
+		ch.tx.hold.Free()
+	}
 	ch.tx = nil
 	for _, k := range ch.consumers {
 		k.detach()
@@ -158,6 +169,9 @@ func (ch *channel) method(m frame.Method) error {
 		return ch.nack(m.DeliveryTag, false, m.Requeue)
 	}
 	ch.c.flush() // what came before has been done when the answer comes
+	if id := m.ID(); id != frame.IDBasicGet && id.Class() != 20 {
+		ch.gets.wait(ch.c.ctx)
+	}
 	switch m.ID().Class() {
 	case 20:
 		return ch.channelMethod(m)

@@ -3,7 +3,6 @@ package amqp
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -95,12 +94,12 @@ func newConn(ctx context.Context, s *server, nc *gateway.Conn) *conn {
 	c := &conn{
 		s: s, nc: nc, ctx: ctx, stop: stop,
 		log:      s.log.With("remote", nc.Info().Remote),
-		out:      newOutput(s.env.Limits.MaxOutboundBytes),
+		out:      newOutput(nc.Queue(s.env.Limits.MaxOutboundBytes)),
 		frameMax: loginFrameMax, channelMax: s.cfg.ChannelMax,
 		channels:  make(map[uint16]*channel),
 		exclusive: make(map[string]*queue),
 	}
-	c.inflight.init(s.env.Limits.MaxInflightBytes)
+	c.held.memory = nc.Queue(s.env.Limits.MaxInflightBytes)
 	c.pause.consumers = make(map[*consumer]struct{})
 	c.out.full = func() { go c.pauseConsumers() }
 	c.out.idle = func() { c.pauseConsumers() }
@@ -125,7 +124,7 @@ func (c *conn) pauseConsumers() {
 func (c *conn) serve() {
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		c.out.run(c.nc, func() time.Duration { return time.Duration(c.heartbeat.Load()) / 2 },
+		c.out.run(c.nc, func() time.Duration { return time.Duration(c.heartbeat.Load()) / 2 }, c.patience,
 			func(n int) { c.s.env.Stats.BytesOut.Add(int64(n)) })
 	})
 	err := c.read()
@@ -135,7 +134,7 @@ func (c *conn) serve() {
 		c.log.Debug("connection ended", "error", err)
 	}
 	c.out.close()
-	if c.ctx.Err() == nil {
+	if c.ctx.Err() == nil && !errors.Is(err, errStopped) {
 		ctx, cancel := context.WithTimeout(c.ctx, closeTimeout)
 		c.out.drained(ctx)
 		cancel()
@@ -143,53 +142,12 @@ func (c *conn) serve() {
 	if errors.Is(err, errBye) && c.nc.SetReadDeadline(time.Now().Add(byeTimeout)) == nil {
 		_, _ = io.Copy(io.Discard, c.nc)
 	}
+	if errors.Is(err, errStopped) {
+		c.s.env.Stats.SlowConsumers.Add(1)
+		c.nc.Abort() // the writer may be stuck
+	}
 	_ = c.nc.Close()
 	wg.Wait()
-}
-
-const readChunk = 64 << 10
-
-// read takes bytes off the socket and handles whole frames. What one read
-// brought is flushed together.
-func (c *conn) read() error {
-	buf := make([]byte, 0, 4<<10)
-	full := false
-	for {
-		if len(buf) == cap(buf) || full && cap(buf) < readChunk {
-			buf = append(make([]byte, 0, min(2*cap(buf), max(c.frameMax, readChunk)+frame.Overhead)), buf...)
-		}
-		if err := c.deadline(); err != nil {
-			return err
-		}
-		n, err := c.nc.Read(buf[len(buf):cap(buf)])
-		c.s.env.Stats.BytesIn.Add(int64(n))
-		buf = buf[:len(buf)+n]
-		full = len(buf) == cap(buf)
-		c.now = time.Now().UnixMilli()
-		used, herr := c.consume(buf)
-		c.flush()
-		buf = append(buf[:0], buf[used:]...)
-		if herr != nil {
-			return herr
-		}
-		if err != nil {
-			return fmt.Errorf("read from client: %w", err)
-		}
-		if !c.inflight.wait(c.ctx) || !c.out.room(c.ctx) {
-			return context.Cause(c.ctx)
-		}
-	}
-}
-
-func (c *conn) deadline() error {
-	var t time.Time
-	switch hb := time.Duration(c.heartbeat.Load()); {
-	case c.phase == phaseClosing:
-		t = time.Now().Add(closeTimeout)
-	case hb > 0:
-		t = time.Now().Add(2 * hb) // AMQP 4.2.7: two missed heartbeats
-	}
-	return c.nc.SetReadDeadline(t)
 }
 
 // consume handles the whole frames of b and tells how many bytes that were.

@@ -29,6 +29,16 @@ type consumer struct {
 
 // Deliver encodes messages into the connection's output.
 func (k *consumer) Deliver(ds []shard.Delivery) {
+	k.deliver(ds)
+	if k.ch.c.out.excess() { // at once: the group has more where this came from
+		k.ch.c.pauseConsumers()
+	}
+}
+
+// Room implements shard.Roomy.
+func (k *consumer) Room() int { return k.ch.c.out.queue.Room() }
+
+func (k *consumer) deliver(ds []shard.Delivery) {
 	ch := k.ch
 	ch.mu.Lock()
 	defer ch.mu.Unlock()

@@ -2,17 +2,18 @@ package amqp
 
 import (
 	"context"
-	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 )
 
 // output is what is to be written to a connection: anybody encodes into it,
 // one goroutine writes it out.
 type output struct {
-	limit int
+	queue *gateway.Queue
 	full  func() // over the limit; called with mu held
 	idle  func() // below half the limit again; called by the writer
 
@@ -20,16 +21,17 @@ type output struct {
 		sync.Mutex
 		buf     []byte
 		writing int // bytes handed to the socket
+		counted int // bytes that queue knows of
 		over    bool
 		closed  bool
-		below   chan struct{} // closed when an excess is over; nil when nobody waits
 	}
-	wake chan struct{}
-	done chan struct{} // the writer ended
+	wake  chan struct{}
+	done  chan struct{} // the writer ended
+	moved atomic.Int64  // Unix nanoseconds: when the client last took something
 }
 
-func newOutput(limit int) *output {
-	return &output{limit: limit, wake: make(chan struct{}, 1), done: make(chan struct{})}
+func newOutput(queue *gateway.Queue) *output {
+	return &output{queue: queue, wake: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // append encodes by fn, which must not block.
@@ -40,12 +42,25 @@ func (o *output) append(fn func(b []byte) []byte) {
 		return
 	}
 	o.mu.buf = fn(o.mu.buf)
-	if len(o.mu.buf)+o.mu.writing > o.limit && !o.mu.over {
+	if n := o.count(); !o.mu.over && o.queue.OverBy(n) {
 		o.mu.over = true
 		o.full()
 	}
 	o.mu.Unlock()
 	o.signal()
+}
+
+// countStep is how many bytes of the output go uncounted.
+const countStep = 4 << 10
+
+// count gives the bytes that wait and has the queue know of them; mu is held.
+func (o *output) count() int {
+	n := len(o.mu.buf) + o.mu.writing
+	if d := n - o.mu.counted; d >= countStep || d <= -countStep || n == 0 && d != 0 {
+		o.queue.Add(d)
+		o.mu.counted = n
+	}
+	return n
 }
 
 func (o *output) signal() {
@@ -90,8 +105,8 @@ func (o *output) drained(ctx context.Context) {
 const maxIdleBuffer = 64 << 10
 
 // run writes until the output is closed or the socket fails. beat gives the
-// interval of heartbeats, 0 for none.
-func (o *output) run(nc net.Conn, beat func() time.Duration, sent func(int)) {
+// interval of heartbeats, 0 for none; patience how long the client may take nothing.
+func (o *output) run(nc *gateway.Conn, beat, patience func() time.Duration, sent func(int)) {
 	defer close(o.done)
 	var spare []byte
 	timer := time.NewTimer(time.Hour)
@@ -104,7 +119,7 @@ func (o *output) run(nc net.Conn, beat func() time.Duration, sent func(int)) {
 		o.mu.writing = len(buf)
 		o.mu.Unlock()
 		if len(buf) > 0 {
-			if _, err := nc.Write(buf); err != nil {
+			if err := o.write(nc, buf, patience()); err != nil {
 				o.fail(nc)
 				return
 			}
@@ -137,26 +152,32 @@ func (o *output) run(nc net.Conn, beat func() time.Duration, sent func(int)) {
 	}
 }
 
+// moveStep is how much is written before it is noted that the client takes it.
+const moveStep = 64 << 10
+
+func (o *output) write(nc *gateway.Conn, buf []byte, patience time.Duration) error {
+	for len(buf) > 0 {
+		n := min(len(buf), moveStep)
+		if err := nc.WriteWithin(patience, buf[:n]); err != nil {
+			return err
+		}
+		buf = buf[n:]
+		o.moved.Store(time.Now().UnixNano())
+	}
+	return nil
+}
+
 // written notes that what was handed out is on the wire, and tells whether that
 // ended an excess.
 func (o *output) written() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.mu.writing = 0
-	if !o.mu.over || len(o.mu.buf) > o.limit/2 {
+	if n := o.count(); !o.mu.over || n > countStep && n > o.queue.Limit()/2 {
 		return false
 	}
 	o.mu.over = false
-	o.release()
 	return true
-}
-
-// release wakes who waits for room; mu is held.
-func (o *output) release() {
-	if o.mu.below != nil {
-		close(o.mu.below)
-		o.mu.below = nil
-	}
 }
 
 // excess tells whether the output is over its limit.
@@ -166,31 +187,12 @@ func (o *output) excess() bool {
 	return o.mu.over
 }
 
-// room waits while the output is over its limit; false when ctx ended.
-func (o *output) room(ctx context.Context) bool {
-	o.mu.Lock()
-	if !o.mu.over || o.mu.closed {
-		o.mu.Unlock()
-		return true
-	}
-	if o.mu.below == nil {
-		o.mu.below = make(chan struct{})
-	}
-	below := o.mu.below
-	o.mu.Unlock()
-	select {
-	case <-below:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func (o *output) fail(nc net.Conn) {
+func (o *output) fail(nc *gateway.Conn) {
 	o.mu.Lock()
 	o.mu.closed = true
 	o.mu.buf, o.mu.writing = nil, 0
-	o.release()
+	o.count()
+	o.mu.over = false
 	o.mu.Unlock()
-	_ = nc.Close() // ends the reader too
+	nc.Abort() // ends the reader too
 }

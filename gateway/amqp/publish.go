@@ -23,6 +23,7 @@ type incoming struct {
 	props      frame.Properties
 	size       uint64
 	body       []byte
+	hold       gateway.Hold // of body
 }
 
 func (ch *channel) beginContent(m *frame.BasicPublish) {
@@ -31,6 +32,7 @@ func (ch *channel) beginContent(m *frame.BasicPublish) {
 
 func (ch *channel) dropContent() {
 	ch.c.partial -= len(ch.incoming.body)
+	ch.incoming.hold.Free()
 	ch.incoming = incoming{}
 }
 
@@ -77,6 +79,10 @@ func (ch *channel) bodyFrame(p []byte) error {
 		return refuse(codeResourceError, "bodies under way on all channels are over %d bytes", ch.c.s.env.Limits.MaxInflightBytes)
 	}
 	if in.body == nil {
+		in.hold = ch.c.nc.Hold()
+		if err := in.hold.Need(ch.c.ctx, int(in.size)); err != nil {
+			return refuse(codeResourceError, "body of %d bytes: %v", in.size, err)
+		}
 		in.body = make([]byte, 0, min(in.size, 256<<10)) // the rest as it comes
 	}
 	if in.body = append(in.body, p...); uint64(len(in.body)) < in.size {

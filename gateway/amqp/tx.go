@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/amqp/frame"
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -16,6 +17,7 @@ type transaction struct {
 	publishes []publish
 	bytes     int
 	settles   []settlement
+	hold      gateway.Hold // of publishes
 
 	mu struct {
 		sync.Mutex
@@ -30,9 +32,18 @@ func (tx *transaction) add(c *conn, p *publish) error {
 	if limit := c.s.env.Limits.MaxInflightBytes; tx.bytes > limit {
 		return refuse(codeResourceError, "transaction is over %d bytes", limit)
 	}
+	if tx.publishes == nil {
+		tx.hold = c.nc.Hold()
+	}
+	if err := tx.hold.Need(c.ctx, tx.bytes+publishOverhead*len(tx.publishes)); err != nil {
+		return refuse(codeResourceError, "transaction of %d bytes: %v", tx.bytes, err)
+	}
 	tx.publishes = append(tx.publishes, *p)
 	return nil
 }
+
+// publishOverhead is about what a publish takes besides its body.
+const publishOverhead = 512
 
 // settlement is what a transaction will do with deliveries, which it holds until
 // then: who settles one again is told at once, and recover leaves them alone.
@@ -67,6 +78,7 @@ func (ch *channel) rollback() {
 		ch.mu.unacked.restore(s.held)
 	}
 	ch.mu.Unlock()
+	ch.tx.hold.Free()
 	ch.tx = new(transaction)
 }
 
@@ -187,6 +199,8 @@ func (ch *channel) txMethod(m frame.Method) error {
 // commit publishes, settles deliveries when all that is durable, and waits until that is.
 func (ch *channel) commit() error {
 	tx := ch.tx
+	tx.hold.Complete() // from now on it is not the client that others wait for
+	defer tx.hold.Free()
 	before := ch.txRefs
 	for i := range tx.publishes {
 		if err := ch.publish(&tx.publishes[i]); err != nil {

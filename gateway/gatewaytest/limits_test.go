@@ -36,10 +36,15 @@ const password = "bob-password"
 
 func open(t *testing.T, conf *tls.Config, users ...shard.User) *house {
 	t.Helper()
-	return openWith(t, conf, shardmem.Options{Users: users})
+	return openWith(t, nil, conf, shardmem.Options{Users: users})
 }
 
-func openWith(t *testing.T, conf *tls.Config, o shardmem.Options) *house {
+func openWithin(t *testing.T, memory *gateway.Memory, conf *tls.Config, users ...shard.User) *house {
+	t.Helper()
+	return openWith(t, memory, conf, shardmem.Options{Users: users})
+}
+
+func openWith(t *testing.T, memory *gateway.Memory, conf *tls.Config, o shardmem.Options) *house {
 	t.Helper()
 	mem := shardmem.New(o)
 	t.Cleanup(mem.Close)
@@ -52,7 +57,7 @@ func openWith(t *testing.T, conf *tls.Config, o shardmem.Options) *house {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &gateway.Listener{Protocol: p.Name, Addr: "127.0.0.1:0", Server: srv, Log: log, Stats: stats, TLS: conf, OwnTLS: p.Listeners[0].OwnTLS}
+		l := &gateway.Listener{Protocol: p.Name, Addr: "127.0.0.1:0", Server: srv, Log: log, Stats: stats, TLS: conf, OwnTLS: p.Listeners[0].OwnTLS, Memory: memory}
 		if err := l.Start(context.Background()); err != nil {
 			t.Fatal(err)
 		}

@@ -108,7 +108,7 @@ func kafkaRows() protocolRows {
 
 // kafkaVerbs are what ApiVersions shows, which is what is dispatched.
 func kafkaVerbs(t *testing.T) (names []string) {
-	h := openWith(t, nil, noOptions())
+	h := openWith(t, nil, nil, noOptions())
 	r, ok := h.dial("kafka", nil).kafka(kmsg.NewPtrApiVersionsRequest(), 0).(*kmsg.ApiVersionsResponse)
 	if !ok {
 		t.Fatal("no ApiVersions")

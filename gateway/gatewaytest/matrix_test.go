@@ -194,7 +194,7 @@ func (a actor) settle(t *testing.T, users []shard.User) *house {
 	if a.ruled {
 		o.ACLs = bobsRules()
 	}
-	h := openWith(t, nil, o)
+	h := openWith(t, nil, nil, o)
 	env := admin.Env{Broker: h.broker, Auth: h.auth, Engine: idleEngine{}, Version: "test", Log: slog.New(slog.DiscardHandler)}
 	for _, p := range []gateway.Protocol{mqtt.Protocol(), kafka.Protocol(), nats.Protocol(), amqp.Protocol()} {
 		l := h.listeners[p.Name]

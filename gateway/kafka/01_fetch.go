@@ -30,7 +30,7 @@ func serveFetch(c *conn, r *request) {
 		r.reply(f.reply)
 		return
 	}
-	f.budget = min(int(q.MaxBytes), c.srv.env.Limits.MaxOutboundBytes, maxFetchBytes)
+	f.budget = min(int(q.MaxBytes), c.queue.Limit(), maxFetchBytes)
 	f.parts = sess.order()
 	f.run(c.ctx)
 	if c.ctx.Err() != nil {
@@ -44,6 +44,7 @@ func serveFetch(c *conn, r *request) {
 			r.hangUp()
 			return
 		}
+		c.queue.Add(r.out)
 	}
 	f.reply.ThrottleMillis = c.throttled()
 	r.reply(f.reply)

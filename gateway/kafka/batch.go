@@ -87,6 +87,9 @@ func (c *conn) checkBatch(raw []byte, t *shard.Topic, version int16) (*shard.Bat
 	if r := checkAttributes(b, version); r != nil {
 		return nil, r
 	}
+	if b.Count() > c.srv.sizes(t).held/recordBytes {
+		return nil, refuse(codeMessageTooLarge, "the batch has too many records")
+	}
 	return c.checkRecordsOf(b, t)
 }
 
@@ -125,14 +128,14 @@ func (c *conn) checkRecordsOf(b *shard.Batch, t *shard.Topic) (*shard.Batch, *re
 	}
 	if b.Codec() != shard.CodecNone {
 		if codec == b.Codec() && c.srv.broker.Live.Interest(t.Name) {
-			return b, c.checkDecoded(b, t) // subscribers share what is decoded here
+			return b, c.checkDecoded(b, t, c.srv.sizes(t)) // subscribers share what is decoded here
 		}
 		var err error
-		if body, err = shard.Decompress(b.Codec(), body, shard.MaxDecompressedBytes); err != nil {
+		if body, err = shard.Decompress(b.Codec(), body, c.srv.sizes(t).inflated); err != nil {
 			return nil, inflateRefusal(err)
 		}
 	}
-	r := checkRecords(body, b.Count(), t.Config.Compact, c.addresses(t))
+	r := checkRecords(body, b.Count(), t.Config.Compact, c.srv.sizes(t), c.addresses(t))
 	if r != nil || codec == b.Codec() {
 		return b, r
 	}
@@ -159,15 +162,20 @@ func inflateRefusal(err error) *refusal {
 	return refuse(codeCorruptMessage, "the record batch is corrupt")
 }
 
-func (c *conn) checkDecoded(b *shard.Batch, t *shard.Topic) *refusal {
-	recs, err := b.Records()
+func (c *conn) checkDecoded(b *shard.Batch, t *shard.Topic, most sizes) *refusal {
+	recs, err := b.RecordsWithin(most.inflated)
 	if err != nil {
 		return inflateRefusal(err)
 	}
 	var without refused
 	mayAddress := c.addresses(t)
+	held := 0
 	for i := range recs {
 		r := &recs[i]
+		size := r.Size()
+		if held += size + recordBytes + headerBytes*len(r.Headers); size > most.record || held > most.held {
+			return tooLarge(size > most.record)
+		}
 		if t.Config.Compact && r.Key == nil {
 			without.add(i)
 		}
@@ -191,10 +199,11 @@ func (c *conn) checkDecoded(b *shard.Batch, t *shard.Topic) *refusal {
 
 // checkRecords walks uncompressed records without decoding them. mayAddress is asked
 // for each subject that a record names.
-func checkRecords(body []byte, count int, needKey bool, mayAddress func([]byte) *refusal) *refusal {
+func checkRecords(body []byte, count int, needKey bool, most sizes, mayAddress func([]byte) *refusal) *refusal {
 	w := walker{b: body}
 	var without refused
 	for i := range count {
+		before := len(w.b)
 		if !w.record(i) {
 			return w.why()
 		}
@@ -202,6 +211,9 @@ func checkRecords(body []byte, count int, needKey bool, mayAddress func([]byte) 
 			if no := mayAddress(w.subject); no != nil {
 				return no
 			}
+		}
+		if before-len(w.b) > most.record || len(body)+i*recordBytes+w.headers*headerBytes > most.held {
+			return tooLarge(before-len(w.b) > most.record)
 		}
 		if needKey && w.noKey {
 			without.add(i)
@@ -221,6 +233,7 @@ type walker struct {
 	b        []byte
 	noKey    bool
 	reserved bool
+	headers  int // of all records so far
 
 	addressed bool // the record names a subject
 	subject   []byte
@@ -304,7 +317,40 @@ func (w *walker) record(i int) bool {
 			w.addressed, w.subject = true, value
 		}
 	}
+	w.headers += int(h)
 	return len(in.b) == 0
+}
+
+// sizes bound what is in a batch, whose own bound counts what was sent, as Kafka's
+// does: compressed. What is in it reaches consumers of every protocol, and is
+// decompressed here for them.
+type sizes struct {
+	record   int // one record: the topic's bound, which it has without compression
+	inflated int // all records, decompressed
+	held     int // all records, as they lie in memory
+}
+
+const (
+	// maxInflated is what a batch may decompress to, where the topic's own bound
+	// is not larger.
+	maxInflated = 32 << 20
+	// recordBytes and headerBytes is about what a decoded record and header take
+	// besides their content.
+	recordBytes = 96
+	headerBytes = 40
+)
+
+func (s *Server) sizes(t *shard.Topic) sizes {
+	limit := s.maxMessageBytes(t)
+	inflated := max(maxInflated, limit)
+	return sizes{record: limit, inflated: inflated, held: 2 * inflated}
+}
+
+func tooLarge(record bool) *refusal {
+	if record {
+		return refuse(codeMessageTooLarge, "a record is larger, decompressed, than the topic's max.message.bytes")
+	}
+	return refuse(codeMessageTooLarge, "the batch has too many records or headers")
 }
 
 // maxMessageBytes is the bound of a topic's batches.

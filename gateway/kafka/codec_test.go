@@ -14,6 +14,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/shard"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -75,7 +76,7 @@ func TestVectorWritesPlainAndSplicedInOrder(t *testing.T) {
 	w.response(&request{api: newTable().find(1), corr: 2, resp: f})
 	w.response(&request{api: row, corr: 3, resp: plain})
 	size := w.size()
-	go func() { _ = w.writeTo(a); _ = a.Close() }()
+	go func() { _ = w.writeTo(gateway.NewConn(a, "kafka")); _ = a.Close() }()
 	var got bytes.Buffer
 	if _, err := got.ReadFrom(b); err != nil || got.Len() != size {
 		t.Fatalf("wrote %d bytes of %d: %v", got.Len(), size, err)
@@ -280,6 +281,11 @@ func TestBatchesAreChecked(t *testing.T) {
 		{"key", ok(), compacted, 0},
 		{"too large", shard.BatchOf(rec("k", strings.Repeat("x", 300))).Raw(), small, codeMessageTooLarge},
 		{"bomb", packed(t, shard.BatchOf(rec("k", strings.Repeat("x", shard.MaxDecompressedBytes))), shard.CodecZstd), plain, codeMessageTooLarge},
+		{"record over the topic's bound", packed(t, shard.BatchOf(rec("k", strings.Repeat("x", 17<<20))), shard.CodecZstd), plain, codeMessageTooLarge},
+		{"large records within it", packed(t, repeated(4, strings.Repeat("x", 7<<20)), shard.CodecZstd), plain, 0},
+		{"records of more than 32 MiB", packed(t, repeated(5, strings.Repeat("x", 7<<20)), shard.CodecZstd), plain, codeMessageTooLarge},
+		{"a million records", packed(t, repeated(1<<20, ""), shard.CodecZstd), plain, codeMessageTooLarge},
+		{"a million headers", packed(t, shard.BatchOf(rec("k", "v", make([]shard.Header, 2<<20)...)), shard.CodecZstd), plain, codeMessageTooLarge},
 	} {
 		_, no := c.checkBatch(x.raw, x.topic, 9)
 		code := int16(0)
@@ -293,6 +299,14 @@ func TestBatchesAreChecked(t *testing.T) {
 	if _, no := c.checkBatch(packed(t, shard.BatchOf(rec("k", "v")), shard.CodecZstd), plain, 6); no == nil || no.code != codeUnsupportedCompressionType {
 		t.Error("zstd is taken in a produce request older than v7")
 	}
+}
+
+func repeated(n int, value string) *shard.Batch {
+	rs := make([]shard.Record, n)
+	for i := range rs {
+		rs[i] = rec("k", value)
+	}
+	return shard.BatchOf(rs...)
 }
 
 // FuzzCheckRecords: what the walk takes, the decoder takes, and the other way
@@ -310,7 +324,7 @@ func FuzzCheckRecords(f *testing.F) {
 		if err != nil || b.Count() <= 0 || b.LastOffsetDelta() != b.Count()-1 {
 			return
 		}
-		no := checkRecords(raw[shard.BatchHeaderBytes:], b.Count(), false, func([]byte) *refusal { return nil })
+		no := checkRecords(raw[shard.BatchHeaderBytes:], b.Count(), false, sizes{1 << 30, 1 << 30, 1 << 40}, func([]byte) *refusal { return nil })
 		recs, err := b.Records()
 		reserved := slices.ContainsFunc(recs, func(r shard.Record) bool {
 			return slices.ContainsFunc(r.Headers, func(h shard.Header) bool { return shard.Reserved(h.Name) && h.Name != shard.HeaderSubject })

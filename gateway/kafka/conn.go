@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -42,7 +43,10 @@ const (
 	smallRead = 512
 	largeRead = 32 << 10
 
-	writeTimeout = 60 * time.Second
+	// writePatience is how long a client may take nothing of its responses,
+	// idlePatience how long it may be silent: Kafka's connections.max.idle.ms.
+	writePatience = 60 * time.Second
+	idlePatience  = 10 * time.Minute
 	// flushAt is from how many bytes on responses are written though more of them
 	// are ready.
 	flushAt = 64 << 10
@@ -74,6 +78,7 @@ type conn struct {
 	setGone  context.CancelFunc
 	budget   budget // of requests
 	outbound budget // of fetched records that are not written yet
+	queue    *gateway.Queue
 	requests chan *request
 	replies  replies
 	// handed counts the requests that the processor has been given and has not
@@ -100,6 +105,7 @@ type request struct {
 	corr     int32
 	clientID string
 	size     int
+	held     int // bytes to give back to the memory for connections once answered
 	body     kmsg.Request
 
 	// Set before it is done.
@@ -133,6 +139,7 @@ func newConn(ctx context.Context, s *Server, nc *gateway.Conn) *conn {
 	c.alive, c.setGone = context.WithCancel(c.ctx)
 	c.budget.init(s.env.Limits.MaxInflightBytes)
 	c.outbound.init(s.env.Limits.MaxOutboundBytes)
+	c.queue = nc.Queue(s.env.Limits.MaxOutboundBytes)
 	c.ahead.init(c.ctx, &s.ahead, c.guard)
 	return c
 }
@@ -186,6 +193,10 @@ func (c *conn) readLoop() {
 	defer c.setGone()
 	for {
 		r, err := c.readFrame()
+		if err != nil && timedOut(err) && c.alive.Err() == nil {
+			c.log.Debug("connection ends: it was idle", "after", idlePatience)
+			return
+		}
 		if err != nil {
 			if !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && c.alive.Err() == nil {
 				c.log.Debug("connection ends", "error", err)
@@ -211,7 +222,7 @@ var errFrame = shard.Errorf(shard.KindInvalid, "read frame: malformed")
 
 func (c *conn) readFrame() (*request, error) {
 	var head [12]byte // size, key, version, correlation id
-	if _, err := io.ReadFull(c.in, head[:]); err != nil {
+	if err := c.awaitFrame(head[:]); err != nil {
 		return nil, err
 	}
 	size := int(int32(binary.BigEndian.Uint32(head[:])))
@@ -239,6 +250,12 @@ func (c *conn) readFrame() (*request, error) {
 	if err := c.budget.acquire(c.ctx, size); err != nil {
 		return nil, err
 	}
+	if r.held = size - gateway.FreeBytes; r.held > 0 {
+		if err := c.nc.Need(c.ctx, r.held); err != nil {
+			return nil, err
+		}
+		defer c.nc.Complete()
+	}
 	if key == keyProduce {
 		c.nc.SetGrace(maxThrottle)
 		if c.in.Size() < largeRead { // it will send more of them
@@ -256,6 +273,31 @@ func (c *conn) readFrame() (*request, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// awaitFrame reads the head of the next frame. A client that is silent for long,
+// while nothing is owed to it, is gone.
+func (c *conn) awaitFrame(head []byte) error {
+	for {
+		c.setDeadline(idlePatience)
+		n, err := io.ReadFull(c.in, head)
+		if err == nil || n > 0 || !timedOut(err) || c.alive.Err() != nil || c.replies.empty() {
+			return err
+		}
+	}
+}
+
+// setDeadline bounds reads, unless the server drains, which ends them.
+func (c *conn) setDeadline(d time.Duration) {
+	_ = c.nc.SetReadDeadline(time.Now().Add(d))
+	if c.alive.Err() != nil {
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func timedOut(err error) bool {
+	var ne net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
 }
 
 // readBounded takes memory as the bytes arrive, not as they are announced.
@@ -351,11 +393,13 @@ func (c *conn) writeLoop() {
 				w.response(r)
 			}
 			c.budget.release(r.size)
+			c.nc.Release(r.held)
 			if r.out > 0 {
 				if !c.flush(w) {
 					return
 				}
 				c.outbound.release(r.out)
+				c.queue.Add(-r.out)
 			}
 			if r.fatal {
 				c.flush(w)
@@ -375,10 +419,12 @@ func (c *conn) flush(w *vector) bool {
 	if n == 0 {
 		return true
 	}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if err := w.writeTo(c.nc.Conn); err != nil {
+	if err := w.writeTo(c.nc); err != nil {
+		if timedOut(err) {
+			c.srv.env.Stats.SlowConsumers.Add(1)
+		}
 		c.cancel()
-		_ = c.nc.Close()
+		c.nc.Abort() // a farewell would not be taken either
 		return false
 	}
 	c.srv.env.Stats.BytesOut.Add(int64(n))

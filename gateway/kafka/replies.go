@@ -53,6 +53,13 @@ func (q *replies) done(r *request) {
 	}
 }
 
+// empty tells whether nothing is due.
+func (q *replies) empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.mu.queue) == 0
+}
+
 // end says that nothing is pushed any more.
 func (q *replies) end() {
 	q.mu.Lock()

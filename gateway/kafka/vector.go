@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -78,15 +79,14 @@ func (w *vector) header(dst []byte, r *request) []byte {
 }
 
 // writeTo writes all of it and empties the vector.
-func (w *vector) writeTo(c net.Conn) error {
+func (w *vector) writeTo(c *gateway.Conn) error {
 	w.cut()
 	var err error
-	switch t := c.(type) {
+	switch c.Conn.(type) {
 	case *net.TCPConn:
-		bufs := w.bufs
-		_, err = bufs.WriteTo(t)
+		err = c.WriteWithin(writePatience, w.bufs...)
 	default: // TLS: few large records
-		out := bufio.NewWriterSize(c, 16<<10)
+		out := bufio.NewWriterSize(patient{c}, 16<<10)
 		for i := 0; i < len(w.bufs) && err == nil; i++ {
 			_, err = out.Write(w.bufs[i])
 		}
@@ -99,3 +99,8 @@ func (w *vector) writeTo(c net.Conn) error {
 	w.cur = w.base[:0]
 	return err
 }
+
+// patient writes to who takes something now and then.
+type patient struct{ c *gateway.Conn }
+
+func (p patient) Write(b []byte) (int, error) { return len(b), p.c.WriteWithin(writePatience, b) }

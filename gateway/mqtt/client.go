@@ -55,6 +55,9 @@ type client struct {
 
 func newClient(ctx context.Context, s *Server, nc *gateway.Conn) *client {
 	c := &client{srv: s, nc: nc, ctx: ctx, done: make(chan struct{}), v: packet.V311}
+	c.in.ctx, c.in.hold = ctx, nc.Hold()
+	c.out.queue = nc.Queue(s.env.Limits.MaxOutboundBytes)
+	c.session.out.queue = nc.Queue(maxKept)
 	c.out.idle.L = &c.out.mu
 	c.acks.room.L = &c.acks.mu
 	c.publish.c = c
@@ -69,6 +72,8 @@ type reader struct {
 	buf   []byte
 	r, w  int
 	small int // reads in a row that a small buffer would have held
+	ctx   context.Context
+	hold  gateway.Hold
 }
 
 const (
@@ -78,8 +83,9 @@ const (
 
 var readBufs = sync.Pool{New: func() any { b := make([]byte, largeBuf); return &b }}
 
-// fill reads once, after making room for need bytes in all. Memory grows with
-// what has arrived, not with what a header promises.
+// fill reads once, after making room for need bytes in all. Memory is asked for
+// before a packet is read, and grows with what has arrived, not with what a header
+// promises.
 func (in *reader) fill(c io.Reader, need int) error {
 	if in.r == in.w {
 		in.r, in.w = 0, 0
@@ -89,16 +95,22 @@ func (in *reader) fill(c io.Reader, need int) error {
 		in.w = copy(in.buf, in.buf[in.r:in.w])
 		in.r = 0
 	}
+	in.settle(need)
 	if in.buf == nil {
 		in.buf = make([]byte, smallBuf)
 	}
+	if need > gateway.FreeBytes {
+		if err := in.hold.Need(in.ctx, need); err != nil {
+			return err
+		}
+	}
 	if in.w == len(in.buf) {
-		in.grow()
+		in.grow(need)
 	}
 	n, err := c.Read(in.buf[in.w:])
 	in.w += n
 	if in.w == len(in.buf) && len(in.buf) < largeBuf {
-		in.grow()
+		in.grow(need)
 	}
 	if in.w <= smallBuf/2 {
 		in.small++
@@ -111,15 +123,24 @@ func (in *reader) fill(c io.Reader, need int) error {
 	return err
 }
 
-func (in *reader) grow() {
+// grow makes the buffer larger: by what Need was granted for a packet, or to where
+// many packets come at once.
+func (in *reader) grow(need int) {
 	var next []byte
-	if len(in.buf) < largeBuf {
+	switch {
+	case len(in.buf) < largeBuf && in.hold.Want(largeBuf):
 		next = *readBufs.Get().(*[]byte)
-	} else {
-		next = make([]byte, 2*len(in.buf))
+	case len(in.buf) < gateway.FreeBytes:
+		next = make([]byte, gateway.FreeBytes)
+	case need > len(in.buf):
+		next = make([]byte, min(2*len(in.buf), need))
+	case in.w == len(in.buf) && in.r == 0:
+		next = make([]byte, len(in.buf)+smallBuf) // a header that is cut in two
+	default:
+		return
 	}
 	copy(next, in.buf[:in.w])
-	in.free()
+	in.put()
 	in.buf = next
 }
 
@@ -131,12 +152,31 @@ func (in *reader) shrink() {
 	}
 }
 
-func (in *reader) free() {
+// settle gives back what a packet needed that was handled, though the next one
+// has begun.
+func (in *reader) settle(need int) {
+	if in.buf == nil || need > gateway.FreeBytes || in.w-in.r > gateway.FreeBytes || len(in.buf) <= largeBuf && in.hold.Settle(len(in.buf)) {
+		return
+	}
+	rest := make([]byte, max(in.w-in.r, smallBuf))
+	in.w = copy(rest, in.buf[in.r:in.w])
+	in.r = 0
+	in.free()
+	in.buf = rest
+}
+
+// put gives the buffer back, and leaves the account.
+func (in *reader) put() {
 	if len(in.buf) == largeBuf {
 		b := in.buf
 		readBufs.Put(&b)
 	}
 	in.buf = nil
+}
+
+func (in *reader) free() {
+	in.put()
+	in.hold.Free()
 }
 
 // readLoop serves packets until the connection ends.
@@ -185,6 +225,7 @@ func (c *client) serveBuffered() (need int, err error) {
 		if len(b) < need {
 			break
 		}
+		c.in.hold.Complete()
 		if err := c.handle(h, b[n:need]); err != nil {
 			c.publish.flush()
 			return 0, err

@@ -134,8 +134,18 @@ func (r *receiver) close() {
 // Closed ends the connection of a session whose group an operator deleted.
 func (r *receiver) Closed(error) { r.c.kick(packet.AdministrativeAction, "") }
 
+// Room implements shard.Roomy.
+func (r *receiver) Room() int { return r.c.out.queue.Room() }
+
 // Deliver queues messages of the group.
 func (r *receiver) Deliver(ds []shard.Delivery) {
+	r.deliver(ds)
+	if !r.c.room() { // at once: the group has more where this came from
+		r.c.pauseNow(r)
+	}
+}
+
+func (r *receiver) deliver(ds []shard.Delivery) {
 	c := r.c
 	ss := &c.session
 	ss.mu.Lock()
@@ -158,9 +168,6 @@ func (r *receiver) Deliver(ds []shard.Delivery) {
 	}
 	if len(items) > 0 {
 		c.push(items...)
-		if !c.room() {
-			go c.pauseGroups() // not from here: the group calls us
-		}
 	}
 	if len(ops) > 0 {
 		c.apply(ops, func(err error) {
@@ -273,35 +280,44 @@ func subOfBinding(b *shard.Binding) *sub {
 	return sb
 }
 
-// pauseGroups holds deliveries of the groups back while more than the bound is
-// queued for the client.
-func (c *client) pauseGroups() { c.setPaused(true) }
+// pauseNow holds deliveries of a group back while more than the bound is queued for
+// the client. Each group is paused by what it delivers.
+func (c *client) pauseNow(r *receiver) {
+	select {
+	case <-r.ready:
+	default: // not attached yet: its next delivery does
+		return
+	}
+	c.pausing.Lock()
+	if r.cons != nil && c.out.queue.Over() {
+		c.out.mu.Lock()
+		c.out.paused = true
+		c.out.mu.Unlock()
+		r.cons.Pause(true)
+	}
+	c.pausing.Unlock()
+	if !c.out.queue.Over() { // written meanwhile, by a writer that may not have seen it
+		c.resumeGroups()
+	}
+}
 
 // resumeGroups lets them go on once it is written.
 func (c *client) resumeGroups() {
 	c.out.mu.Lock()
 	paused := c.out.paused
 	c.out.mu.Unlock()
-	if paused {
-		c.setPaused(false)
+	if !paused || c.out.queue.Over() {
+		return
 	}
-}
-
-func (c *client) setPaused(pause bool) {
 	c.pausing.Lock()
 	defer c.pausing.Unlock()
 	c.out.mu.Lock()
-	over := c.out.bytes >= c.srv.env.Limits.MaxOutboundBytes
-	if pause != over || pause == c.out.paused {
-		c.out.mu.Unlock()
-		return
-	}
-	c.out.paused = pause
+	c.out.paused = false
 	c.out.mu.Unlock()
 	for _, r := range c.receivers() {
 		<-r.ready
 		if r.cons != nil {
-			r.cons.Pause(pause)
+			r.cons.Pause(false)
 		}
 	}
 }

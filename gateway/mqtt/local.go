@@ -1,8 +1,8 @@
 package mqtt
 
 import (
-	"errors"
 	"strings"
+	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -56,7 +56,7 @@ func (c *client) pumpOne(q *localQueue) bool {
 	c.out.mu.Lock()
 	full := c.out.bytes > localRoom && !c.out.closing
 	c.out.mu.Unlock()
-	if full {
+	if full || q.items[0].item.qos > 0 && q.items[0].item.id == 0 && c.session.out.full() {
 		return false
 	}
 	li := q.items[0]
@@ -115,6 +115,9 @@ func (c *client) giveBack(li *localItem) {
 	c.window.Release(1)
 }
 
+// fetchAgain is the pause after a retained message could not be read.
+const fetchAgain = time.Second
+
 // fetch reads the retained message of an item's topic; the record stays nil where
 // there is none. While it is not known the queue is pumped again once it is.
 func (c *client) fetch(li *localItem) (known bool) {
@@ -122,8 +125,10 @@ func (c *client) fetch(li *localItem) (known bool) {
 	defer c.session.mu.Lock()
 	topic := li.item.topic
 	r, at, known, err := c.srv.retained.newest(c.ctx, topic, c.now(), &c.session.local, c.pump)
-	if err != nil && !errors.Is(err, c.ctx.Err()) {
-		c.srv.env.Log.Warn("read retained message", "topic", topic, "error", err)
+	if err != nil && c.ctx.Err() == nil { // kept: the store will be back
+		c.srv.retained.complain(c.srv.env.Log, topic, err)
+		time.AfterFunc(fetchAgain, c.pump)
+		return false
 	}
 	if err != nil || r == nil {
 		return known

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -16,10 +17,13 @@ type outbound struct {
 	mu sync.Mutex
 	// ctl holds encoded control packets; they go before the messages.
 	ctl   []byte
+	ctlN  int // bytes of ctl that queue counts
 	items []outItem
 	// last is written after everything else; then the connection is closed.
 	last    []byte
 	bytes   int // of items, roughly
+	flying  int // of what is being written
+	queue   *gateway.Queue
 	running bool
 	closing bool // nothing more is taken
 	dead    bool // the connection failed
@@ -47,17 +51,15 @@ type outItem struct {
 // itemOverhead is added to an item's payload in the account of queued bytes.
 const itemOverhead = 256
 
-func (it *outItem) size() int { return len(it.msg.Record.Value) + len(it.topic) + itemOverhead }
+func (it *outItem) size() int { return it.msg.Record.Size() + len(it.topic) + itemOverhead }
 
 const (
-	writeChunk    = 64 << 10 // encoded bytes per write
-	inlinePayload = 16 << 10 // payloads from here on are written without a copy
+	writeChunk = 64 << 10 // encoded bytes per write
+	smallChunk = 4 << 10  // the same while memory is short
 	// maxControl is the bytes of control packets over which the client is not
 	// read any more: it asks and does not take the answers.
 	maxControl = 256 << 10
 )
-
-var writeBufs = sync.Pool{New: func() any { b := make([]byte, 0, writeChunk); return &b }}
 
 // control queues one control packet.
 func (c *client) control(p packet.Packet) {
@@ -75,6 +77,7 @@ func (c *client) control(p packet.Packet) {
 		c.finish(nil)
 		return
 	}
+	o.countControl()
 	o.greeted = o.greeted || p.Type() == packet.CONNACK
 	c.startWriter()
 	o.mu.Unlock()
@@ -110,6 +113,7 @@ func (c *client) acknowledge(kind packet.Type, id uint16, code packet.Code, why 
 	o.mu.Lock()
 	if !o.closing {
 		o.ctl = a.Append(o.ctl, c.v)
+		o.countControl()
 		c.startWriter()
 	}
 	o.mu.Unlock()
@@ -129,22 +133,29 @@ func addReason(p packet.Props, why string) packet.Props {
 	return p.AddStr(packet.PropReasonString, why)
 }
 
+// countControl has the queue know of control packets, once there are many; mu is held.
+func (o *outbound) countControl() {
+	if n := len(o.ctl) - o.ctlN; n >= controlStep {
+		o.queue.Add(n)
+		o.ctlN += n
+	}
+}
+
+// controlStep is how many bytes of control packets queue up uncounted.
+const controlStep = 2 << 10
+
 // waitTaken blocks while the client does not take what it is answered.
 func (c *client) waitTaken() {
 	o := &c.out
 	o.mu.Lock()
-	for len(o.ctl) > maxControl && !o.closing {
+	for len(o.ctl) > controlStep && (len(o.ctl) > maxControl || len(o.ctl) > o.queue.Limit()) && !o.closing {
 		o.idle.Wait()
 	}
 	o.mu.Unlock()
 }
 
 // room tells whether more at-most-once messages may be queued.
-func (c *client) room() bool {
-	c.out.mu.Lock()
-	defer c.out.mu.Unlock()
-	return c.out.bytes < c.srv.env.Limits.MaxOutboundBytes
-}
+func (c *client) room() bool { return !c.out.queue.Over() }
 
 // push queues messages.
 func (c *client) push(items ...outItem) {
@@ -154,9 +165,12 @@ func (c *client) push(items ...outItem) {
 	if o.closing {
 		return
 	}
+	size := 0
 	for i := range items {
-		o.bytes += items[i].size()
+		size += items[i].size()
 	}
+	o.bytes += size
+	o.queue.Add(size)
 	o.items = append(o.items, items...)
 	c.startWriter()
 }
@@ -177,11 +191,25 @@ func (c *client) finish(last []byte) {
 	if !o.closing {
 		o.closing, o.last = true, last
 		o.idle.Broadcast()
-		o.items = nil // what is not written yet stays with its group
+		o.drop() // what is not written yet stays with its group
 		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWriteTimeout))
 		c.startWriter()
 	}
 	o.mu.Unlock()
+}
+
+// drop forgets the messages that are queued; mu is held.
+func (o *outbound) drop() {
+	o.items = nil
+	o.queue.Add(-o.bytes)
+	o.bytes = 0
+}
+
+// dropControl forgets the control packets; mu is held.
+func (o *outbound) dropControl() {
+	o.ctl = nil
+	o.queue.Add(-o.ctlN)
+	o.ctlN = 0
 }
 
 // lastWriteTimeout bounds the writing of a DISCONNECT to somebody slow.
@@ -199,7 +227,11 @@ func (c *client) waitWritten() {
 
 // write drains the queue and ends.
 func (c *client) write() {
-	bp := writeBufs.Get().(*[]byte)
+	chunk := writeChunk
+	if c.out.queue.Limit() < 4*writeChunk { // thousands of clients are slow: each holds a buffer
+		chunk = smallChunk
+	}
+	bp := writeBufs[chunk].Get().(*[]byte)
 	buf := (*bp)[:0]
 	var ctl []byte
 	var items []outItem
@@ -213,19 +245,20 @@ func (c *client) write() {
 		}
 		buf = append(buf[:0], ctl...)
 		var err error
-		if buf, err = c.writeItems(buf, items); err == nil && len(buf) > 0 {
+		if buf, err = c.writeItems(buf, items, chunk); err == nil && len(buf) > 0 {
 			err = c.send(buf)
 		}
 		if err != nil {
 			c.failWriter()
 		}
 		c.written(items)
+		c.out.landed()
 		c.resumeGroups()
 		clear(items)
 	}
-	if cap(buf) <= 4*writeChunk {
+	if cap(buf) <= 4*chunk {
 		*bp = buf[:0]
-		writeBufs.Put(bp)
+		writeBufs[chunk].Put(bp)
 	}
 }
 
@@ -235,14 +268,23 @@ func (c *client) takeOut(spare []outItem) ([]byte, []outItem) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	ctl, items := o.ctl, o.items
-	if len(ctl) > maxControl {
+	if len(ctl) > controlStep {
 		o.idle.Broadcast()
 	}
-	o.ctl, o.items, o.bytes = nil, nil, 0
+	o.flying += o.bytes + o.ctlN
+	o.ctl, o.items, o.bytes, o.ctlN = nil, nil, 0, 0
 	if cap(spare) > 0 && cap(spare) <= 1024 && len(items) > 0 {
 		o.items = spare[:0]
 	}
 	return ctl, items
+}
+
+// landed counts what was taken out as written.
+func (o *outbound) landed() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.queue.Add(-o.flying)
+	o.flying = 0
 }
 
 // endWriter ends the writer, unless there is more; where the connection is to be
@@ -266,7 +308,8 @@ func (c *client) endWriter() bool {
 		c.sendLast(last)
 		o.mu.Lock()
 	}
-	o.items, o.ctl = nil, nil
+	o.drop()
+	o.dropControl()
 	o.running = false
 	o.idle.Broadcast()
 	o.mu.Unlock()
@@ -324,18 +367,18 @@ const (
 func (c *client) failWriter() {
 	c.out.mu.Lock()
 	c.out.dead, c.out.closing = true, true
-	c.out.ctl, c.out.items = nil, nil
+	c.out.dropControl()
+	c.out.drop()
 	c.out.idle.Broadcast()
 	c.out.mu.Unlock()
 	c.nc.Abort()
 }
 
 func (c *client) send(b []byte) error {
-	if err := c.nc.SetWriteDeadline(time.Now().Add(c.srv.cfg.WriteTimeout)); err != nil {
-		return err
+	err := c.nc.WriteWithin(c.srv.cfg.WriteTimeout, b)
+	if err == nil {
+		c.srv.env.Stats.BytesOut.Add(int64(len(b)))
 	}
-	n, err := c.nc.Write(b)
-	c.srv.env.Stats.BytesOut.Add(int64(n))
 	if isTimeout(err) {
 		c.srv.env.Stats.SlowConsumers.Add(1)
 	}
@@ -343,8 +386,9 @@ func (c *client) send(b []byte) error {
 }
 
 // writeItems encodes messages behind what buf holds, writing whenever enough has
-// come together. It gives what is left to write.
-func (c *client) writeItems(buf []byte, items []outItem) ([]byte, error) {
+// come together: chunk, of which a quarter is the payload that is written without a
+// copy. It gives what is left to write.
+func (c *client) writeItems(buf []byte, items []outItem, chunk int) ([]byte, error) {
 	for i := range items {
 		it := &items[i]
 		if it.skip {
@@ -355,7 +399,7 @@ func (c *client) writeItems(buf []byte, items []outItem) ([]byte, error) {
 			continue
 		}
 		buf = p.AppendHead(buf, c.v)
-		if len(p.Payload) < inlinePayload {
+		if len(p.Payload) < chunk/4 {
 			buf = append(buf, p.Payload...)
 		} else {
 			if err := c.send(buf); err != nil {
@@ -366,7 +410,7 @@ func (c *client) writeItems(buf []byte, items []outItem) ([]byte, error) {
 				return buf, err
 			}
 		}
-		if len(buf) >= writeChunk-inlinePayload {
+		if len(buf) >= chunk-chunk/4 {
 			if err := c.send(buf); err != nil {
 				return buf[:0], err
 			}

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -17,6 +19,7 @@ import (
 // concurrent use.
 type retainStore struct {
 	state shard.State
+	said  atomic.Int64 // Unix nanoseconds: of the last complaint
 	order retainOrder
 	mu    struct {
 		sync.RWMutex
@@ -56,7 +59,7 @@ func (s *retainStore) load(ctx context.Context) error {
 		return fmt.Errorf("list retained messages: %w", err)
 	}
 	for _, o := range owners {
-		err := s.state.Range(ctx, o, "", func(topic string, _ shard.StateValue) bool {
+		err := shard.RangeNames(ctx, s.state, o, "", func(topic string) bool {
 			s.note(topic, true)
 			return true
 		})
@@ -102,6 +105,17 @@ func (s *retainStore) get(ctx context.Context, topic string, now time.Time) (*sh
 		return nil, false, nil
 	}
 	return r, true, nil
+}
+
+// complainInterval keeps a store that is away from filling the log.
+const complainInterval = 5 * time.Second
+
+// complain logs that a message could not be read, at a rate.
+func (s *retainStore) complain(log *slog.Logger, topic string, err error) {
+	last, now := s.said.Load(), time.Now().UnixNano()
+	if now-last >= int64(complainInterval) && s.said.CompareAndSwap(last, now) {
+		log.Warn("retained messages cannot be read; it is tried again", "topic", topic, "error", err)
+	}
 }
 
 // count is the number of retained messages.

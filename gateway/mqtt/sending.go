@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/robustmq/robustmq-go/gateway"
 	"github.com/robustmq/robustmq-go/gateway/mqtt/packet"
 	"github.com/robustmq/robustmq-go/shard"
 )
@@ -16,6 +17,9 @@ type sending struct {
 	// restored are messages of an earlier connection that the group has not
 	// given again yet.
 	restored map[shard.DeliveryTag]*sent
+	// kept are the bytes of messages that it keeps itself, queue counts them.
+	kept  int
+	queue *gateway.Queue
 	// trash are packet identifiers whose entries in the state are outdated. They
 	// are removed late: after a crash, an entry that outlives the group's
 	// acknowledgement does no harm, the contrary would send a message twice.
@@ -37,6 +41,7 @@ type sent struct {
 	done     bool // the client is through with it, but the group has yet to give it again
 	saved    bool // the state has an entry
 	wire     bool // writing it has begun
+	keeps    int  // bytes of msg that are counted
 	msg      shard.Message
 	topic    string
 	ids      []uint32
@@ -60,9 +65,31 @@ func (s *sending) add(it *outItem) *sent {
 		topic: it.topic, ids: it.ids, retain: it.retain}
 	if it.from == nil || it.from.shared != nil { // else the group keeps it
 		e.msg = it.msg
+		e.keeps = it.size()
+		s.count(e.keeps)
 	}
 	s.byID[it.id] = e
 	return e
+}
+
+func (s *sending) count(n int) {
+	s.kept += n
+	s.queue.Add(n)
+}
+
+// maxKept bounds what a client has not acknowledged of messages that no group
+// keeps; the next ones wait.
+const maxKept = 4 << 20
+
+// full tells whether more of them have to wait.
+func (s *sending) full() bool { return s.kept > min(maxKept, s.queue.Limit()) }
+
+// remove forgets a message.
+func (s *sending) remove(id uint16) {
+	if e := s.byID[id]; e != nil {
+		s.count(-e.keeps)
+	}
+	delete(s.byID, id)
 }
 
 // keptOut is the value of a keyOut key.
@@ -163,7 +190,7 @@ func (c *client) completed(id uint16) {
 		ss.mu.Unlock()
 		return
 	}
-	delete(ss.out.byID, id)
+	ss.out.remove(id)
 	if e.saved {
 		ss.out.trash = append(ss.out.trash, id)
 	}
@@ -174,6 +201,7 @@ func (c *client) completed(id uint16) {
 	}
 	if windowed {
 		c.window.Release(1)
+		c.pump() // what waits for the bytes of it
 	}
 }
 
@@ -181,7 +209,7 @@ func (c *client) completed(id uint16) {
 // gave it again, now that the group was told.
 func (c *client) forget(id uint16) {
 	c.session.mu.Lock()
-	delete(c.session.out.byID, id)
+	c.session.out.remove(id)
 	c.session.out.trash = append(c.session.out.trash, id)
 	c.session.mu.Unlock()
 }
@@ -223,6 +251,8 @@ func (c *client) received(id uint16, code packet.Code) {
 	e.rel = true
 	from := c.ownShared(e)
 	e.msg = shard.Message{}
+	c.session.out.count(-e.keeps)
+	e.keeps = 0
 	var ops []shard.StateOp
 	if c.durable {
 		e.saved = true
@@ -274,7 +304,7 @@ func (c *client) keepShared(r *receiver, ended bool) {
 			e.from, e.tagged = nil, false
 		}
 		if e.from != nil || ended {
-			delete(c.session.out.byID, id)
+			c.session.out.remove(id)
 		}
 	}
 	c.session.mu.Unlock()

@@ -85,7 +85,7 @@ type connectOptions struct {
 func newConn(s *Server, nc *gateway.Conn) *conn {
 	c := &conn{s: s, nc: nc, raw: nc.Conn, nonce: newNonce()}
 	nc.OnRevoke(func() { c.softError(softRevoked) })
-	c.parse = parser{maxPayload: s.cfg.MaxPayload, maxLine: s.cfg.MaxControlLine, locked: true}
+	c.parse = parser{maxPayload: s.cfg.MaxPayload, maxLine: s.cfg.MaxControlLine, locked: true, hold: nc.Hold()}
 	c.out = newOutbox(nc, s.env.Limits.MaxOutboundBytes, s.cfg.WriteDeadline, &s.buffers, c.fail)
 	c.subs.bySID = make(map[string]*subscription)
 	c.subs.byID = make(map[shard.SubID]*subscription)
@@ -217,7 +217,10 @@ func (c *conn) readLoop(ctx context.Context) error {
 	}
 	for {
 		if need > 0 {
-			err := c.parse.fill(c.nc, need)
+			err := c.parse.make(ctx, need)
+			if err == nil {
+				err = c.parse.fill(c.nc, need)
+			}
 			if err != nil && !c.wasIdle(ctx, err) {
 				return err
 			}
@@ -291,7 +294,7 @@ func (c *conn) yieldTo(ctx context.Context) {
 	c.stats.stalls.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, stallTime)
 	defer cancel()
-	o.wait(ctx, o.limit/2)
+	o.wait(ctx, o.queue.Limit()/2)
 }
 
 // stallTime is how long one read of a publisher waits for its subscribers.
@@ -362,7 +365,7 @@ func (c *conn) fail(slow bool) {
 	if slow && c.slow.CompareAndSwap(false, true) {
 		c.s.env.Stats.SlowConsumers.Add(1)
 		info := c.nc.Info()
-		c.s.env.Log.Warn("slow consumer", "remote", info.Remote, "name", info.ClientID, "user", info.User)
+		c.s.slow(info)
 		go c.nc.Abort() // which WebSocket makes wait; nobody who delivers may
 	}
 	c.end(errGone)

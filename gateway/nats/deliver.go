@@ -1,7 +1,9 @@
 package nats
 
 import (
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -40,9 +42,9 @@ func (c *conn) deliver(ms []shard.Message, matched []shard.SubID) int {
 		if s == nil {
 			continue
 		}
-		seen := ms
+		seen := s.wanted(ms)
 		if s.part.Load() {
-			seen = c.visible(ms)
+			seen = c.visible(seen)
 		}
 		k := s.take(len(seen))
 		var bytes int
@@ -64,6 +66,19 @@ func (c *conn) deliver(ms []shard.Message, matched []shard.SubID) int {
 	return n
 }
 
+// systemSubjects are the server's own, of which a leading wildcard brings nothing,
+// as nats-server keeps them in an account of their own.
+const systemSubjects = "$SYS."
+
+// wanted leaves out what a leading wildcard does not bring.
+func (s *subscription) wanted(ms []shard.Message) []shard.Message {
+	own := func(m shard.Message) bool { return strings.HasPrefix(m.Subject, systemSubjects) }
+	if !s.wild || !slices.ContainsFunc(ms, own) {
+		return ms
+	}
+	return slices.DeleteFunc(slices.Clone(ms), own)
+}
+
 func (c *conn) sent(n, size int) {
 	if n == 0 {
 		return
@@ -75,8 +90,8 @@ func (c *conn) sent(n, size int) {
 	c.stats.bytesOut.Add(int64(size))
 }
 
-// appendRun writes messages for one subscription, and gives their size on the
-// wire. out.mu is locked.
+// appendRun writes messages for one subscription, and gives their size: headers and
+// payload, as what came in is counted and as nats-server counts. out.mu is locked.
 func (c *conn) appendRun(buf []byte, ms []shard.Message, sid string) (out []byte, size int) {
 	r := &c.subs.run
 	headers := c.headers.Load()
@@ -84,9 +99,9 @@ func (c *conn) appendRun(buf []byte, ms []shard.Message, sid string) (out []byte
 	for i := range ms {
 		m := &ms[i]
 		buf = c.out.room(buf, m.Record.Size()+len(m.Subject)+messageOverhead)
-		was := len(buf)
-		buf = r.appendMessage(buf, m, sid, headers)
-		size += len(buf) - was
+		var n int
+		buf, n = r.appendMessage(buf, m, sid, headers)
+		size += n
 	}
 	return buf, size
 }
@@ -95,21 +110,26 @@ func (c *conn) appendRun(buf []byte, ms []shard.Message, sid string) (out []byte
 // headers.
 const messageOverhead = 128
 
-// appendMessage writes MSG subject sid [reply] size, or HMSG with headers.
-func (r *runState) appendMessage(buf []byte, m *shard.Message, sid string, headers bool) []byte {
+// appendMessage writes MSG subject sid [reply] size, or HMSG with headers. It gives
+// the size of headers and payload.
+func (r *runState) appendMessage(buf []byte, m *shard.Message, sid string, headers bool) (_ []byte, size int) {
 	if r.fresh || m.Subject != r.subject {
 		r.head = appendSubject(append(r.head[:0], "HMSG "...), m.Subject)
 		r.head = append(append(append(r.head, ' '), sid...), ' ')
 		r.subject, r.fresh, r.size = m.Subject, false, -1
 	}
 	value := m.Record.Value
+	size = len(value)
 	var k known
 	if len(m.Record.Headers) > 0 {
 		k = sortHeaders(m.Record.Headers)
 	}
 	switch {
-	case headers && (k.shown || len(k.status) > 0):
-		r.block = appendHeaders(r.block[:0], m.Record.Headers, k.status)
+	case headers && (k.shown || len(k.status) > 0 || k.block != nil):
+		if r.block = append(r.block[:0], k.block...); k.block == nil {
+			r.block = appendHeaders(r.block, m.Record.Headers, k.status)
+		}
+		size += len(r.block)
 		buf = appendReply(append(buf, r.head...), k.reply)
 		buf = strconv.AppendInt(buf, int64(len(r.block)), 10)
 		buf = appendSize(append(buf, ' '), len(r.block)+len(value))
@@ -125,7 +145,7 @@ func (r *runState) appendMessage(buf []byte, m *shard.Message, sid string, heade
 		buf = append(buf, r.plain...)
 	}
 	buf = append(buf, value...)
-	return append(buf, '\r', '\n')
+	return append(buf, '\r', '\n'), size
 }
 
 func appendSize(buf []byte, n int) []byte {

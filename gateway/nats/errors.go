@@ -14,6 +14,7 @@ var (
 	errPayload         = errors.New("Maximum Payload Violation")
 	errAuthorization   = errors.New("Authorization Violation")
 	errAuthTimeout     = errors.New("Authentication Timeout")
+	errMaxConnections  = errors.New("maximum connections exceeded")
 	errUserConnections = errors.New("maximum account active connections exceeded")
 	errStale           = errors.New("Stale Connection")
 	errTLSRequired     = errors.New("Secure Connection - TLS Required")

@@ -34,7 +34,7 @@ func (p *publisher) makeTopics(ctx context.Context, subject string) {
 // firstUse tells whether a publish to a subject would make a topic.
 func (p *publisher) firstUse(ctx context.Context, subject string) bool {
 	c := p.c
-	if valid, literal := validSubject(subject); !valid || !literal || deep(subject) || shard.Relayed(subject) || c.s.inbox(subject) {
+	if valid, literal := validSubject(subject); !valid || !literal || shard.CheckSubject(subject) != nil || shard.Relayed(subject) || c.s.inbox(subject) {
 		return false
 	}
 	if _, err := c.s.env.Broker.Topics.Resolve(ctx, subject, false); shard.KindOf(err) != shard.KindNotFound || err == nil {

@@ -12,20 +12,27 @@ import (
 // which a client published or the gateway relays.
 const headerStatus = shard.ReservedPrefix + "nats-status"
 
+// headerBlock is a client's whole block, kept where the headers read from it would
+// not make the same bytes again: NATS clients get what a NATS client sent.
+const headerBlock = shard.ReservedPrefix + "nats-block"
+
 const headerLine = "NATS/1.0"
 
 const hexDigits = "0123456789ABCDEF"
 
-// appendSubject writes a subject. Bytes that would end it on the wire (blanks
-// and controls) are percent-encoded.
+// appendSubject writes a subject. Bytes that would end it on the wire, which no
+// NATS client can have sent, are percent-encoded.
 func appendSubject(buf []byte, s string) []byte {
 	for i := range len(s) {
-		if s[i] <= ' ' || s[i] == 0x7f {
-			return appendEncoded(buf, s, func(c byte) bool { return c <= ' ' || c == 0x7f })
+		if endsField(s[i]) {
+			return appendEncoded(buf, s, endsField)
 		}
 	}
 	return append(buf, s...)
 }
+
+// endsField tells whether a byte ends a field of a control line.
+func endsField(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
 // appendEncoded writes s with the bytes that bad names percent-encoded.
 func appendEncoded(buf []byte, s string, bad func(byte) bool) []byte {
@@ -42,7 +49,8 @@ func appendEncoded(buf []byte, s string, bad func(byte) bool) []byte {
 // known are the reserved headers that the protocol has a place for.
 type known struct {
 	reply, status []byte
-	shown         bool // there are others, which clients are shown
+	block         []byte // all of it, as it was sent
+	shown         bool   // there are others, which clients are shown
 }
 
 func sortHeaders(hs []shard.Header) (k known) {
@@ -63,6 +71,8 @@ func sortHeaders(hs []shard.Header) (k known) {
 			k.reply = h.Value
 		case h.Name == headerStatus && k.status == nil && !lineEnds(h.Value):
 			k.status = h.Value
+		case h.Name == headerBlock && k.block == nil:
+			k.block = h.Value
 		}
 	}
 	return k
@@ -71,7 +81,7 @@ func sortHeaders(hs []shard.Header) (k known) {
 // spellable tells whether a control line can hold it as one field.
 func spellable(b []byte) bool {
 	for _, c := range b {
-		if c <= ' ' || c == 0x7f {
+		if endsField(c) {
 			return false
 		}
 	}
@@ -120,36 +130,46 @@ func shown(h *shard.Header) bool {
 func lineEnds(b []byte) bool { return bytes.IndexByte(b, '\n') >= 0 || bytes.IndexByte(b, '\r') >= 0 }
 
 // parseHeaders reads a header block; names with the reserved prefix are left
-// out. What it appends shares memory with b.
-func parseHeaders(hs []shard.Header, b []byte) ([]shard.Header, bool) {
+// out. What it appends shares memory with b. plain tells whether appendHeaders makes
+// the same block of it.
+func parseHeaders(hs []shard.Header, b []byte) (_ []shard.Header, plain, ok bool) {
 	line, rest, ok := bytes.Cut(b, []byte("\r\n"))
 	if !ok || !bytes.HasPrefix(line, []byte(headerLine)) || lineEnds(line) {
-		return hs, false
+		return hs, false, false
 	}
+	plain = true
 	if code := bytes.TrimSpace(line[len(headerLine):]); len(code) > 0 {
 		hs = append(hs, shard.Header{Name: headerStatus, Value: code})
+		plain = len(line) == len(headerLine)+1+len(code) && line[len(headerLine)] == ' '
+	} else {
+		plain = len(line) == len(headerLine)
 	}
 	for len(rest) > 0 {
 		line, rest, ok = bytes.Cut(rest, []byte("\r\n"))
 		if !ok {
-			return hs, false
+			return hs, false, false
 		}
 		if len(line) == 0 {
-			return hs, len(rest) == 0
+			return hs, plain, len(rest) == 0
 		}
 		i := bytes.IndexByte(line, ':')
 		if i <= 0 || line[0] <= ' ' {
-			return hs, false
+			return hs, false, false
 		}
 		value := line[i+1:]
 		for len(value) > 0 && blank(value[0]) {
 			value = value[1:]
 		}
-		if name := unsafeString(line[:i]); !shard.Reserved(name) {
+		name := unsafeString(line[:i])
+		if shard.Reserved(name) || bytes.ContainsFunc(line[:i], func(r rune) bool { return r > 0x7e || badInName(byte(r)) }) ||
+			len(value) != len(line)-i-2 || line[i+1] != ' ' || lineEnds(value) {
+			plain = false
+		}
+		if !shard.Reserved(name) {
 			hs = append(hs, shard.Header{Name: name, Value: value})
 		}
 	}
-	return hs, false
+	return hs, false, false
 }
 
 // cloneHeaders copies headers that share the read buffer.

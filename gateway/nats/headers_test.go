@@ -20,11 +20,15 @@ func FuzzHeaders(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		hs, ok := parseHeaders(nil, b)
+		hs, plain, ok := parseHeaders(nil, b)
 		if !ok {
 			return
 		}
-		again, ok := parseHeaders(nil, appendHeaders(nil, hs, sortHeaders(hs).status))
+		made := appendHeaders(nil, hs, sortHeaders(hs).status)
+		if plain && string(made) != string(b) {
+			t.Fatalf("%q is said to be plain, and becomes %q", b, made)
+		}
+		again, _, ok := parseHeaders(nil, made)
 		var want []shard.Header
 		for _, h := range hs {
 			if h.Name == headerStatus {
@@ -54,14 +58,17 @@ func FuzzMessage(f *testing.F) {
 			{Name: headerStatus, Value: code}, {Name: "Last", Value: []byte("1")},
 		}}}
 		r := runState{fresh: true}
-		out := r.appendMessage(nil, &m, "7", headers)
-		out = r.appendMessage(out, &m, "7", headers)
+		out, size := r.appendMessage(nil, &m, "7", headers)
+		if size < len(payload) {
+			t.Fatalf("counts %d bytes", size)
+		}
+		out, _ = r.appendMessage(out, &m, "7", headers)
 		ms, err := readMessages(out)
 		if err != nil || len(ms) != 2 || ms[0] != ms[1] || ms[0].payload != string(payload) || ms[0].sid != "7" {
 			t.Fatalf("%q: %v, %v", out, ms, err)
 		}
 		if headers {
-			hs, ok := parseHeaders(nil, []byte(ms[0].headers))
+			hs, _, ok := parseHeaders(nil, []byte(ms[0].headers))
 			if !ok || len(hs) == 0 || hs[len(hs)-1].Name != "Last" {
 				t.Fatalf("headers %q: %v", ms[0].headers, hs)
 			}
@@ -116,7 +123,8 @@ func TestForeignMessage(t *testing.T) {
 		{"status", "a", shard.Record{Headers: h(headerStatus, "503")}, true, "HMSG a 1 16 16\r\nNATS/1.0 503\r\n\r\n\r\n"},
 	} {
 		m := shard.Message{Subject: c.subject, Record: &c.record}
-		got := string((&runState{fresh: true}).appendMessage(nil, &m, "1", c.headers))
+		out, _ := (&runState{fresh: true}).appendMessage(nil, &m, "1", c.headers)
+		got := string(out)
 		if got != c.want {
 			t.Errorf("%s:\n got %q\nwant %q", c.what, got, c.want)
 		}
@@ -144,7 +152,7 @@ func TestParseHeaders(t *testing.T) {
 		"":                                           "refused",
 	} {
 		got := "refused"
-		if hs, ok := parseHeaders(nil, []byte(in)); ok {
+		if hs, _, ok := parseHeaders(nil, []byte(in)); ok {
 			var all []string
 			for _, h := range hs {
 				all = append(all, h.Name+"="+string(h.Value))
@@ -163,7 +171,7 @@ func TestNoAllocation(t *testing.T) {
 	m := shard.Message{Subject: "a.b", Record: &shard.Record{Value: make([]byte, 100), Headers: headers}}
 	r := runState{fresh: true}
 	buf := make([]byte, 0, 1<<10)
-	if n := testing.AllocsPerRun(100, func() { buf = r.appendMessage(buf[:0], &m, "1", true) }); n > 0 {
+	if n := testing.AllocsPerRun(100, func() { buf, _ = r.appendMessage(buf[:0], &m, "1", true) }); n > 0 {
 		t.Errorf("%v allocations per delivered message", n)
 	}
 	in := []byte("HPUB a.b r 18 20\r\nNATS/1.0\r\nA: b\r\n\r\nhi\r\n")
@@ -175,7 +183,7 @@ func TestNoAllocation(t *testing.T) {
 		if err != nil || need > 0 {
 			t.Fatal(need, err)
 		}
-		if _, ok := parseHeaders(hs, cmd.headers); !ok {
+		if _, _, ok := parseHeaders(hs, cmd.headers); !ok {
 			t.Fatal("headers refused")
 		}
 	}); n > 0 {
@@ -185,7 +193,7 @@ func TestNoAllocation(t *testing.T) {
 
 func TestCloneHeaders(t *testing.T) {
 	b := []byte("NATS/1.0\r\nName: value\r\n\r\n")
-	hs, _ := parseHeaders(nil, b)
+	hs, _, _ := parseHeaders(nil, b)
 	c := cloneHeaders(hs)
 	copy(b, bytes.Repeat([]byte("x"), len(b)))
 	if c[0].Name != "Name" || string(c[0].Value) != "value" || slices.Equal(c[0].Value, hs[0].Value) || strings.HasPrefix(hs[0].Name, "N") {

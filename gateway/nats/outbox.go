@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/robustmq/robustmq-go/gateway"
 )
 
 // Bounds of an outbox, in bytes.
@@ -22,7 +24,7 @@ const (
 // holds it anyway.
 type outbox struct {
 	nc       net.Conn
-	limit    int
+	queue    *gateway.Queue
 	deadline time.Duration
 	fail     func(slow bool) // the bound is passed, or a write failed
 	pool     *sync.Pool
@@ -35,13 +37,14 @@ type outbox struct {
 	waiting int    // bytes of full
 	flying  int    // bytes being written
 	replies int    // bytes of replies that wait
+	counted int    // bytes that queue knows of
 	idle    bool   // the writer waits
 	closed  bool
 	over    bool
 }
 
-func newOutbox(nc net.Conn, limit int, deadline time.Duration, pool *sync.Pool, fail func(slow bool)) *outbox {
-	o := &outbox{nc: nc, limit: limit, deadline: deadline, pool: pool, fail: fail}
+func newOutbox(nc *gateway.Conn, limit int, deadline time.Duration, pool *sync.Pool, fail func(slow bool)) *outbox {
+	o := &outbox{nc: nc, queue: nc.Queue(limit), deadline: deadline, pool: pool, fail: fail}
 	o.cond = sync.NewCond(&o.mu)
 	return o
 }
@@ -83,8 +86,8 @@ func (o *outbox) room(buf []byte, n int) []byte {
 func (o *outbox) unlock(buf []byte) (congested bool) {
 	o.buf = buf
 	wake := o.idle && o.waiting+len(buf) > 0
-	queued := o.waiting + len(buf) + o.flying
-	over := queued > o.limit && !o.over
+	queued := o.count()
+	over := !o.over && o.queue.OverBy(queued)
 	o.over = o.over || over
 	o.idle = o.idle && !wake
 	o.mu.Unlock()
@@ -94,7 +97,18 @@ func (o *outbox) unlock(buf []byte) (congested bool) {
 	if over {
 		o.fail(true)
 	}
-	return queued > o.limit/4*3
+	return queued > o.queue.Limit()/4*3
+}
+
+// count gives what is queued and being written, and has the queue know of it, but
+// for a little; mu is held.
+func (o *outbox) count() int {
+	n := o.waiting + len(o.buf) + o.flying
+	if d := n - o.counted; d >= smallBuffer || d <= -smallBuffer || n == 0 && d != 0 {
+		o.queue.Add(d)
+		o.counted = n
+	}
+	return n
 }
 
 // send queues a reply to a command.
@@ -118,6 +132,7 @@ func (o *outbox) run() {
 	for {
 		o.mu.Lock()
 		o.flying = 0
+		o.count()
 		for _, b := range out {
 			o.recycle(b)
 		}
@@ -153,6 +168,7 @@ func (o *outbox) run() {
 // drop forgets what is queued, and queues nothing any more.
 func (o *outbox) drop() {
 	o.closed, o.full, o.buf, o.spare, o.waiting, o.replies = true, nil, nil, nil, 0, 0
+	o.count()
 	o.cond.Broadcast()
 }
 

@@ -2,7 +2,10 @@ package nats
 
 import (
 	"bytes"
+	"context"
 	"io"
+
+	"github.com/robustmq/robustmq-go/gateway"
 )
 
 // Bounds of what is buffered, in bytes.
@@ -53,10 +56,23 @@ type parser struct {
 	full   bool // the last read filled the buffer
 	quiet  int  // small reads in a row
 	cmd    command
+	hold   gateway.Hold
 }
 
 // buffered is the number of bytes read and not parsed.
 func (p *parser) buffered() int { return p.w - p.r }
+
+// make waits for the memory of what has begun and needs so many bytes, and gives
+// back what was needed before it.
+func (p *parser) make(ctx context.Context, need int) error {
+	if need > gateway.FreeBytes {
+		return p.hold.Need(ctx, need)
+	}
+	if !p.hold.Settle(len(p.buf)) {
+		p.release()
+	}
+	return nil
+}
 
 // fill reads more bytes, growing the buffer to hold need at least.
 func (p *parser) fill(src io.Reader, need int) error {
@@ -97,6 +113,17 @@ func (p *parser) resize(need int) {
 	if size == len(p.buf) {
 		return
 	}
+	if size > len(p.buf) && !p.hold.Want(size) {
+		if size = max(need, len(p.buf), minBuffer); size == len(p.buf) {
+			return
+		}
+	}
+	if size < len(p.buf) && need <= gateway.FreeBytes {
+		p.hold.Free()
+		if !p.hold.Want(size) {
+			size = max(need, p.w, minBuffer)
+		}
+	}
 	nb := make([]byte, size)
 	copy(nb, p.buf[:p.w])
 	p.buf = nb
@@ -105,6 +132,7 @@ func (p *parser) resize(need int) {
 // release gives the buffer back as far as nothing waits in it.
 func (p *parser) release() {
 	b := p.buf[p.r:p.w]
+	p.hold.Free()
 	p.buf = make([]byte, max(len(b), minBuffer))
 	p.r, p.w, p.full, p.quiet = 0, copy(p.buf, b), false, 0
 }
@@ -138,6 +166,7 @@ func (p *parser) next() (cmd *command, need int, err error) {
 		return nil, 0, err
 	}
 	if c.verb != verbPub {
+		p.hold.Complete()
 		p.r += i + 1
 		return c, 0, nil
 	}
@@ -149,6 +178,7 @@ func (p *parser) next() (cmd *command, need int, err error) {
 	if body[size] != '\r' || body[size+1] != '\n' {
 		return nil, 0, errParser
 	}
+	p.hold.Complete()
 	c.headers, c.payload = body[:hlen:hlen], body[hlen:size:size]
 	p.r += total
 	return c, 0, nil

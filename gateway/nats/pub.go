@@ -85,10 +85,7 @@ func (p *publisher) publish(ctx context.Context, cmd *command) bool {
 		return false
 	}
 	r := &p.record
-	if !p.fillRecord(r, t, cmd) {
-		p.refuse(ctx, t.subject, cmd.reply, errBadHeaders)
-		return false
-	}
+	p.fillRecord(r, t, cmd)
 	request := len(cmd.reply) > 0 && c.opts.NoResponders
 	if t.kind == targetNobody {
 		if request {
@@ -109,11 +106,10 @@ func (p *publisher) publish(ctx context.Context, cmd *command) bool {
 	return true
 }
 
-var errBadHeaders = shard.Errorf(shard.KindInvalid, "malformed header block")
-
 // fillRecord makes the record of a command; it shares memory with the read
-// buffer.
-func (p *publisher) fillRecord(r *shard.Record, t *target, cmd *command) bool {
+// buffer. Of a header block that is malformed nothing is read, and all is kept: no
+// server looks into it, and NATS clients may understand it.
+func (p *publisher) fillRecord(r *shard.Record, t *target, cmd *command) {
 	hs := p.headers[:0]
 	*r = shard.Record{Timestamp: p.now, Value: cmd.payload}
 	if r.Value == nil {
@@ -128,15 +124,20 @@ func (p *publisher) fillRecord(r *shard.Record, t *target, cmd *command) bool {
 	if len(cmd.reply) > 0 {
 		hs = append(hs, shard.Header{Name: shard.HeaderReplySubject, Value: cmd.reply})
 	}
-	ok := true
 	if len(cmd.headers) > 0 {
-		hs, ok = parseHeaders(hs, cmd.headers)
+		before := len(hs)
+		var plain, ok bool
+		if hs, plain, ok = parseHeaders(hs, cmd.headers); !ok {
+			hs = hs[:before]
+		}
+		if !plain || len(hs) == before {
+			hs = append(hs, shard.Header{Name: headerBlock, Value: cmd.headers})
+		}
 	}
 	p.headers = hs[:0]
 	if len(hs) > 0 {
 		r.Headers = hs
 	}
-	return ok
 }
 
 // recordOverhead is more than a batch adds to a record's own bytes, but for what

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base32"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -99,8 +100,8 @@ type Server struct {
 	}
 	complaints struct {
 		sync.Mutex
-		last   time.Time
-		silent int
+		last, lastSlow     time.Time
+		silent, silentSlow int
 	}
 }
 
@@ -135,6 +136,12 @@ func (s *Server) ServeConn(ctx context.Context, nc *gateway.Conn) { newConn(s, n
 
 // HTTPHandler implements gateway.HTTPServer: monitoring.
 func (s *Server) HTTPHandler(string) http.Handler { return s.Monitor() }
+
+// Refuse implements gateway.Refuser. Clients want INFO before anything else.
+func (s *Server) Refuse(c net.Conn) {
+	info := encodeInfo(s.info(newConn(s, gateway.NewConn(c, "nats"))))
+	_, _ = c.Write(append(info, errLine(errMaxConnections.Error())...))
+}
 
 func (s *Server) add(c *conn) {
 	s.mu.Lock()
@@ -210,15 +217,31 @@ func (s *Server) inbox(subject string) bool {
 // complaintInterval keeps clients from filling the log.
 const complaintInterval = 5 * time.Second
 
+// slow logs a slow consumer, and how many more there were since the last line.
+func (s *Server) slow(info gateway.ConnInfo) {
+	s.complaints.Lock()
+	defer s.complaints.Unlock()
+	if time.Since(s.complaints.lastSlow) < complaintInterval {
+		s.complaints.silentSlow++
+		return
+	}
+	s.env.Log.Warn("slow consumer", "remote", info.Remote, "name", info.ClientID, "user", info.User, "more_since_last", s.complaints.silentSlow)
+	s.complaints.lastSlow, s.complaints.silentSlow = time.Now(), 0
+}
+
 // complain logs messages that were dropped, and how many more were since the
 // last line.
 func (s *Server) complain(subject string, n int, err error) {
+	s.say("messages dropped", subject, n, err)
+}
+
+func (s *Server) say(what, subject string, n int, err error) {
 	s.complaints.Lock()
 	defer s.complaints.Unlock()
 	if time.Since(s.complaints.last) < complaintInterval {
 		s.complaints.silent += n
 		return
 	}
-	s.env.Log.Warn("messages dropped", "subject", subject, "count", n, "more_since_last", s.complaints.silent, "error", err)
+	s.env.Log.Warn(what, "subject", subject, "count", n, "more_since_last", s.complaints.silent, "error", err)
 	s.complaints.last, s.complaints.silent = time.Now(), 0
 }

@@ -14,6 +14,7 @@ type subscription struct {
 	queue     string
 	filter    shard.Filter
 	subject   string
+	wild      bool // the first token is a wildcard
 	delivered int64
 	max       int64       // 0: no bound
 	part      atomic.Bool // rules deny some of it: each message is asked about
@@ -47,6 +48,7 @@ func (c *conn) sub(args []byte) error {
 		c.softError(softSubject)
 		return nil
 	}
+	s.wild = s.filter.Tokens[0].Kind != shard.TokenLiteral
 	rules := c.s.rules.Load()
 	if !c.maySubscribe(&c.principal, s) {
 		c.permission("Subscription to", s.subject, s.queue)
@@ -161,7 +163,7 @@ func (c *conn) dropAll() {
 
 // validSubject tells whether no token is empty, and whether none is a wildcard.
 func validSubject(s string) (valid, literal bool) {
-	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") || shard.CheckSubject(s) != nil && !deep(s) {
+	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") {
 		return false, false
 	}
 	if strings.IndexByte(s, '*') < 0 && strings.IndexByte(s, '>') < 0 {
@@ -173,10 +175,4 @@ func validSubject(s string) (valid, literal bool) {
 		}
 	}
 	return true, true
-}
-
-// deep tells whether a subject has more tokens than a topic may have: such messages
-// are handed to who is subscribed.
-func deep(s string) bool {
-	return len(s) <= shard.MaxSubjectBytes && strings.Count(s, ".") >= shard.MaxSubjectDepth && strings.IndexByte(s, 0) < 0
 }

@@ -37,6 +37,8 @@ const (
 	targetsAge = time.Second // how long a change of access rules may go unseen
 )
 
+var errNotStored = shard.Errorf(shard.KindTooLarge, "subject is too deep or too long to be stored: handed to who is subscribed")
+
 // target finds where a command's subject goes; a request makes no topic.
 func (p *publisher) target(ctx context.Context, cmd *command) *target {
 	request := len(cmd.reply) > 0
@@ -78,7 +80,11 @@ func (p *publisher) resolve(ctx context.Context, subject string, request bool) *
 	case shard.ServerOwn(subject): // MQTT clients trust what they read there
 		t.kind = targetNobody
 		return t
-	case !literal || shard.Relayed(subject) || c.s.inbox(subject) || deep(subject):
+	case !literal || shard.Relayed(subject) || c.s.inbox(subject):
+		t.kind = targetRelayed
+		return t
+	case shard.CheckSubject(subject) != nil: // as nats-server, which has no such bounds
+		c.s.say("messages not stored", subject[:min(len(subject), 200)], 1, errNotStored)
 		t.kind = targetRelayed
 		return t
 	}

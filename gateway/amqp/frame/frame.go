@@ -82,6 +82,9 @@ func Parse(b []byte, frameMax int) (f Frame, n int, err error) {
 	return f, n, nil
 }
 
+// Size gives the size of the whole frame that begins with b, HeaderBytes at least.
+func Size(b []byte) int { return int(min(uint64(binary.BigEndian.Uint32(b[3:]))+Overhead, 1<<31-1)) }
+
 // begin writes a frame header whose size finish sets.
 func begin(b []byte, t Type, channel uint16) (_ []byte, at int) {
 	b = append(b, byte(t), byte(channel>>8), byte(channel), 0, 0, 0, 0)
