@@ -54,6 +54,7 @@ func TestLargeStateOverSnapshots(t *testing.T) {
 				r.set(fmt.Sprint("k", i), []int{3, largeState, 700, 300 << 10}[rand.IntN(4)])
 			}
 		}
+		r.set("k0", 1000+round) // a snapshot is of what changed
 		r.check("written")
 		r.snapshotNow()
 		r.check("in a snapshot")

@@ -193,10 +193,7 @@ func (s *salvage) take(ctx context.Context, x wal.Entry) error {
 	}
 	next, ok := s.next[x.Shard]
 	if !ok {
-		if _, last, known := s.e.cat.Bounds(x.Shard); known {
-			next = last + 1
-		}
-		next = max(next, s.e.kept.start(x.Shard))
+		next = max(s.e.flushedTo(x.Shard), s.e.kept.start(x.Shard))
 		s.next[x.Shard] = next
 	}
 	switch {
@@ -280,7 +277,7 @@ func Losses(cat *catalog.Catalog, log string, def shard.Durability, alone bool) 
 	if !ok {
 		return nil, nil, shard.Errorf(shard.KindNotFound, "the catalog does not know the log %s", log)
 	}
-	s := salvage{row: row, e: &Engine{opts: Options{Durability: def}}}
+	s := salvage{row: row, e: &Engine{cat: cat, opts: Options{Durability: def}}}
 	s.e.opts.setDefaults()
 	slots = cat.Holders(log, alone)
 	for t := range cat.Topics().All() {
@@ -292,11 +289,7 @@ func Losses(cat *catalog.Catalog, log string, def shard.Durability, alone bool) 
 			if !slices.Contains(slots, slotOf(id)) {
 				continue
 			}
-			r := LostRange{Topic: t.Name, Shard: id}
-			if _, last, known := cat.Bounds(id); known {
-				r.From = last + 1
-			}
-			out = append(out, r)
+			out = append(out, LostRange{Topic: t.Name, Shard: id, From: s.e.flushedTo(id)})
 		}
 	}
 	slices.SortFunc(out, func(a, b LostRange) int { return cmp.Or(strings.Compare(a.Topic, b.Topic), a.Shard.Compare(b.Shard)) })

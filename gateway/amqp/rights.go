@@ -116,16 +116,17 @@ func (vh *vhost) deadSubject(queue string, l *queueLimits) string {
 // declarer is who declared a queue: part of the stored form of queues. What the queue
 // publishes later, nobody being there, is published with those rights.
 type declarer struct {
-	User      string `json:"user"`
-	Anonymous bool   `json:"anonymous,omitempty"`
+	User      rawText `json:"user"`
+	Anonymous bool    `json:"anonymous,omitempty"`
 	// Host is the address that rules for a host are held against.
-	Host string `json:"host,omitempty"`
+	Host rawText `json:"host,omitempty"`
 }
 
 func (c *conn) declarer() *declarer {
-	d := &declarer{User: c.who.Name, Anonymous: c.who.Anonymous}
+	d := &declarer{User: rawText(c.who.Name), Anonymous: c.who.Anonymous}
 	if a := c.nc.RemoteAddr(); a != nil {
-		d.Host, _, _ = net.SplitHostPort(a.String())
+		host, _, _ := net.SplitHostPort(a.String())
+		d.Host = rawText(host)
 	}
 	return d
 }
@@ -136,11 +137,11 @@ func (d *declarer) may(auth *gateway.Auth, subject string) bool {
 	if d == nil {
 		return true
 	}
-	p := gateway.Principal{Name: d.User, Anonymous: d.Anonymous}
-	if u, ok := auth.User(d.User); ok && !d.Anonymous {
+	p := gateway.Principal{Name: string(d.User), Anonymous: d.Anonymous}
+	if u, ok := auth.User(string(d.User)); ok && !d.Anonymous {
 		p.Superuser = u.Superuser
 	}
-	return auth.Allowed(p, &net.TCPAddr{IP: net.ParseIP(d.Host)}, shard.OpPublish, gateway.ResourceSubject, subject)
+	return auth.Allowed(p, &net.TCPAddr{IP: net.ParseIP(string(d.Host))}, shard.OpPublish, gateway.ResourceSubject, subject)
 }
 
 // stored gives what is kept of a queue.

@@ -12,7 +12,7 @@ import (
 
 // is tells whether a connection is the declarer's.
 func (d *declarer) is(p gateway.Principal) bool {
-	return d != nil && d.User == p.Name && d.Anonymous == p.Anonymous
+	return d != nil && string(d.User) == p.Name && d.Anonymous == p.Anonymous
 }
 
 // owns tells whether the connection's user declared a queue.

@@ -87,6 +87,9 @@ func adminRows() protocolRows {
 	adminAccountRows(add)
 	add("flush", "the log", func(c *cell) string { return c.call("POST", "/api/v1/flush", "") })
 	add("trustClock", "the clock", func(c *cell) string { return c.call("POST", "/api/v1/cluster/trust-clock", "") })
+	add("listLogs", "logs that are waited for", get("/api/v1/logs"))
+	add("listLogRanges", "a log that is waited for", get("/api/v1/logs/none/ranges"))
+	add("abandonLog", "a log that is waited for", func(c *cell) string { return c.call("POST", "/api/v1/logs/none/abandon", `{"confirm":"none"}`) })
 	add("drain", "the gateway", func(c *cell) string { return c.call("POST", "/api/v1/drain", "") })
 	return p
 }
