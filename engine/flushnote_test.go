@@ -62,8 +62,8 @@ func TestFlushNeverWaitsForWhatItFrees(t *testing.T) {
 	done := make(chan error, 1000)
 	cb := shard.CompletionFunc(func(res shard.AppendResult) { done <- res.Err })
 	r.Append(ctx, id, one(1), shard.AppendOptions{}, cb)
-	<-st.came // the flush has taken that, and what comes now waits for the next
-	clock.move(time.Minute)  // so that the producer is noted after it
+	<-st.came               // the flush has taken that, and what comes now waits for the next
+	clock.move(time.Minute) // so that the producer is noted after it
 	n := 1
 	for _, size := range []int{4 << 10, 1} {
 		for over := false; !over; n++ {
