@@ -67,6 +67,8 @@ type group struct {
 	limited                 bool      // tidy has something to do
 	active                  *consumer // the single one
 	graves                  []grave
+	dyingN                  int   // given up, and not buried yet
+	dyingBytes              int64 // counted in m.queued, too
 	burying                 bool  // a call of bury is under way
 	bodyBytes               int64 // values of what is ready
 	sizedN, sizedBytes      int64 // values seen so far
@@ -241,6 +243,9 @@ func (g *group) skip(ctx context.Context, c *cursor) (int64, error) {
 
 // room tells whether one more message may be queued.
 func (g *group) room() bool {
+	if g.dyingFull() {
+		return false
+	}
 	o := &g.m.opts
 	limit := o.IdleMessages
 	if g.consumers > 0 || g.limits.MaxPriority > 0 {
@@ -404,9 +409,9 @@ func (g *group) end(err error) bool {
 			g.cond.Wait()
 		}
 	}
-	g.m.queued.Add(-g.readyBytes)
+	g.m.queued.Add(-g.readyBytes - g.dyingBytes)
 	g.m.unacked.Add(-g.unackedBytes)
-	g.readyN, g.heldN, g.readyBytes, g.unackedBytes = 0, 0, 0, 0
+	g.readyN, g.heldN, g.readyBytes, g.unackedBytes, g.dyingN, g.dyingBytes = 0, 0, 0, 0, 0, 0
 	g.ring, g.returned.es, g.held.es = fifo{}, nil, nil
 	g.cond.Broadcast()
 	g.m.timer.forget(g)
@@ -451,6 +456,8 @@ func (g *group) dropCursor(c *cursor) {
 		case delivered:
 			free = append(free, e.holder)
 			g.unlink(e)
+		case dying:
+			g.undying(e)
 		}
 		e.state = done
 	}

@@ -35,11 +35,29 @@ func (g *group) giveUp(e *entry, reason shard.DeadReason) {
 		return
 	}
 	e.state = dying
+	g.dyingN++
+	g.dyingBytes += e.size
+	g.m.queued.Add(e.size)
 	g.graves = append(g.graves, grave{e, shard.Delivery{
 		Message: e.msg, Bindings: e.bindings, Count: int(e.count),
 		Tag: shard.DeliveryTag{Shard: e.cur.id, Offset: e.offset},
 	}, reason})
 	g.kick()
+}
+
+// undying takes an entry off the count of those that are given up.
+func (g *group) undying(e *entry) {
+	g.dyingN--
+	g.dyingBytes -= e.size
+	g.m.queued.Add(-e.size)
+}
+
+// dyingFull tells that the undertaker has as much to do as may be: what comes waits in
+// the log.
+func (g *group) dyingFull() bool {
+	o := &g.m.opts
+	return g.dyingN >= o.ReadyMessages || g.dyingBytes >= o.ReadyBytes ||
+		g.dyingN >= 16 && g.dyingBytes >= leastBytes && g.m.queued.Load() >= o.TotalBytes
 }
 
 // bury hands over what was given up. The group is locked, but not meanwhile: one
@@ -101,6 +119,7 @@ func (g *group) buried(x *grave, err error) {
 	switch {
 	case g.over || x.e.state != dying:
 	case err == nil:
+		g.undying(x.e)
 		g.done(x.e)
 		g.kick()
 	default:

@@ -9,9 +9,10 @@ func (g *group) fits() bool {
 	return !over(int64(g.readyN)+n+1, l.MaxMessages) && (l.MaxBytes == 0 || g.bodyBytes+bytes < l.MaxBytes)
 }
 
-// rejects tells whether what comes now stays out. What expired makes room first.
+// rejects tells whether what comes now stays out. What expired makes room first. What
+// would be one dead letter too many is taken, and waits in the log.
 func (g *group) rejects() bool {
-	if !g.limits.Reject || g.fits() {
+	if !g.limits.Reject || g.fits() || g.limits.RejectDead && g.dyingFull() {
 		return false
 	}
 	g.tidy(g.m.opts.Now())
@@ -28,7 +29,7 @@ func (g *group) reject(c *cursor, ms *shard.Message, pub []*shard.Binding) {
 	}
 	if g.limits.RejectDead && g.limits.Dead != nil {
 		g.seq++
-		e := &entry{msg: *ms, bindings: pub, cur: c, offset: at, seq: g.seq}
+		e := &entry{msg: *ms, bindings: pub, cur: c, offset: at, seq: g.seq, size: int64(ms.Record.Size()) + entryOverhead}
 		c.insert(e)
 		g.giveUp(e, shard.DeadMaxLength)
 	} else {
