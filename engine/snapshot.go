@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -106,10 +107,12 @@ func (e *Engine) snapshotDue(now time.Time) []int {
 	for slot := range e.state.slots {
 		sl := &e.state.slots[slot]
 		sl.mu.RLock()
-		if e.epochs[slot] > 0 && sl.damaged == nil && sl.tail > 0 {
-			changed = append(changed, slot)
+		if e.epochs[slot] > 0 && sl.damaged == nil {
+			if sl.tail > 0 {
+				changed = append(changed, slot)
+			}
+			tail, size = tail+sl.tail, size+sl.snapshot
 		}
-		tail, size = tail+sl.tail, size+sl.snapshot
 		sl.mu.RUnlock()
 	}
 	last := time.UnixMilli(e.snapshotAt)
@@ -284,9 +287,16 @@ func (s *shardLog) flushedEnd() int64 {
 	return s.flushed
 }
 
+// asTheyLie orders values as the former snapshot and then the log have them: large ones
+// are read one after the other, and each block of them once.
+func asTheyLie(a, b slotValue) int {
+	return cmp.Or(cmp.Compare(a.shelf, b.shelf), cmp.Compare(a.Rev, b.Rev))
+}
+
 // writeSlot adds a slot to a snapshot.
 func (e *Engine) writeSlot(ctx context.Context, out *mergeOutput, id shard.ID, base int64, s *slotSnapshot) error {
 	now := e.opts.Now().UnixMilli()
+	slices.SortFunc(s.values, asTheyLie)
 	s.shelf = make(map[int64]int64)
 	head := binary.AppendUvarint(binary.AppendUvarint([]byte{snapshotVersion}, uint64(s.upto)), uint64(len(s.values)))
 	recs := []shard.Record{{Timestamp: now, Value: head}}
