@@ -48,9 +48,13 @@ func (m *Manager) Load(ctx context.Context) error {
 
 // load restores one group; nil if it has no readable config.
 func (m *Manager) load(ctx context.Context, name string) (*group, error) {
-	v, ok, err := m.opts.State.Get(ctx, owner(name), "g")
-	if err != nil || !ok {
+	v, ok, err := m.opts.State.Get(ctx, owner(name), keyConfig)
+	if err != nil {
 		return nil, err
+	}
+	if !ok {
+		m.eraseRest(ctx, name)
+		return nil, nil
 	}
 	cfg, idleMs, err := decodeConfig(v.Data)
 	if err != nil {
@@ -83,6 +87,15 @@ func (m *Manager) load(ctx context.Context, name string) (*group, error) {
 		return nil, err
 	}
 	return g, nil
+}
+
+// eraseRest deletes what is left of a group whose deletion a crash broke off.
+func (m *Manager) eraseRest(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, beginWithin)
+	defer cancel()
+	if err := m.eraseState(ctx, name); err != nil {
+		m.opts.Logger.Warn("what is left of a deleted group is not deleted now", "group", name, "err", err)
+	}
 }
 
 // restore takes one value of a group that nobody else knows yet.

@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -126,8 +127,20 @@ func (g *group) hold(on bool) {
 }
 
 // maxBindingWrite bounds the bindings in one write, in bytes: each may name a
-// place in very many shards. The others follow with the next one.
-const maxBindingWrite = 4 << 20
+// place in very many shards. The others follow with the next one. So it is with
+// cursors, of which there may be one for each topic that there is, and with what is
+// deleted: the state takes changes of shard.MaxBatchBytes.
+const (
+	maxBindingWrite = 4 << 20
+	maxCursorWrite  = 4 << 20
+)
+
+// keyConfig is where the state has what makes a group one.
+const keyConfig = "g"
+
+// keyRoom is about what a change of the state takes beside its value: each has the
+// owner's name.
+func (g *group) keyRoom() int { return len(g.name) + 64 }
 
 // dirtyBindings gives bindings to write, and whether those are all. One that was
 // replaced goes with what took its place: after a crash between two writes there
@@ -156,6 +169,29 @@ func (g *group) dirtyBindings() (bs []*binding, ops []shard.StateOp, all bool) {
 	return bs, ops, true
 }
 
+// takeDirty puts the cursors and keys to drop that one write has room for, and tells
+// whether those are all.
+func (g *group) takeDirty(put func(key string, value []byte)) (cursors []*cursor, drops []string, all bool) {
+	n := min(len(g.dropKeys), max(1, maxCursorWrite/g.keyRoom()))
+	drops, g.dropKeys = g.dropKeys[:n:n], g.dropKeys[n:]
+	for _, key := range drops {
+		put(key, nil)
+	}
+	size := n * g.keyRoom()
+	for n = 0; n < len(g.dirtyCursors) && len(g.dropKeys) == 0 && size < maxCursorWrite; n++ {
+		c := g.dirtyCursors[n]
+		c.dirty = false
+		if !c.gone {
+			c.saved = c.floor()
+			v := encodeCursor(&savedCursor{c.saved, c.high, c.savedRuns(), c.savedCounts()})
+			size += len(v) + g.keyRoom()
+			put(cursorKey(c.id), v)
+		}
+	}
+	cursors, g.dirtyCursors = g.dirtyCursors[:n:n], slices.Clone(g.dirtyCursors[n:])
+	return cursors, drops, len(g.dirtyCursors)+len(g.dropKeys) == 0
+}
+
 // write begins a write if there is something and none is under way. The group
 // is locked.
 func (g *group) write(now time.Time) {
@@ -169,21 +205,15 @@ func (g *group) write(now time.Time) {
 		upTo = g.wrote
 	}
 	put := func(key string, value []byte) { ops = append(ops, shard.StateOp{Key: key, Value: value}) }
-	config, cursors, drops := g.configDirty, g.dirtyCursors, g.dropKeys
-	for _, key := range drops {
-		put(key, nil)
-	}
+	config := g.configDirty
 	if config {
-		put("g", encodeConfig(&g.cfg, g.idleSince))
+		put(keyConfig, encodeConfig(&g.cfg, g.idleSince))
 	}
-	for _, c := range cursors {
-		c.dirty = false
-		if !c.gone {
-			c.saved = c.floor()
-			put(cursorKey(c.id), encodeCursor(&savedCursor{c.saved, c.high, c.savedRuns(), c.savedCounts()}))
-		}
+	cursors, drops, fits := g.takeDirty(put)
+	if !fits {
+		upTo = g.wrote
 	}
-	g.configDirty, g.dirtyCursors, g.dropKeys, g.lazyAt, g.writeAt = false, nil, nil, time.Time{}, time.Time{}
+	g.configDirty, g.lazyAt, g.writeAt = false, time.Time{}, time.Time{}
 	g.writing = true
 	finish := func(err error) {
 		g.mu.Lock()
@@ -242,13 +272,27 @@ func (g *group) erase(ctx context.Context) error {
 	if !g.durable {
 		return nil
 	}
-	var ops []shard.StateOp
-	err := g.m.opts.State.Range(ctx, owner(g.name), "", func(key string, _ shard.StateValue) bool {
-		ops = append(ops, shard.StateOp{Key: key})
+	return g.m.eraseState(ctx, g.name)
+}
+
+// eraseState deletes what the state has of a group: first what makes it one, so that
+// what a crash leaves is no group. See Load.
+func (m *Manager) eraseState(ctx context.Context, name string) error {
+	ops := []shard.StateOp{{Key: keyConfig}}
+	some := false
+	err := m.opts.State.Range(ctx, owner(name), "", func(key string, _ shard.StateValue) bool {
+		if some = true; key != keyConfig {
+			ops = append(ops, shard.StateOp{Key: key})
+		}
 		return true
 	})
-	if err != nil || len(ops) == 0 {
+	if err != nil || !some {
 		return err
 	}
-	return shard.ApplyWait(ctx, g.m.opts.State, owner(g.name), ops...)
+	for part := range slices.Chunk(ops, max(1, maxCursorWrite/(len(name)+64))) {
+		if err := shard.ApplyWait(ctx, m.opts.State, owner(name), part...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
