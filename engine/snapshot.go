@@ -37,6 +37,9 @@ const (
 	// snapshotShare of a segment is how much of the state log may have come since the
 	// last snapshot, if that was not larger.
 	snapshotShare = 16
+	// snapshotSegments is how many segments a snapshot may weigh, about: what is more
+	// becomes several.
+	snapshotSegments = 4
 )
 
 // slotSnapshot is what one slot had.
@@ -115,8 +118,9 @@ func (e *Engine) snapshotDue(now time.Time) []int {
 		}
 		sl.mu.RUnlock()
 	}
-	last := time.UnixMilli(e.snapshotAt)
-	if len(changed) == 0 || tail <= max(e.opts.SegmentBytes/snapshotShare, size) && now.Sub(last) < e.opts.SnapshotInterval {
+	age := now.Sub(time.UnixMilli(e.snapshotAt))
+	young := age >= 0 && age < e.opts.SnapshotInterval // below 0 the clock went back
+	if len(changed) == 0 || tail <= max(e.opts.SegmentBytes/snapshotShare, size) && young {
 		return nil
 	}
 	return e.withNeighbours(changed)
@@ -185,10 +189,31 @@ func (e *Engine) Snapshot(ctx context.Context) (did bool, err error) {
 	if len(slots) == 0 {
 		return false, nil
 	}
-	if err := e.snapshot(ctx, slots); err != nil {
-		return false, fmt.Errorf("write snapshot of state: %w", err)
+	for _, part := range e.snapshotParts(slots) {
+		if err := e.snapshot(ctx, part); err != nil {
+			return did, fmt.Errorf("write snapshot of state: %w", err)
+		}
+		did = true
 	}
-	return true, nil
+	return did, nil
+}
+
+// snapshotParts parts slots so that the snapshot of each part has a size that a store
+// takes, in the time that a PUT has. No slot has more than its last snapshot and what came since.
+func (e *Engine) snapshotParts(slots []int) (parts [][]int) {
+	var bytes int64
+	for _, slot := range slots {
+		sl := &e.state.slots[slot]
+		sl.mu.RLock()
+		n := sl.snapshot + sl.tail
+		sl.mu.RUnlock()
+		if bytes += n; len(parts) == 0 || bytes > snapshotSegments*e.opts.SegmentBytes {
+			parts, bytes = append(parts, nil), n
+		}
+		last := len(parts) - 1
+		parts[last] = append(parts[last], slot)
+	}
+	return parts
 }
 
 func (e *Engine) snapshot(ctx context.Context, slots []int) error {
