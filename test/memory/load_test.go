@@ -33,7 +33,8 @@ type rig struct {
 const (
 	limit   = 512 << 20
 	allowed = 640 << 20
-	// perConn is what a connection itself takes: goroutines, tables, least buffers.
+	// perConn is what a connection itself takes: goroutines, tables, least buffers. An idle one of
+	// MQTT takes 8.6 KiB (docs/PERFORMANCE.md).
 	perConn = 8 << 10
 )
 
