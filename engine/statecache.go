@@ -203,7 +203,11 @@ func (st *stateStore) dataOf(ctx context.Context, slot int, v *slotValue) ([]byt
 	if data := st.cache.get(stateRev{slot, v.Rev}); data != nil {
 		return data, nil
 	}
-	data, err := st.find(ctx, slot, v.owner, v.key, v.Rev)
+	read := func() ([]byte, error) { return st.find(ctx, slot, v.owner, v.key, v.Rev) }
+	if v.shelf > 0 {
+		read = func() ([]byte, error) { return st.readShelf(ctx, slot, v.owner, v.key, v.Rev, v.shelf) }
+	}
+	data, err := read()
 	if shard.KindOf(err) == shard.KindCorrupt {
 		sl := &st.slots[slot]
 		st.e.log.Error("state is damaged: what this slot keeps is refused, all else is served", "slot", slot, "error", err)
