@@ -203,7 +203,13 @@ func (st *stateStore) dataOf(ctx context.Context, slot int, v *slotValue) ([]byt
 	if data := st.cache.get(stateRev{slot, v.Rev}); data != nil {
 		return data, nil
 	}
-	data, err := st.find(ctx, slot, v.owner, v.key, v.Rev)
+	var data []byte
+	var err error
+	if v.shelf > 0 {
+		data, err = st.readShelf(ctx, slot, v.owner, v.key, v.Rev, v.shelf)
+	} else {
+		data, err = st.readState(ctx, slot, v.owner, v.key, v.Rev)
+	}
 	if shard.KindOf(err) == shard.KindCorrupt {
 		sl := &st.slots[slot]
 		st.e.log.Error("state is damaged: what this slot keeps is refused, all else is served", "slot", slot, "error", err)
