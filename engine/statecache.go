@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -92,7 +91,7 @@ func cachedBytes(data []byte) int64 { return int64(len(data)) + 200 }
 
 // large tells whether a value lies in the log, or in a snapshot, alone.
 func (sl *stateSlot) large(owner string, value []byte) bool {
-	return len(value) >= largeState && !strings.HasPrefix(owner, "engine/")
+	return len(value) >= largeState && !engines(owner)
 }
 
 // forget drops what is kept of a value that was replaced; mu is held.
