@@ -52,8 +52,8 @@ type slotSnapshot struct {
 type slotValue struct {
 	owner, key string
 	shard.StateValue
-	// shelf is where the snapshot before has it, 0 for one that the log has: once it is
-	// overwritten its slot does not know that any more.
+	// shelf is where the former snapshot has it; 0: it lies here or in the log. It is
+	// kept, since the slot forgets it with the next change.
 	shelf int64
 }
 

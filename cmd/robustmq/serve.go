@@ -70,7 +70,6 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	cfg.boundMemory(log)
 	var all []endpoint
 	own := make(map[string]map[string]any)
 	addresses := make(map[string]string)
@@ -95,6 +94,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	cfg.live.tls = certificate
+	cfg.boundMemory(log) // what is configured was noted before, for a reload to compare with
 	go cfg.live.watch(ctx, hangups(ctx))
 	insist(ctx, log)
 	for again := false; ; {

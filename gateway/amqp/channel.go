@@ -72,6 +72,8 @@ func (c *conn) channelFrame(f frame.Frame, m frame.Method) error {
 	}
 	if ch.closing {
 		switch m.(type) {
+		case *frame.ChannelOpen: // nobody would ever answer it
+			return refuse(codeChannelError, "second 'channel.open' seen")
 		case *frame.ChannelCloseOk:
 			c.forget(ch.id)
 		case *frame.ChannelClose:

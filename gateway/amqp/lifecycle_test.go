@@ -244,6 +244,36 @@ func TestContentTooLarge(t *testing.T) {
 	c.wantGet(1, "q", strings.Repeat("x", 900))
 }
 
+// TestTooLargeIsToldAfterItsBody: amqplib opens its next channel under the same
+// number before it sends what is left of the body and close-ok.
+func TestTooLargeIsToldAfterItsBody(t *testing.T) {
+	l := gateway.DefaultLimits()
+	l.MaxMessageBytes = 1000
+	s := startServer(t, testOptions{limits: l})
+	c := dial(t, s)
+	c.channel(1)
+	c.channel(2)
+	full := frame.AppendContent(frame.AppendMethod(nil, 1, &frame.BasicPublish{RoutingKey: "q"}), 1, &frame.Properties{}, make([]byte, 1001), 501)
+	c.write(full[:len(full)-23]) // the last frame is missing
+	c.declare(2, frame.QueueDeclare{Queue: "q"})
+	if len(c.queue) != 0 {
+		t.Fatalf("before the end of the body: %+v", c.queue)
+	}
+	c.write(full[len(full)-23:])
+	c.channelClosed(1, 311)
+}
+
+// TestChannelOpenBeforeCloseOk: as RabbitMQ, and no silence.
+func TestChannelOpenBeforeCloseOk(t *testing.T) {
+	s := startServer(t, testOptions{})
+	c := dial(t, s)
+	c.channel(1)
+	c.publish(1, "none", "x", "x")
+	expect[*frame.ChannelClose](c, 1)
+	c.send(1, &frame.ChannelOpen{})
+	c.connectionClosed(504)
+}
+
 func TestBodiesUnderWayAreBounded(t *testing.T) {
 	l := gateway.DefaultLimits()
 	l.MaxInflightBytes = 100_000

@@ -20,6 +20,7 @@ const maxKeptHeaders = 64
 type incoming struct {
 	on, header bool
 	method     frame.BasicPublish
+	refused    *fault // told when the whole body was read and thrown away
 	props      frame.Properties
 	size       uint64
 	body       []byte
@@ -51,14 +52,16 @@ func (ch *channel) content(f frame.Frame) error {
 			return refuse(codeUnexpectedFrame, "expected content header for class 60, got one for class %d instead", h.Class)
 		}
 		if limit := ch.c.s.env.Limits.MaxMessageBytes; h.BodySize > uint64(limit) || len(f.Payload) > limit {
-			ch.dropContent()
-			f := refuse(codeContentTooLarge, "message size %d is larger than configured max size %d", h.BodySize, limit)
-			f.method = frame.IDBasicPublish
-			return f
+			in.refused = refuse(codeContentTooLarge, "message size %d is larger than configured max size %d", h.BodySize, limit)
+			in.refused.method = frame.IDBasicPublish
+			h.Properties = frame.Properties{}
 		}
 		in.header, in.props, in.size = true, h.Properties, h.BodySize
-		if in.size > 0 {
+		switch {
+		case in.size > 0:
 			return nil
+		case in.refused != nil:
+			return ch.throwAway(0)
 		}
 		return ch.complete(nil)
 	case f.Type == frame.TypeBody && in.header:
@@ -69,6 +72,9 @@ func (ch *channel) content(f frame.Frame) error {
 
 func (ch *channel) bodyFrame(p []byte) error {
 	in := &ch.incoming
+	if in.refused != nil {
+		return ch.throwAway(len(p))
+	}
 	if uint64(len(in.body)+len(p)) > in.size {
 		return refuse(codeFrameError, "body of %d bytes is longer than the %d announced", len(in.body)+len(p), in.size)
 	}
@@ -89,6 +95,22 @@ func (ch *channel) bodyFrame(p []byte) error {
 		return nil
 	}
 	return ch.complete(in.body)
+}
+
+// throwAway takes n bytes of a body that is refused. The channel is closed after
+// the last of them, as RabbitMQ does: amqplib sends close-ok ahead of what it
+// has queued for a channel, or a channel.open of the same number ahead of both.
+func (ch *channel) throwAway(n int) error {
+	in := &ch.incoming
+	if uint64(n) > in.size {
+		return refuse(codeFrameError, "body is %d bytes longer than announced", uint64(n)-in.size)
+	}
+	if in.size -= uint64(n); in.size > 0 {
+		return nil
+	}
+	refused := in.refused
+	ch.dropContent()
+	return refused
 }
 
 // complete publishes what has arrived, or keeps it for the transaction. The body

@@ -47,7 +47,7 @@ func (c *conn) createTopic(ctx context.Context, from *kmsg.CreateTopicsRequestTo
 		return nil, &coded{codeInvalidTopic, "the topic's name is not legal"}
 	}
 	if !c.mayCreate(name) {
-		return nil, &coded{codeTopicAuthorizationFailed, "not authorised to create the topic"}
+		return nil, c.denied(codeTopicAuthorizationFailed, "create the topic")
 	}
 	n, err := c.srv.wantedPartitions(from)
 	if err != nil {

@@ -39,7 +39,7 @@ func deleteTopics(ctx context.Context, c *conn, q *kmsg.DeleteTopicsRequest) kms
 
 func (c *conn) deleteTopic(ctx context.Context, t *shard.Topic) (int16, *string) {
 	if !c.mayManage(shard.OpDelete, t.Name) {
-		return codeTopicAuthorizationFailed, nil
+		return codeTopicAuthorizationFailed, message(c.denied(codeTopicAuthorizationFailed, "delete the topic"))
 	}
 	err := c.srv.broker.Topics.Delete(ctx, t.Name)
 	return errorCode(err), message(err)

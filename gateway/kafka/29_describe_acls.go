@@ -10,7 +10,8 @@ import (
 func describeACLs(_ context.Context, c *conn, q *kmsg.DescribeACLsRequest) kmsg.Response {
 	resp := q.ResponseKind().(*kmsg.DescribeACLsResponse)
 	if !c.maySeeAccounts() {
-		resp.ErrorCode = codeClusterAuthorizationFailed
+		err := c.denied(codeClusterAuthorizationFailed, "see access rules")
+		resp.ErrorCode, resp.ErrorMessage = err.code, message(err)
 		return resp
 	}
 	f := aclFilter{q.ResourceType, q.ResourceName, q.ResourcePatternType, q.Principal, q.Host, q.Operation, q.PermissionType}

@@ -13,7 +13,7 @@ func createACLs(ctx context.Context, c *conn, q *kmsg.CreateACLsRequest) kmsg.Re
 	admin := c.mayAdminister()
 	for i := range q.Creations {
 		x := &q.Creations[i]
-		err := error(&coded{codeClusterAuthorizationFailed, "not authorised to alter access rules"})
+		err := error(c.denied(codeClusterAuthorizationFailed, "alter access rules"))
 		if admin {
 			b := aclBinding{x.ResourceType, x.ResourceName, x.ResourcePatternType, x.Principal, x.Host, x.Operation, x.PermissionType}
 			var r shard.ACL

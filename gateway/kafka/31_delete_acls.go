@@ -12,7 +12,7 @@ func deleteACLs(ctx context.Context, c *conn, q *kmsg.DeleteACLsRequest) kmsg.Re
 	admin := c.mayAdminister()
 	for i := range q.Filters {
 		x := &q.Filters[i]
-		out := kmsg.DeleteACLsResponseResult{ErrorCode: codeClusterAuthorizationFailed}
+		out := kmsg.DeleteACLsResponseResult{ErrorCode: codeClusterAuthorizationFailed, ErrorMessage: message(c.denied(codeClusterAuthorizationFailed, "alter access rules"))}
 		if admin {
 			f := aclFilter{x.ResourceType, x.ResourceName, x.ResourcePatternType, x.Principal, x.Host, x.Operation, x.PermissionType}
 			rules, bindings := c.matching(&f)

@@ -46,7 +46,7 @@ func (c *conn) topicConfigs(name string, q *kmsg.DescribeConfigsRequest) ([]kmsg
 	case code != codeNone:
 		return nil, &coded{code, "unknown topic"}
 	case !c.mayDescribe(t.Name):
-		return nil, &coded{codeTopicAuthorizationFailed, "not authorised to describe the topic"}
+		return nil, c.denied(codeTopicAuthorizationFailed, "describe the topic")
 	}
 	var out []kmsg.DescribeConfigsResponseResourceConfig
 	for _, st := range c.srv.allSettings() {
@@ -71,7 +71,7 @@ func (c *conn) topicConfigs(name string, q *kmsg.DescribeConfigsRequest) ([]kmsg
 
 func (c *conn) brokerConfigs(name string) ([]kmsg.DescribeConfigsResponseResourceConfig, error) {
 	if !c.allowed(shard.OpDescribe, gateway.ResourceCluster, clusterName) {
-		return nil, &coded{codeClusterAuthorizationFailed, "not authorised to describe the cluster"}
+		return nil, c.denied(codeClusterAuthorizationFailed, "describe the cluster")
 	}
 	if name == "" {
 		return nil, nil // nothing is set for all brokers at run time

@@ -39,7 +39,7 @@ func (c *conn) alterTopic(ctx context.Context, kind kmsg.ConfigResourceType, nam
 	case kmsg.ConfigResourceTypeTopic:
 	case kmsg.ConfigResourceTypeBroker:
 		if !c.mayCluster(shard.OpAlter) {
-			return &coded{codeClusterAuthorizationFailed, "not authorised to alter the cluster"}
+			return c.denied(codeClusterAuthorizationFailed, "alter the cluster")
 		}
 		return &coded{codeInvalidConfig, "brokers are configured by file, environment and flags"}
 	default:
@@ -50,7 +50,7 @@ func (c *conn) alterTopic(ctx context.Context, kind kmsg.ConfigResourceType, nam
 	case code != codeNone:
 		return &coded{code, "unknown topic"}
 	case !c.mayManage(shard.OpAlter, t.Name):
-		return &coded{codeTopicAuthorizationFailed, "not authorised to alter the topic"}
+		return c.denied(codeTopicAuthorizationFailed, "alter the topic")
 	}
 	fn = c.captureCheck(fn)
 	if dry {

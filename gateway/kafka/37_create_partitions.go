@@ -27,7 +27,7 @@ func (c *conn) addPartitions(ctx context.Context, from *kmsg.CreatePartitionsReq
 		return &coded{code, "unknown topic"}
 	}
 	if !c.mayManage(shard.OpAlter, t.Name) {
-		return &coded{codeTopicAuthorizationFailed, "not authorised to alter the topic"}
+		return c.denied(codeTopicAuthorizationFailed, "alter the topic")
 	}
 	grow := func(t *shard.Topic) error {
 		if from.Count <= int32(t.Shards) || from.Count > MaxPartitions {

@@ -44,7 +44,7 @@ func (c *conn) resetBroker(from *kmsg.IncrementalAlterConfigsRequestResource) (d
 		return false, nil
 	}
 	if !c.mayCluster(shard.OpAlter) {
-		return true, &coded{codeClusterAuthorizationFailed, "not authorised to alter the cluster"}
+		return true, c.denied(codeClusterAuthorizationFailed, "alter the cluster")
 	}
 	return true, nil
 }

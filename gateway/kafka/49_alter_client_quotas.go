@@ -18,7 +18,7 @@ func alterClientQuotas(ctx context.Context, c *conn, q *kmsg.AlterClientQuotasRe
 	admin := c.mayAdminister()
 	for i := range q.Entries {
 		e := &q.Entries[i]
-		err := error(&coded{codeClusterAuthorizationFailed, "not authorised to alter quotas"})
+		err := error(c.denied(codeClusterAuthorizationFailed, "alter quotas"))
 		if admin {
 			err = c.alterQuota(ctx, e, q.ValidateOnly)
 		}

@@ -39,7 +39,7 @@ func alterSCRAM(ctx context.Context, c *conn, q *kmsg.AlterUserSCRAMCredentialsR
 		note(x.Name, func(u *shard.User) error { return putCredential(u, x) })
 	}
 	for _, name := range order {
-		err := error(&coded{codeClusterAuthorizationFailed, "not authorised to alter users"})
+		err := error(c.denied(codeClusterAuthorizationFailed, "alter users"))
 		if c.mayAdminister() || len(q.Deletions) == 0 && c.srv.env.Auth.MaySetPassword(c.principal, c.nc.RemoteAddr(), name) {
 			err = c.alterUser(ctx, name, changes[name])
 		}

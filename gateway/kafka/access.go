@@ -57,6 +57,16 @@ func (c *conn) allowed(op shard.Operation, resource, name string) bool {
 	return c.srv.env.Auth.Allowed(c.principal, c.nc.RemoteAddr(), op, resource, name)
 }
 
+// denied refuses what the client may not do. Who did not log in is told that this may
+// be why: clients show the text, and else only a code.
+func (c *conn) denied(code int16, what string) *coded {
+	text := "not authorised to " + what
+	if c.principal.Anonymous {
+		text += ": this client has not logged in (security.protocol=SASL_PLAINTEXT or SASL_SSL, sasl.mechanism=PLAIN)"
+	}
+	return &coded{code, text}
+}
+
 // The checks, in Kafka's terms.
 
 // mayWrite asks about the subject that a record will carry: the topic's name
@@ -87,7 +97,7 @@ func (c *conn) captureCheck(fn func(*shard.Topic) error) func(*shard.Topic) erro
 			return err
 		}
 		if !c.srv.env.Auth.MayCapture(c.principal, c.nc.RemoteAddr(), gateway.NewCaptures(old, t)) {
-			return &coded{codeTopicAuthorizationFailed, "not authorised to publish and subscribe to all that robustmq.captures names"}
+			return c.denied(codeTopicAuthorizationFailed, "publish and subscribe to all that robustmq.captures names")
 		}
 		return nil
 	}

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,6 +89,26 @@ func TestWithoutRules(t *testing.T) {
 	q.Deletions = []kmsg.AlterUserSCRAMCredentialsRequestDeletion{{Name: "admin", Mechanism: scramSHA256}, {Name: "admin", Mechanism: scramSHA512}}
 	if c := ask[*kmsg.AlterUserSCRAMCredentialsResponse](s.as("admin"), q, 0).Results[0].ErrorCode; c != codeUnacceptableCredential {
 		t.Errorf("the last superuser deletes itself: %d", c)
+	}
+}
+
+// TestRefusalsSayToLogIn: a newcomer's tool shows the text of a refusal.
+func TestRefusalsSayToLogIn(t *testing.T) {
+	s := newStand(t, withUsers(t, map[string]string{"admin": "admin", "bob": "bob"}))
+	s.topic("t", 1, nil)
+	for user, tells := range map[string]bool{"": true, "bob": false} {
+		w := s.as(user)
+		del := kmsg.NewPtrDeleteTopicsRequest()
+		del.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: ptr("t")}}
+		for what, text := range map[string]*string{
+			"delete a topic": ask[*kmsg.DeleteTopicsResponse](w, del, 6).Topics[0].ErrorMessage,
+			"a rule":         ask[*kmsg.CreateACLsResponse](w, aclReq(aclTopic, "x", aclLiteral, kafkaOpRead), 2).Results[0].ErrorMessage,
+			"rules":          ask[*kmsg.DescribeACLsResponse](w, kmsg.NewPtrDescribeACLsRequest(), 2).ErrorMessage,
+		} {
+			if text == nil || strings.Contains(*text, "has not logged in") != tells {
+				t.Errorf("%q: %s: %v", user, what, text)
+			}
+		}
 	}
 }
 
