@@ -73,9 +73,10 @@ type Engine struct {
 	lost     chan struct{} // closed by fail
 	counters counters
 
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	savings savings
 
 	// unmergeable holds the ULIDs of segments that a merge could not read.
 	unmergeable sync.Map

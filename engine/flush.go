@@ -227,7 +227,7 @@ func (f *flusher) flush(ctx context.Context) error {
 		return err
 	}
 	f.trimmed = trim
-	e.saveProducers(dirty, false)
+	e.saveProducersOf(dirty)
 	return nil
 }
 

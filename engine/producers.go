@@ -5,7 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/robustmq/robustmq-go/engine/producer"
@@ -246,6 +249,50 @@ func (e *Engine) saveProducers(shards []*shardLog, all bool) {
 			e.log.Warn("producer table not saved", "error", err)
 		}
 	}
+}
+
+// savings are the shards whose tables wait to be looked at.
+type savings struct {
+	mu     sync.Mutex
+	todo   map[*shardLog]struct{}
+	atWork bool
+}
+
+// saveProducersOf is saveProducers for the flusher. Where a note waits for the object
+// store, what it takes of the budget is given back by flushes alone, and others may have
+// all of it: then somebody else waits.
+func (e *Engine) saveProducersOf(shards []*shardLog) {
+	if e.opts.Durability != shard.DurabilityObject {
+		e.saveProducers(shards, false)
+		return
+	}
+	w := &e.savings
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.todo == nil {
+		w.todo = make(map[*shardLog]struct{})
+	}
+	for _, s := range shards {
+		w.todo[s] = struct{}{}
+	}
+	if !w.atWork && len(w.todo) > 0 {
+		w.atWork = true
+		e.wg.Go(e.saveWaiting) // the flusher is one of them
+	}
+}
+
+func (e *Engine) saveWaiting() {
+	w := &e.savings
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.todo) > 0 && e.down() == nil {
+		todo := slices.Collect(maps.Keys(w.todo))
+		clear(w.todo)
+		w.mu.Unlock()
+		e.saveProducers(todo, false)
+		w.mu.Lock()
+	}
+	w.atWork = false
 }
 
 // due gives the table if it is to be saved, and notes that it is.
