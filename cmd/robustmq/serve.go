@@ -70,7 +70,6 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	cfg.boundMemory(log)
 	var all []endpoint
 	own := make(map[string]map[string]any)
 	addresses := make(map[string]string)
@@ -94,6 +93,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if cfg.live, err = newLive(&cfg, log, level, func() (Config, error) { return loadUsed(cmd.Flags()) }); err != nil {
 		return err
 	}
+	cfg.boundMemory(log) // after newLive: what is fitted is no change that a reload finds
 	cfg.live.tls = certificate
 	go cfg.live.watch(ctx, hangups(ctx))
 	insist(ctx, log)
