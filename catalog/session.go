@@ -362,18 +362,3 @@ func (s *Session) run(ctx context.Context, what string, t txn) (outcome, error) 
 	}
 	return out, nil
 }
-
-// commit runs a transaction whose only compare is the fence, and applies it.
-func (s *Session) commit(ctx context.Context, what string, t txn, chs ...change) (int64, error) {
-	ctx, cancel := s.context(ctx)
-	defer cancel()
-	out, err := s.run(ctx, what, t)
-	if err != nil {
-		return 0, err
-	}
-	if !out.ok {
-		return 0, fmt.Errorf("%s: %w", what, ErrConflict)
-	}
-	s.c.applyOwn(out.rev, chs...)
-	return out.rev, nil
-}

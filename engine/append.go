@@ -22,6 +22,7 @@ type pending struct {
 	size   int64
 	object bool // it becomes visible with its segment's commit
 	spared bool // its budget is spare
+	own    bool // a note of the engine's own: it has no part of the objects budget
 }
 
 // Append implements shard.Log. Only State writes to the state log: what lies there

@@ -29,12 +29,18 @@ const (
 //	                                 Where feeding is spent, a shard with nothing on
 //	                                 its way has spare for one batch
 //	the state log          budget    the WAL has it
+//	                       objects   its segment is committed, where state is object-durable;
+//	                                 not the engine's own notes, which flushes make, too:
+//	                                 what a flush gives back no flush may wait for
 //
 // Who follows never waits for an append, and nothing of the state log waits for who
 // follows: budgets come back whatever a group, whose own notes are state, is doing.
 
 // cost is the append's part of a budget of so many bytes.
 func (p *pending) cost(limit int64) int64 { return min(p.size+batchOverhead, limit) }
+
+// waitsForStore tells whether the append has a part of the objects budget.
+func (p *pending) waitsForStore() bool { return p.object && !p.own }
 
 func (p *pending) fed() bool { return !p.topic.Internal && !p.object }
 
@@ -59,13 +65,13 @@ func (p *pending) admit(ctx context.Context) error {
 		}
 		return err
 	}
-	if p.object {
+	if p.waitsForStore() {
 		if err := e.objects.Acquire(ctx, p.cost(limit)); err != nil {
 			return spent(err, "too much waits for the object store")
 		}
 	}
 	if err := e.budget.Acquire(ctx, p.cost(limit)); err != nil {
-		if p.object {
+		if p.waitsForStore() {
 			e.objects.Release(p.cost(limit))
 		}
 		return spent(err, "too much is on its way")
@@ -105,7 +111,7 @@ func (p *pending) unbudget() {
 func (p *pending) release() {
 	limit := p.e.opts.AppendBytes
 	switch {
-	case p.object:
+	case p.waitsForStore():
 		p.e.objects.Release(p.cost(limit))
 	case p.fed():
 		p.s.onWay.Add(-1)

@@ -287,7 +287,7 @@ func (c *checker) object(ctx context.Context, key string, segs []catalog.Segment
 		return fmt.Errorf("check object %s: %w", key, err)
 	case err != nil: // the next one may be readable
 		c.affected(key, segs, cannotRead+err.Error())
-		return nil
+		return nil //nolint:nilerr // it is in the report
 	}
 	c.mu.Lock()
 	c.rep.Objects++

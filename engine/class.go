@@ -30,7 +30,7 @@ func (t *topics) settleClass(ctx context.Context, name string, fn func(*shard.To
 	}
 	next := old.Clone()
 	if err := fn(next); err != nil || next.Config.Durability == old.Config.Durability {
-		return func() {}, nil // whatever is wrong, the update itself will say
+		return func() {}, nil //nolint:nilerr // whatever is wrong, the update itself will say
 	}
 	if e.waits() {
 		return nil, shard.At(e.waiting.err, "change the durability of topic "+name, old.Shard(0), -1)

@@ -153,7 +153,8 @@ func (c *clock) start(ctx context.Context, last int64) {
 	ms := w.UnixMilli()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	said, name := c.ask(ctx, ms)
+	c.asked = c.elapsed()
+	said, name := c.ask(ctx)
 	switch {
 	case name != "" && ms-said > clockStep.Milliseconds():
 		c.hold(max(said, min(last, ms)), time.Duration(ms-said)*time.Millisecond, name)
@@ -172,8 +173,7 @@ func (c *clock) start(ctx context.Context, last int64) {
 
 // ask gives the earliest of what the witnesses say, and who says it; name is ""
 // when none can be asked.
-func (c *clock) ask(ctx context.Context, ms int64) (said int64, name string) {
-	c.asked = c.elapsed()
+func (c *clock) ask(ctx context.Context) (said int64, name string) {
 	ctx, cancel := context.WithTimeout(ctx, witnessTime)
 	defer cancel()
 	for _, w := range c.witnesses {
@@ -193,10 +193,16 @@ func (c *clock) observe(ctx context.Context, keep func(context.Context, int64) e
 	}
 	c.now() // which judges it
 	c.mu.Lock()
-	s := c.state.Load()
-	if s.held || c.back || c.elapsed()-c.asked >= clockAsk {
-		c.compare(ctx, s)
+	ask := c.state.Load().held || c.back || c.elapsed()-c.asked >= clockAsk
+	if ask {
+		c.asked = c.elapsed()
 	}
+	c.mu.Unlock()
+	if ask { // others read the clock meanwhile
+		said, name := c.ask(ctx)
+		c.compare(said, name)
+	}
+	c.mu.Lock()
 	last := c.limit()
 	due := c.kept == 0 || c.elapsed()-c.kept >= clockKeep
 	if due {
@@ -212,10 +218,11 @@ func (c *clock) observe(ctx context.Context, keep func(context.Context, int64) e
 	return nil
 }
 
-// compare asks the witnesses about the wall clock. c.mu is held.
-func (c *clock) compare(ctx context.Context, s *believed) {
-	ms := c.wall().UnixMilli()
-	said, name := c.ask(ctx, ms)
+// compare sets what a witness said just now beside the wall clock.
+func (c *clock) compare(said int64, name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, ms := c.state.Load(), c.wall().UnixMilli()
 	off := time.Duration(ms-said) * time.Millisecond
 	switch {
 	case name == "":

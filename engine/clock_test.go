@@ -215,3 +215,43 @@ func TestClockIsHeldOverRestarts(t *testing.T) {
 		t.Errorf("a new cluster's clock is ahead by %s", a)
 	}
 }
+
+// TestClockIsReadWhileAnotherMachineIsAsked: who wants to know the time, as each
+// idempotent append does, waits for no witness.
+func TestClockIsReadWhileAnotherMachineIsAsked(t *testing.T) {
+	h := newHands()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	var slow atomic.Bool
+	o := h.options(Witness{Name: "the store", Time: func(context.Context) (time.Time, bool) {
+		if slow.Load() {
+			asked <- struct{}{}
+			<-answer
+		}
+		return time.Time{}, false
+	}})
+	o.Logger = slog.New(slog.DiscardHandler)
+	c := newClock(&o)
+	c.start(context.Background(), h.wall().UnixMilli())
+	h.jump(month)
+	c.now()
+	if c.ahead() == 0 {
+		t.Fatal("the clock is not held")
+	}
+	slow.Store(true)
+	observed := make(chan error, 1)
+	go func() {
+		observed <- c.observe(context.Background(), func(context.Context, int64) error { return nil })
+	}()
+	<-asked
+	told := make(chan time.Time, 1)
+	go func() { told <- c.now() }()
+	select {
+	case <-told:
+	case <-time.After(10 * time.Second):
+		t.Error("the clock cannot be read while another machine is asked")
+	}
+	close(answer)
+	if err := <-observed; err != nil {
+		t.Error(err)
+	}
+}

@@ -63,7 +63,7 @@ func TestSlowFollowersHoldPublishers(t *testing.T) {
 	if err := shard.ApplyWait(context.Background(), r.state, "owner", shard.StateOp{Key: "k", Value: []byte("1")}); err != nil {
 		t.Fatal(err)
 	}
-	if most := int64(o.AppendBytes / shardShare / (value + batchOverhead)); taken.Load() > most {
+	if most := o.AppendBytes / shardShare / (value + batchOverhead); taken.Load() > most {
 		t.Errorf("%d batches taken, more than %d", taken.Load(), most)
 	}
 	cancel()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -99,4 +100,40 @@ func TestLargeStateIsReadWhileSnapshotsAreTaken(t *testing.T) {
 	}
 	cancel()
 	wg.Wait()
+}
+
+// TestLargeStateThatChangesMeanwhile: a snapshot has a value as it was copied, though it
+// was overwritten or deleted before it was read. Else a snapshot of much that changes
+// often would never come about.
+func TestLargeStateThatChangesMeanwhile(t *testing.T) {
+	r := newLargeRig(t)
+	for _, k := range []string{"a", "b", "c"} {
+		r.set(k, 700)
+	}
+	r.snapshotNow()
+	r.set("a", 800)
+	r.set("d", 800)
+	ctx := context.Background()
+	snaps, err := r.copyState(ctx, []int{slotOfName(largeOwner)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := maps.Clone(r.newest)
+	for _, k := range []string{"a", "b"} {
+		r.set(k, 900)
+	}
+	for _, k := range []string{"c", "d"} {
+		r.put(largeOwner, k, nil)
+		delete(r.newest, k)
+	}
+	if err := r.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for i := range snaps[0].values {
+		v := &snaps[0].values[i]
+		if data, err := r.state.dataOf(ctx, snaps[0].slot, v); err != nil || !bytes.Equal(data, was[v.key]) {
+			t.Errorf("%s is copied as %d bytes, want %d: %v", v.key, len(data), len(was[v.key]), err)
+		}
+	}
+	r.check("after it")
 }

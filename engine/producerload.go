@@ -55,7 +55,7 @@ func (e *Engine) park(ctx context.Context, id shard.ID, b *shard.Batch, opts *sh
 	}
 	s, _, err := e.owned(id)
 	if err != nil {
-		return false, nil // append says so
+		return false, nil //nolint:nilerr // append says so
 	}
 	for {
 		load, err := e.loadBefore(ctx, s, decided, opts.Origin)

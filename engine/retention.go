@@ -34,10 +34,10 @@ func (e *Engine) retentionLoop(ctx context.Context) {
 // segment has changed, with the segments (2.5 µs for each), not with their extents.
 // What fails does not keep the rest from being done.
 func (e *Engine) Retain(ctx context.Context) error {
-	if e.waits() { // what groups still need is not known
-		return nil
-	}
 	errs := []error{e.observeClock(ctx), e.checkStore(ctx)}
+	if e.waits() { // what groups still need is not known
+		return errors.Join(errs...)
+	}
 	for _, id := range e.expiring() {
 		if err := e.retainShard(ctx, id); err != nil {
 			errs = append(errs, fmt.Errorf("trim shard %s: %w", id, err))

@@ -185,7 +185,8 @@ func (s *salvage) fill(ctx context.Context, src wal.Source) error {
 func (s *salvage) take(ctx context.Context, x wal.Entry) error {
 	b, err := shard.ParseBatch(x.Data)
 	if err != nil {
-		return nil // as at a replay
+		s.e.log.Error("write-ahead log entry does not hold a batch", "log", s.row.ID, "shard", x.Shard.String(), "error", err)
+		return nil // the entry after it shows the gap, as at a replay
 	}
 	t, ok := s.e.cat.Topics().ByNum(x.Shard.Topic)
 	if !ok || x.Shard.Index >= t.Shards {

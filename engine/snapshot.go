@@ -52,6 +52,9 @@ type slotSnapshot struct {
 type slotValue struct {
 	owner, key string
 	shard.StateValue
+	// shelf is where the former snapshot has it; 0: it lies here or in the log. It is
+	// kept, since the slot forgets it with the next change.
+	shelf int64
 }
 
 // copyOut gives the slot's values and what of the log they stand for.
@@ -67,7 +70,7 @@ func (sl *stateSlot) copyOut(s *shardLog, slot int) slotSnapshot {
 	out.end = out.upto
 	for name, o := range sl.owners {
 		for key, v := range o.values {
-			out.values = append(out.values, slotValue{name, key, v})
+			out.values = append(out.values, slotValue{name, key, v, sl.shelf[v.Rev]})
 			out.end = max(out.end, v.Rev)
 		}
 	}

@@ -247,7 +247,7 @@ func (st *stateStore) write(ctx context.Context, slot int, owner string, ops []s
 		done(r.Err)
 	}), 0)
 	if err == nil {
-		p.object = object
+		p.object, p.own = object, engines(owner)
 		err = p.admit(ctx)
 	}
 	if err != nil {
@@ -261,6 +261,9 @@ func (st *stateStore) write(ctx context.Context, slot int, owner string, ops []s
 	}
 	st.e.tails.evict()
 }
+
+// engines tells whether an owner's values are the engine's own notes.
+func engines(owner string) bool { return strings.HasPrefix(owner, "engine/") }
 
 func encodeState(owner string, ops []shard.StateOp, now int64) (*shard.Batch, error) {
 	size := 0

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/robustmq/robustmq-go/shard"
@@ -92,7 +91,7 @@ func cachedBytes(data []byte) int64 { return int64(len(data)) + 200 }
 
 // large tells whether a value lies in the log, or in a snapshot, alone.
 func (sl *stateSlot) large(owner string, value []byte) bool {
-	return len(value) >= largeState && !strings.HasPrefix(owner, "engine/")
+	return len(value) >= largeState && !engines(owner)
 }
 
 // forget drops what is kept of a value that was replaced; mu is held.
@@ -203,7 +202,11 @@ func (st *stateStore) dataOf(ctx context.Context, slot int, v *slotValue) ([]byt
 	if data := st.cache.get(stateRev{slot, v.Rev}); data != nil {
 		return data, nil
 	}
-	data, err := st.find(ctx, slot, v.owner, v.key, v.Rev)
+	read := func() ([]byte, error) { return st.find(ctx, slot, v.owner, v.key, v.Rev) }
+	if v.shelf > 0 {
+		read = func() ([]byte, error) { return st.readShelf(ctx, slot, v.owner, v.key, v.Rev, v.shelf) }
+	}
+	data, err := read()
 	if shard.KindOf(err) == shard.KindCorrupt {
 		sl := &st.slots[slot]
 		st.e.log.Error("state is damaged: what this slot keeps is refused, all else is served", "slot", slot, "error", err)

@@ -24,7 +24,6 @@ type steady struct {
 	n       int
 	live    int64            // bytes of what the keys hold now
 	seqs    map[shard.ID]int // of the producer
-	peak    int64            // bytes in the store
 }
 
 const (

@@ -63,8 +63,8 @@ func kept(then, now *shard.Credential) bool {
 func (c *Conn) OnRevoke(f func()) { c.farewell.Store(&f) }
 
 // farewellTime is how long a client gets to be told, and to have the answer to what
-// it did to its own account.
-const farewellTime = 300 * time.Millisecond
+// it did to its own account. All is over within a second.
+const farewellTime = 800 * time.Millisecond
 
 func (c *Conn) revoke() {
 	if f := c.farewell.Load(); f != nil {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
+	"errors"
 	"hash"
 	"net"
 	"strconv"
@@ -100,7 +101,7 @@ func (s *Scram) Step(remote net.Addr, msg []byte) (answer []byte, p Principal, d
 		}
 		return s.auth.Admit(remote, u)
 	})
-	if err == errUnproved { // the first message says who it is
+	if errors.Is(err, errUnproved) { // the first message says who it is
 		return []byte(text), p, false, s.auth.attempts.allow(remote, s.user)
 	}
 	return []byte(text), p, err == nil, err

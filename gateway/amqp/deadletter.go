@@ -127,6 +127,10 @@ func (u *undertaker) complain(reason shard.DeadReason, err error) {
 // publish appends the dead letter; done is called unless it gives an error.
 func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done func(error)) error {
 	vh := u.vh
+	if !u.by.may(vh.s.env.Auth, shard.OpSubscribe, d.Subject) { // hidden from who consumes, and so from where it goes
+		vh.s.env.Stats.Dropped.Add(1)
+		return shard.Errorf(shard.KindDenied, "subscribe to subject %q refused for user %q, who declared the queue", d.Subject, u.by.User)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), buryWithin) // no connection's business
 	defer cancel()
 	exchange, key := vh.addressee(d)
@@ -166,7 +170,7 @@ func (u *undertaker) publish(d *shard.Delivery, reason shard.DeadReason, done fu
 	}
 	topics := make([]*shard.Topic, len(ts))
 	for i, to := range ts {
-		if !u.by.may(vh.s.env.Auth, to.subject) {
+		if !u.by.may(vh.s.env.Auth, shard.OpPublish, to.subject) {
 			vh.s.env.Stats.Dropped.Add(1)
 			return shard.Errorf(shard.KindDenied, "publish to subject %q refused for user %q, who declared the queue", to.subject, u.by.User)
 		}

@@ -223,3 +223,20 @@ func TestAlternateOfHeadersExchange(t *testing.T) {
 		c.wantDrain(queue)
 	}
 }
+
+// A queue without dead letters is not taken for one whose dead letters go to the
+// default exchange, or they would be lost without a word.
+func TestDeadLettersAreDeclared(t *testing.T) {
+	c := open(t, startServer(t, testOptions{}))
+	c.declare(1, frame.QueueDeclare{Queue: "plain"})
+	c.declare(1, frame.QueueDeclare{Queue: "dying", Arguments: deadArgs("", "x")})
+	c.declare(1, frame.QueueDeclare{Queue: "dying", Arguments: deadArgs("", "x")})
+	for _, m := range []frame.QueueDeclare{
+		{Queue: "plain", Arguments: frame.Table{{Name: "x-dead-letter-exchange", Value: frame.String("")}}},
+		{Queue: "dying", Arguments: frame.Table{{Name: "x-dead-letter-routing-key", Value: frame.String("x")}}},
+	} {
+		c.channel(2)
+		c.send(2, &m)
+		c.channelClosed(2, 406)
+	}
+}

@@ -229,7 +229,10 @@ func (ch *channel) deleteQueue(m *frame.QueueDelete) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := c.mayDelete(q.declarer, gateway.ResourceGroup, vh.groupName(q.name), vh.named("queue", q.name)); err != nil {
+	vh.mu.RLock()
+	by := q.declarer
+	vh.mu.RUnlock()
+	if err := c.mayDelete(by, gateway.ResourceGroup, vh.groupName(q.name), vh.named("queue", q.name)); err != nil {
 		return 0, err
 	}
 	return vh.deleteQueue(c.ctx, q, func() error {

@@ -253,7 +253,9 @@ func (vh *vhost) sameQueue(c *conn, q *queue, m *frame.QueueDeclare) error {
 	}
 	for _, name := range queueArgs {
 		g, i := argText(m.Arguments, name), argText(q.args, name)
-		if g != i {
+		_, asked := m.Arguments.Get(name)
+		_, has := q.args.Get(name)
+		if g != i || g == "" && asked != has { // the default exchange is named by ""
 			return differs(name, orNone(g), orNone(i))
 		}
 	}

@@ -61,15 +61,17 @@ func (vh *vhost) named(what, name string) string {
 	return what + " '" + name + "' in vhost '" + vh.name + "'"
 }
 
-// mayAlternate asks who names an alternate exchange to read of the exchange and to
-// write on the alternate one.
+// mayAlternate asks who names an alternate exchange to read all of the exchange, for
+// any message may go there, and to write on the alternate one.
 func (ch *channel) mayAlternate(m *frame.ExchangeDeclare) error {
 	vh, name := ch.c.vh, alternateOf(m.Arguments)
 	if name == "" {
 		return nil
 	}
-	if err := ch.c.may(shard.OpSubscribe, gateway.ResourceSubject, vh.prefix+m.Exchange, vh.named("exchange", m.Exchange)); err != nil {
-		return err
+	for _, text := range []string{vh.prefix + m.Exchange, vh.prefix + m.Exchange + ".>"} {
+		if err := ch.c.may(shard.OpSubscribe, gateway.ResourceSubject, text, vh.named("exchange", m.Exchange)); err != nil {
+			return err
+		}
 	}
 	return vh.mayWriteExchange(ch.c, name)
 }
@@ -131,9 +133,9 @@ func (c *conn) declarer() *declarer {
 	return d
 }
 
-// may tells whether the declarer may publish to a subject now. What earlier versions
-// stored has none, and may.
-func (d *declarer) may(auth *gateway.Auth, subject string) bool {
+// may tells whether the declarer may publish to a subject, or subscribe to it, now. What
+// earlier versions stored has none, and may.
+func (d *declarer) may(auth *gateway.Auth, op shard.Operation, subject string) bool {
 	if d == nil {
 		return true
 	}
@@ -141,7 +143,7 @@ func (d *declarer) may(auth *gateway.Auth, subject string) bool {
 	if u, ok := auth.User(string(d.User)); ok && !d.Anonymous {
 		p.Superuser = u.Superuser
 	}
-	return auth.Allowed(p, &net.TCPAddr{IP: net.ParseIP(string(d.Host))}, shard.OpPublish, gateway.ResourceSubject, subject)
+	return auth.Allowed(p, &net.TCPAddr{IP: net.ParseIP(string(d.Host))}, op, gateway.ResourceSubject, subject)
 }
 
 // stored gives what is kept of a queue.

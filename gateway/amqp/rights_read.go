@@ -17,7 +17,12 @@ func (d *declarer) is(p gateway.Principal) bool {
 
 // owns tells whether the connection's user declared a queue.
 func (c *conn) owns(q *queue) bool {
-	return q != nil && (q.owner == c || q.declarer.is(c.who))
+	if q == nil {
+		return false
+	}
+	c.vh.mu.RLock()
+	defer c.vh.mu.RUnlock()
+	return q.owner == c || q.declarer.is(c.who)
 }
 
 // mayDelete asks who deletes a queue or exchange. While there is no rule it takes

@@ -104,3 +104,39 @@ func TestDeleteWithoutRules(t *testing.T) {
 	call[*frame.ExchangeDeleteOk](c, 1, &frame.ExchangeDelete{Exchange: "x.bobs"})
 	call[*frame.QueueDeleteOk](admin, 1, &frame.QueueDelete{Queue: "admins"})
 }
+
+// What a rule denies does not come by the dead letters of a queue of one's own, nor by
+// an alternate exchange.
+func TestDenyWithinAllowByDetours(t *testing.T) {
+	s := startServer(t, bobs(
+		shard.ACL{Resource: "subject", Filter: "bar", Operation: shard.OpAll},
+		shard.ACL{Resource: "subject", Filter: "bar.>", Operation: shard.OpAll},
+		shard.ACL{Resource: "subject", Filter: "bar.secret", Operation: shard.OpSubscribe, Deny: true},
+		shard.ACL{Resource: "subject", Filter: "q.>", Operation: shard.OpAll},
+		shard.ACL{Resource: "group", Filter: "amqp///q*", Operation: shard.OpAll},
+	))
+	admin, c := open(t, s), asBob(t, s)
+	c.exchange(frame.ExchangeDeclare{Exchange: "q.lost", Type: "fanout"})
+	alternate := frame.Table{{Name: "alternate-exchange", Value: frame.String("q.lost")}}
+	c.channel(2)
+	c.send(2, &frame.ExchangeDeclare{Exchange: "bar", Type: "topic", Arguments: alternate})
+	c.channelClosed(2, 403)
+	c.exchange(frame.ExchangeDeclare{Exchange: "q.own", Type: "topic", Arguments: alternate})
+	admin.exchange(frame.ExchangeDeclare{Exchange: "bar", Type: "topic"})
+
+	c.declare(1, frame.QueueDeclare{Queue: "q.box"})
+	c.declare(1, frame.QueueDeclare{Queue: "q.mine", Arguments: deadArgs("", "q.box", frame.Field{Name: "x-max-length", Value: frame.Int(1)})})
+	c.bind("q.mine", "bar", "#")
+	for _, key := range []string{"secret", "a", "b"} {
+		admin.put(1, "bar", key, key)
+	}
+	for {
+		if e, ok := c.get(1, "q.box", true); ok {
+			if string(e.body) != "a" {
+				t.Fatalf("a dead letter brought %q", e.body)
+			}
+			break
+		}
+	}
+	c.wantGet(1, "q.box", "")
+}

@@ -45,7 +45,8 @@ func natsRows() protocolRows {
 	p.rows = append(p.rows, row{verb: "CONNECT", object: "own credentials, or none", early: true, try: func(c *cell) string { return outcome(c.wire("nats") != nil) }})
 	publish := func(headers bool, subject func(c *cell) string) func(c *cell) string {
 		return func(c *cell) string {
-			s, lines := subject(c), []string(nil)
+			s := subject(c)
+			var lines []string
 			if headers {
 				lines = []string{`CONNECT {"verbose":false,"pedantic":false,"headers":true` + c.natsLogin() + `}`, "HPUB " + s + " 12 13\r\nNATS/1.0\r\n\r\nx"}
 			} else {

@@ -137,7 +137,6 @@ func parseHeaders(hs []shard.Header, b []byte) (_ []shard.Header, plain, ok bool
 	if !ok || !bytes.HasPrefix(line, []byte(headerLine)) || lineEnds(line) {
 		return hs, false, false
 	}
-	plain = true
 	if code := bytes.TrimSpace(line[len(headerLine):]); len(code) > 0 {
 		hs = append(hs, shard.Header{Name: headerStatus, Value: code})
 		plain = len(line) == len(headerLine)+1+len(code) && line[len(headerLine)] == ' '

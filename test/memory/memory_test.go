@@ -18,7 +18,10 @@ import (
 	"github.com/robustmq/robustmq-go/test/harness"
 )
 
-var scale = flag.Float64("scale", 0.05, "part of the full loads")
+var (
+	scale  = flag.Float64("scale", 0.05, "part of the full loads")
+	cgroup = flag.String("cgroup", "", "folder of a memory cgroup, limited to 512 MiB, that the broker is put into; else GOMEMLIMIT tells it")
+)
 
 func scaled(full int64) int64 { return max(int64(float64(full)**scale), 1) }
 

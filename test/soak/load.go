@@ -3,6 +3,7 @@ package soak
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -91,7 +92,7 @@ func (l *load) topics(ctx context.Context) error {
 		if err == nil {
 			err = r.Err
 		}
-		if err != nil && err != kerr.TopicAlreadyExists {
+		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			return fmt.Errorf("create topic %s: %w", name, err)
 		}
 	}
