@@ -93,6 +93,7 @@ func serve(cmd *cobra.Command, _ []string) error {
 	if cfg.live, err = newLive(&cfg, log, level, func() (Config, error) { return loadUsed(cmd.Flags()) }); err != nil {
 		return err
 	}
+	cfg.boundMemory(log) // after newLive: what is fitted is no change that a reload finds
 	cfg.live.tls = certificate
 	cfg.boundMemory(log) // what is configured was noted before, for a reload to compare with
 	go cfg.live.watch(ctx, hangups(ctx))

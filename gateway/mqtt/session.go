@@ -356,7 +356,7 @@ func (c *client) letGo(left bool) {
 		return
 	}
 	if ended { // [MQTT-3.1.2-23]
-		if err := s.discardSession(ctx, c.id); err != nil {
+		if err := s.forgetSession(ctx, c.id, false); err != nil {
 			s.env.Log.Warn("discard MQTT session", "client", c.id, "error", err)
 		}
 		return
@@ -442,13 +442,19 @@ func (c *client) stopDeliveries(ctx context.Context, ended bool) {
 // discardSession forgets a session that is over; a will that was put off is
 // published now [MQTT-3.1.3-9].
 func (s *Server) discardSession(ctx context.Context, id string) error {
+	return s.forgetSession(ctx, id, true)
+}
+
+// forgetSession forgets a session. The will that is written down is also that of a
+// connection which is ending: that has published it, or DISCONNECT took it back.
+func (s *Server) forgetSession(ctx context.Context, id string, putOff bool) error {
 	owner := sessionPrefix + id
 	var ops []shard.StateOp
 	var w *will
 	var shared []string
 	err := s.broker.State.Range(ctx, owner, "", func(key string, v shard.StateValue) bool {
 		ops = append(ops, shard.StateOp{Key: key})
-		if key == keyWill {
+		if key == keyWill && putOff {
 			w, _ = parseWill(v.Data)
 		}
 		if f, ok := strings.CutPrefix(key, keySub+"$share/"); ok {

@@ -65,6 +65,33 @@ func TestWillOnTakeover(t *testing.T) {
 	s.expect(`PUBLISH w/t "gone" q0`)
 }
 
+// TestWillOfASessionThatEnds: DISCONNECT takes the will back, and else it is
+// published once, though the session was written down with it and ends with the
+// connection [MQTT-3.1.2-10].
+func TestWillOfASessionThatEnds(t *testing.T) {
+	b := newBed(t, bedOptions{})
+	s := b.connect(clean(5, "s"))
+	s.subscribe("w/#", 0)
+	ends := func() *packet.Connect {
+		p := clean(5, "a")
+		p.CleanStart = false
+		return withWill(p, packet.Will{})
+	}
+	b.connect(kept(5, "a")).bye()
+	b.connect(ends()).bye()
+	s.quiet()
+
+	p := b.connect(withWill(kept(5, "a"), packet.Will{}))
+	p.send(&packet.Disconnect{Props: packet.Props(nil).AddNum(packet.PropSessionExpiry, 0)})
+	p.ended()
+	s.quiet()
+
+	b.connect(kept(5, "a")).bye()
+	b.connect(ends()).close()
+	s.expect(`PUBLISH w/t "gone" q0`)
+	s.quiet()
+}
+
 // TestWillDelay: the will waits for the delay or the end of the session,
 // whichever is first, and not when the client is back [MQTT-3.1.3-9].
 func TestWillDelay(t *testing.T) {
