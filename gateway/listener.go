@@ -187,7 +187,7 @@ func (c wsConn) RemoteAddr() net.Addr {
 func (l *Listener) admit(c *Conn) bool {
 	l.conns.Lock()
 	defer l.conns.Unlock()
-	if l.ctx.Err() != nil || l.MaxConnections > 0 && len(l.conns.open) >= l.MaxConnections {
+	if l.ctx.Err() != nil || l.MaxConnections > 0 && len(l.conns.open) >= l.MaxConnections || l.Memory.Tight() {
 		l.Stats.Refused.Add(1)
 		return false
 	}

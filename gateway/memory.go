@@ -37,9 +37,11 @@ type Memory struct {
 		turn    int                // odd: the smallest are next, however long others wait
 		holders map[*Conn]struct{} // with frames that are not complete
 		watched bool
-		said    time.Time
+		said    map[string]time.Time // by message
 	}
 	waits, refused, evicted, cut atomic.Int64
+
+	process pressure
 }
 
 // MemoryStats is what operators see of a Memory.
@@ -53,6 +55,8 @@ type MemoryStats struct {
 	// Evicted connections closed for holding memory without sending, Cut bounds
 	// of queues that were passed earlier than their own limit says.
 	Waits, Refused, Evicted, Cut int64
+	// Short counts connections closed because the process ran out of memory.
+	Short int64
 }
 
 const (
@@ -97,6 +101,7 @@ func NewMemory(limit int64, log *slog.Logger) *Memory {
 	}
 	m := &Memory{limit: max(limit/2, 1<<20), log: log}
 	m.mu.holders = make(map[*Conn]struct{})
+	m.mu.said = make(map[string]time.Time)
 	return m
 }
 
@@ -109,7 +114,7 @@ func (m *Memory) Stats() MemoryStats {
 	defer m.mu.Unlock()
 	return MemoryStats{
 		Limit: 2 * m.limit, Incoming: m.mu.used, Queued: m.queued.Load(), Waiting: m.mu.waiting,
-		Waits: m.waits.Load(), Refused: m.refused.Load(), Evicted: m.evicted.Load(), Cut: m.cut.Load(),
+		Waits: m.waits.Load(), Refused: m.refused.Load(), Evicted: m.evicted.Load(), Cut: m.cut.Load(), Short: m.process.closed.Load(),
 	}
 }
 
@@ -133,7 +138,10 @@ type incoming struct {
 
 // UseMemory has the connection share a budget; listeners and tests call it before
 // it is served.
-func (c *Conn) UseMemory(m *Memory) { c.mem.m = m }
+func (c *Conn) UseMemory(m *Memory) {
+	c.mem.m = m
+	m.enter(c)
+}
 
 // Need takes n bytes for what the client has begun to send, waiting for them;
 // the caller reads nothing meanwhile. The client has to send it at a decent rate
@@ -354,6 +362,7 @@ func (c *Conn) endMemory() {
 	if m == nil {
 		return
 	}
+	m.exit(c)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c.mem.over {
@@ -420,11 +429,11 @@ func (in *incoming) late(now time.Time) bool {
 // say logs, at a rate that no client chooses.
 func (m *Memory) say(msg string, args ...any) {
 	m.mu.Lock()
-	if time.Since(m.mu.said) < memorySay {
+	if time.Since(m.mu.said[msg]) < memorySay {
 		m.mu.Unlock()
 		return
 	}
-	m.mu.said = time.Now()
+	m.mu.said[msg] = time.Now()
 	m.mu.Unlock()
 	s := m.Stats()
 	m.log.Warn(msg, append(args, "incoming_bytes", s.Incoming, "queued_bytes", s.Queued, "limit_bytes", s.Limit,

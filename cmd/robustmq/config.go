@@ -107,10 +107,12 @@ type Config struct {
 		TLSListen string `mapstructure:"tls_listen" doc:"address of the admin HTTPS listener; empty: none"`
 	} `mapstructure:"admin"`
 
-	protocols         map[string]any // each protocol's own part, raw
-	live              *live          // of serve; nil otherwise
-	clientCerts       []*clientCert  // of etcd and the store
-	etcdTLS, storeTLS *tls.Config    // nil: none is configured
+	protocols map[string]any // each protocol's own part, raw
+	// processMemory is what the process may take, in bytes, once boundMemory has found it.
+	processMemory     int64
+	live              *live         // of serve; nil otherwise
+	clientCerts       []*clientCert // of etcd and the store
+	etcdTLS, storeTLS *tls.Config   // nil: none is configured
 }
 
 // StoreConfig says which object store, as whom, and how hard it is worked.

@@ -32,6 +32,7 @@ func (c *Config) boundMemory(log *slog.Logger) {
 		debug.SetGCPercent(gcPercent)
 	}
 	limit, from := memoryLimit(c.Memory.Limit, log)
+	c.processMemory = limit
 	c.fitMemory(limit)
 	m := &c.Memory
 	log.Info("memory", "limit", limit, "from", from, "connections", m.ConnectionBytes, "tails", m.TailBytes, "appends", m.AppendBytes,
@@ -98,6 +99,7 @@ var memoryMetrics = []struct {
 	{metricDesc("connection_memory_waiting", "Connections that are not read until there is memory."), gauge, func(s *gateway.MemoryStats) int64 { return int64(s.Waiting) }, nil},
 	{metricDesc("connection_memory_waits_total", "Frames that had to wait for memory."), counter, func(s *gateway.MemoryStats) int64 { return s.Waits }, nil},
 	{metricDesc("connection_memory_refused_total", "Frames larger than the memory for connections."), counter, func(s *gateway.MemoryStats) int64 { return s.Refused }, nil},
+	{metricDesc("connection_memory_short_closed_total", "Connections that did not read, closed because the process ran out of memory."), counter, func(s *gateway.MemoryStats) int64 { return s.Short }, nil},
 	{metricDesc("connection_memory_closed_total", "Connections closed for holding memory without sending, while others waited."), counter, func(s *gateway.MemoryStats) int64 { return s.Evicted }, nil},
 	{metricDesc("connection_memory_cut_total", "Times a slow client's queue was held to less than its own bound."), counter, func(s *gateway.MemoryStats) int64 { return s.Cut }, nil},
 }

@@ -95,7 +95,6 @@ func serve(cmd *cobra.Command, _ []string) error {
 	}
 	cfg.boundMemory(log) // after newLive: what is fitted is no change that a reload finds
 	cfg.live.tls = certificate
-	cfg.boundMemory(log) // what is configured was noted before, for a reload to compare with
 	go cfg.live.watch(ctx, hangups(ctx))
 	insist(ctx, log)
 	for again := false; ; {

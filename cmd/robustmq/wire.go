@@ -307,6 +307,7 @@ type server struct {
 	stats     map[string]*gateway.Stats
 	auth      *gateway.Auth
 	memory    *gateway.Memory
+	unwatch   context.CancelFunc // of the memory
 	admin     *admin.Server
 	front     *admin.Front
 	drained   sync.Once
@@ -323,6 +324,9 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 		Log:                     s.log,
 	})
 	s.memory = gateway.NewMemory(s.cfg.Memory.ConnectionBytes, s.log)
+	watched, unwatch := context.WithCancel(ctx)
+	s.unwatch = unwatch
+	go s.memory.Watch(watched, s.cfg.processMemory, gateway.LiveMemory)
 	l := s.cfg.Limits
 	for _, p := range protocols() {
 		env := gateway.Env{Broker: b, Auth: s.auth, Log: s.log.With("protocol", p.Name), Stats: &gateway.Stats{},
@@ -394,6 +398,9 @@ func (s *server) stop() {
 	s.drain(ctx)
 	for _, l := range s.listeners {
 		l.Close()
+	}
+	if s.unwatch != nil {
+		s.unwatch()
 	}
 	s.front.Away(errStopping)
 	s.storage.close(ctx, s.log)
