@@ -86,11 +86,18 @@ func (e *entry) stored() int64 {
 }
 
 // Relieve packs an embedded etcd whose file has all but reached the quota though much
-// of it is free. It holds up every call meanwhile.
+// of it is free, or, where etcd takes no more for that, a tenth. It holds up every call
+// meanwhile.
 func (c *Catalog) Relieve(ctx context.Context) (did bool, err error) {
 	u, err := c.Usage(ctx)
-	if err != nil || c.em == nil || float64(u.DB) < defragShare*float64(u.Quota) || 2*u.InUse > u.DB {
+	if err != nil || c.em == nil || float64(u.DB) < defragShare*float64(u.Quota) || 10*u.InUse > 9*u.DB {
 		return false, err
+	}
+	if 2*u.InUse > u.DB { // it gains little: only where nothing can be written else
+		full, err := c.em.full(ctx, c.client)
+		if err != nil || !full {
+			return false, err
+		}
 	}
 	return true, c.em.defrag(ctx, c.client)
 }
@@ -101,6 +108,20 @@ func (e *embedded) defrag(ctx context.Context, client *clientv3.Client) error {
 		return fmt.Errorf("defragment embedded etcd: %w", err)
 	}
 	return e.disarm(ctx, client)
+}
+
+// full tells whether etcd has run out of space and refuses writes.
+func (e *embedded) full(ctx context.Context, client *clientv3.Client) (bool, error) {
+	alarms, err := client.AlarmList(ctx)
+	if err != nil {
+		return false, fmt.Errorf("list alarms of embedded etcd: %w", err)
+	}
+	for _, a := range alarms.Alarms {
+		if a.Alarm == etcdserverpb.AlarmType_NOSPACE {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // disarm takes back that etcd ran out of space, where it has some.

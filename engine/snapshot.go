@@ -32,8 +32,9 @@ import (
 const (
 	snapshotTopic   = "robustmq.state-snapshots"
 	snapshotVersion = 1
-	// snapshotBatch is the size from which on a batch of a snapshot is closed.
-	snapshotBatch = 256 << 10
+	// snapshotBatch is the size from which on a batch of a snapshot is closed: who reads
+	// one large value decodes the batch that it is in.
+	snapshotBatch = 16 << 10
 	// snapshotShare of a segment is how much of the state log may have come since the
 	// last snapshot, if that was not larger.
 	snapshotShare = 16

@@ -220,8 +220,20 @@ func (st *stateStore) Apply(ctx context.Context, owner string, ops []shard.State
 // keep makes notes of the engine's own durable in the WAL, where the damage
 // that they speak of is, also in a damaged slot.
 func (st *stateStore) keep(ctx context.Context, slot int, owner string, ops ...shard.StateOp) error {
+	return st.writeWait(ctx, slot, owner, false, ops)
+}
+
+// note makes notes of the engine's own durable as all state is, also in a damaged slot.
+func (st *stateStore) note(ctx context.Context, owner string, ops ...shard.StateOp) error {
+	if err := st.e.stateWaits(); err != nil {
+		return err
+	}
+	return st.writeWait(ctx, slotOfName(owner), owner, st.e.opts.Durability == shard.DurabilityObject, ops)
+}
+
+func (st *stateStore) writeWait(ctx context.Context, slot int, owner string, object bool, ops []shard.StateOp) error {
 	ch := make(chan error, 1)
-	st.write(ctx, slot, owner, ops, false, func(err error) { ch <- err })
+	st.write(ctx, slot, owner, ops, object, func(err error) { ch <- err })
 	select {
 	case err := <-ch:
 		return err

@@ -35,6 +35,7 @@ const (
 func newSteady(t *testing.T) *steady {
 	s := &steady{st: &countStore{Store: mem.New(nil)}, clock: newTestClock(), seqs: make(map[shard.ID]int)}
 	o := scaled(64)
+	o.FlushBytes = o.SegmentBytes // each step flushes by itself, once: else how often is chance
 	o.Now = s.clock.now
 	o.CacheBytes, o.TailBytes = 4<<20, 4<<20
 	cat := catalogtest.Open(t, catalog.Config{Embedded: t.TempDir(), LeaseTTL: time.Minute, Now: o.Now})
