@@ -68,7 +68,7 @@ func (a *Auth) MayCapture(p Principal, remote net.Addr, filters []string) bool {
 func NewCaptures(old []string, t *shard.Topic) []string {
 	var added []string
 	for _, f := range t.Captures {
-		if f != t.Name && !slices.Contains(old, f) {
+		if !t.CapturesName(f) && !slices.Contains(old, f) {
 			added = append(added, f)
 		}
 	}
