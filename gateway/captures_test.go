@@ -28,3 +28,17 @@ func TestNewCaptures(t *testing.T) {
 		}
 	}
 }
+
+// Without rules nobody but an administrator makes the topic that takes the subjects of
+// everybody past the bound: its maker chooses its retention.
+func TestCatchAllIsTheClusters(t *testing.T) {
+	a := NewAuth(nil, &rules{}, AuthConfig{})
+	for name, want := range map[string]bool{"a": true, shard.CatchAllTopic: false} {
+		if got := a.MayManageTopic(Principal{Name: "u"}, nil, shard.OpCreate, name); got != want {
+			t.Errorf("create %s: %t", name, got)
+		}
+	}
+	if !a.MayManageTopic(Principal{Name: "admin", Superuser: true}, nil, shard.OpCreate, shard.CatchAllTopic) {
+		t.Error("an administrator may not create it")
+	}
+}
