@@ -109,12 +109,8 @@ func (e *Engine) checkFlushed(rec wal.Recovery) error {
 	return fmt.Errorf("%w: log %s in %s ends at %s, and the catalog names records behind %s", ErrLogOlder, e.walID(), e.opts.WALDir, rec.End, at)
 }
 
-// seenEvery is how often the log's directory notes the catalog's revision, and
-// revisionEvery how often the store does.
-const (
-	seenEvery     = time.Minute
-	revisionEvery = 10 * time.Minute
-)
+// seenEvery is how often the log's directory and the store note the catalog's revision.
+const seenEvery = time.Minute
 
 // noteSeen keeps the revision in the log's directory.
 func (e *Engine) noteSeen(rev int64) {
@@ -132,19 +128,23 @@ func (e *Engine) revisionLoop() {
 	tick := time.NewTicker(seenEvery)
 	defer tick.Stop()
 	e.checkObjects()
-	var last time.Time
+	noted := int64(0)
 	for {
 		select {
 		case <-e.ctx.Done():
 			return
 		case <-tick.C:
 		}
-		e.noteSeen(e.cat.Revision())
-		if now := time.Now(); now.Sub(last) >= revisionEvery {
-			last = now
-			if err := e.noteRevision(e.ctx); err != nil && e.ctx.Err() == nil {
-				e.log.Warn("the catalog's revision is not noted in the object store", "error", err)
-			}
+		rev := e.cat.Revision()
+		e.noteSeen(rev)
+		if rev == noted {
+			continue
+		}
+		switch err := e.noteRevision(e.ctx); {
+		case err == nil:
+			noted = rev
+		case e.ctx.Err() == nil:
+			e.log.Warn("the catalog's revision is not noted in the object store", "error", err)
 		}
 	}
 }
@@ -176,6 +176,17 @@ func (e *Engine) checkObjects() {
 		len(missing), len(newest), missing[0])
 	e.log.Error("objects are missing", "error", err)
 	e.storeOlder.Store(err)
+}
+
+// noteLastRevision is noteRevision for an engine that stops in good order: the next one
+// may come with nothing but the store to tell it.
+func (e *Engine) noteLastRevision(ctx context.Context) {
+	if !e.claimed.yes.Load() || e.down() != nil {
+		return
+	}
+	if err := e.noteRevision(ctx); err != nil {
+		e.log.Warn("the catalog's revision is not noted in the object store", "error", err)
+	}
 }
 
 // noteRevision puts the catalog's revision into the store, and takes out what says

@@ -183,3 +183,35 @@ func TestOlderStore(t *testing.T) {
 	put(t, e, id, "six")
 	want(t, (&rig{t: t, Engine: e}).values(id, 4), "4:five", "5:six")
 }
+
+// TestOlderCatalogWithoutLog: a gateway that stops in good order tells the store how far
+// the catalog was. One that comes with an empty directory to an older etcd has nothing
+// else to know it by, and would give offsets out again.
+func TestOlderCatalogWithoutLog(t *testing.T) {
+	s := site(t.TempDir())
+	e, end := s.mustOpen(t)
+	x, err := e.topics.Create(context.Background(), shard.Topic{Name: "a", Shards: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, e, x.Shard(0), "one")
+	stop := func() {
+		t.Helper()
+		if err := e.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		e = nil
+		end()
+	}
+	stop()
+	older := parts(t, map[string]site{"etcd": s, "objects": s})
+	e, end = s.mustOpen(t)
+	put(t, e, x.Shard(0), "two")
+	stop()
+	_, end, err = parts(t, map[string]site{"etcd": older, "objects": s}).open(t)
+	if end(); !errors.Is(err, ErrCatalogOlder) {
+		t.Fatalf("start: %v, want %v", err, ErrCatalogOlder)
+	}
+	_, end = parts(t, map[string]site{"etcd": s, "objects": s}).mustOpen(t)
+	end()
+}

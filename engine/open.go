@@ -211,6 +211,9 @@ func (e *Engine) Close(ctx context.Context) error {
 	for i := 0; i < closeFlushes && err == nil && e.unsettled(ctx); i++ {
 		err = e.Flush(ctx)
 	}
+	if err == nil {
+		e.noteLastRevision(ctx)
+	}
 	e.stop(err == nil && !e.unsettled(ctx) && e.failed.Load() == nil)
 	return err
 }

@@ -30,7 +30,11 @@ func (a *Auth) MaySetPassword(p Principal, remote net.Addr, user string) bool {
 }
 
 // MayManageTopic tells whether p may create, alter or delete a topic of that name.
+// The topic that takes the subjects past the bound is no first use of a subject.
 func (a *Auth) MayManageTopic(p Principal, remote net.Addr, op shard.Operation, name string) bool {
+	if name == shard.CatchAllTopic && !a.Ruled() {
+		return a.Administrator(p, remote)
+	}
 	return a.Allowed(p, remote, op, ResourceSubject, name) ||
 		op == shard.OpCreate && a.Allowed(p, remote, op, ResourceCluster, ResourceCluster) ||
 		a.Administrator(p, remote)
@@ -68,7 +72,7 @@ func (a *Auth) MayCapture(p Principal, remote net.Addr, filters []string) bool {
 func NewCaptures(old []string, t *shard.Topic) []string {
 	var added []string
 	for _, f := range t.Captures {
-		if f != t.Name && !slices.Contains(old, f) {
+		if !t.CapturesName(f) && !slices.Contains(old, f) {
 			added = append(added, f)
 		}
 	}

@@ -3,6 +3,7 @@ package shard
 import (
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Durability says what an acknowledgement of an append means.
@@ -122,7 +123,13 @@ const CatchAllTopic = "robustmq.catch-all"
 
 // CapturesMany tells whether subjects other than the topic's name end up here.
 func (t *Topic) CapturesMany() bool {
-	return t.Name == CatchAllTopic || len(t.Captures) > 1 || len(t.Captures) == 1 && t.Captures[0] != t.Name
+	return t.Name == CatchAllTopic || len(t.Captures) > 1 || len(t.Captures) == 1 && !t.CapturesName(t.Captures[0])
+}
+
+// CapturesName tells whether a capture is of the subject that the topic is named by, and
+// of no other. A topic may be named "a.>", which as a capture is more than a name.
+func (t *Topic) CapturesName(filter string) bool {
+	return filter == t.Name && !strings.ContainsAny(filter, "*>")
 }
 
 // Clone gives a deep copy that the caller may change.
