@@ -89,7 +89,7 @@ func TestQuotaReached(t *testing.T) {
 	if !errors.Is(err, catalog.ErrNoSpace) {
 		t.Fatalf("put past the quota: %v", err)
 	}
-	if u, err := c.Usage(ctx); err != nil || u.Full() < 0.9 {
+	if u, err := c.Usage(ctx); err != nil || u.Full() < 0.8 { // free pages too small for the next row are not in use
 		t.Errorf("usage %+v, %v", u, err)
 	}
 	for _, more := range []int64{0, 64 << 20} { // history goes; or an operator gives more

@@ -277,8 +277,12 @@ func (b *Batch) RecordsWithin(limit int) ([]Record, error) {
 		return nil, err
 	}
 	b.decoded.Store(int64(size))
-	b.recs.CompareAndSwap(nil, &recs)
-	return *b.recs.Load(), nil
+	if !b.recs.CompareAndSwap(nil, &recs) {
+		if now := b.recs.Load(); now != nil { // else they were forgotten just then
+			return *now, nil
+		}
+	}
+	return recs, nil
 }
 
 // Held is the memory that a record keeps alive which was decoded from the batch:

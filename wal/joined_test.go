@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/robustmq/robustmq-go/internal/vfs"
@@ -73,6 +74,14 @@ func TestJoinedSurvives(t *testing.T) {
 	for cut := 1; ; cut++ {
 		disk := vfs.NewMem()
 		opt := testOptions(disk)
+		var armed atomic.Bool
+		var n atomic.Int64
+		opt.FS = vfs.Inject(disk, func(op vfs.Op) error { // the log prepares its files meanwhile
+			if armed.Load() && (strings.Contains(op.Name, "joined") || op.Name == opt.Dir) && n.Add(1) >= int64(cut) {
+				return errCut
+			}
+			return nil
+		})
 		w, _, _ := openReplay(t, opt)
 		old := sampleJoined()
 		if err := w.SetJoined(old); err != nil {
@@ -80,19 +89,13 @@ func TestJoinedSurvives(t *testing.T) {
 		}
 		next := old
 		next.Before, next.Revision = old.Mark, old.Revision+1
-		n := 0
-		w.fs = vfs.Inject(disk, func(vfs.Op) error {
-			if n++; n >= cut {
-				return errCut
-			}
-			return nil
-		})
+		armed.Store(true)
 		err := w.SetJoined(next)
 		got, ok, rerr := ReadJoined(Source{Dir: opt.Dir, FS: disk.CrashClone(newRand(uint64(cut)))})
 		if rerr != nil || !ok || got != old && got != next || err == nil && got != next {
 			t.Fatalf("cut at %d (%v): %+v, %v, %v", cut, err, got, ok, rerr)
 		}
-		w.fs = disk
+		armed.Store(false)
 		_ = w.Close()
 		if err == nil {
 			return
