@@ -2,7 +2,8 @@ package kafka
 
 import "github.com/twmb/franz-go/pkg/kmsg"
 
-// SaslAuthenticate (36): v0-2. A failure is answered and ends the connection.
+// SaslAuthenticate (36): v0-2. A failure is answered, after a pause, and ends the
+// connection.
 func serveSASLAuthenticate(c *conn, r *request) {
 	q := r.body.(*kmsg.SASLAuthenticateRequest)
 	resp := q.ResponseKind().(*kmsg.SASLAuthenticateResponse)
@@ -32,5 +33,5 @@ func serveSASLAuthenticate(c *conn, r *request) {
 func (c *conn) failSASL(r *request, resp kmsg.Response) {
 	c.sasl.broken = true
 	r.fatal = true
-	r.reply(resp)
+	r.replyAfter(resp, refusalPause) // as Kafka's connection.failed.authentication.delay.ms: librdkafka comes again at once
 }
