@@ -94,7 +94,7 @@ func (l *Listener) serveTCP(c net.Conn) {
 	conn.UseMemory(l.Memory)
 	if !l.admit(conn) {
 		l.refuse(c)
-		_ = c.Close()
+		_ = conn.Close()
 		return
 	}
 	defer l.leave(conn)
@@ -159,6 +159,7 @@ func (l *Listener) upgrade(w http.ResponseWriter, r *http.Request) {
 	conn.UseMemory(l.Memory)
 	if !l.admit(conn) {
 		_ = ws.Close(websocket.StatusTryAgainLater, "too many connections")
+		_ = conn.Close()
 		return
 	}
 	l.wg.Add(1)

@@ -33,6 +33,7 @@ const (
 // pressure is what a Memory knows of the process.
 type pressure struct {
 	tight  atomic.Bool
+	most   atomic.Int64 // connections; 0: any number
 	closed atomic.Int64 // connections, for the memory of all
 	conns  struct {
 		sync.Mutex
@@ -65,12 +66,26 @@ func (m *Memory) exit(c *Conn) {
 
 // Tight tells whether no further connection can be let in.
 func (m *Memory) Tight() bool {
-	if m == nil || !m.process.tight.Load() {
+	switch {
+	case m == nil:
+		return false
+	case m.process.tight.Load():
+		m.say("memory runs out: no further connections are let in")
+		return true
+	}
+	p := &m.process
+	p.conns.Lock()
+	n := len(p.conns.open)
+	p.conns.Unlock()
+	if most := p.most.Load(); most == 0 || int64(n) <= most { // who asks is among them
 		return false
 	}
-	m.say("memory runs out: no further connections are let in")
+	m.say("there are as many connections as memory.connections lets in", "connections", n-1)
 	return true
 }
+
+// BoundConnections lets in no more than n connections, of all protocols together.
+func (m *Memory) BoundConnections(n int) { m.process.most.Store(int64(n)) }
 
 // Watch holds the connections to the memory of the process, limit bytes, until ctx is
 // done; live tells what the collector cannot free.

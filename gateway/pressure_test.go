@@ -57,3 +57,32 @@ func TestPressure(t *testing.T) {
 		t.Error("the process has no memory")
 	}
 }
+
+// TestConnectionsAreBounded: the one that is one too many is refused, and its place is
+// not taken by that.
+func TestConnectionsAreBounded(t *testing.T) {
+	m := NewMemory(64<<20, nil)
+	m.BoundConnections(2)
+	open := func() *Conn {
+		near, far := net.Pipe()
+		t.Cleanup(func() { _ = near.Close(); _ = far.Close() })
+		c := NewConn(near, "test")
+		c.UseMemory(m)
+		return c
+	}
+	first, _ := open(), open()
+	if m.Tight() {
+		t.Error("the second of two is refused")
+	}
+	for range 3 {
+		third := open()
+		if !m.Tight() {
+			t.Error("the third of two is let in")
+		}
+		_ = third.Close()
+	}
+	_ = first.Close()
+	if open(); m.Tight() {
+		t.Error("a place that is free again is not given")
+	}
+}

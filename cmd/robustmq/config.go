@@ -64,6 +64,7 @@ type Config struct {
 	Memory struct {
 		Limit           int64 `mapstructure:"limit" doc:"of the process; what is below is made smaller where it does not fit; 0: GOMEMLIMIT, or nine tenths of the cgroup's limit, or half of the machine's memory"`
 		ConnectionBytes int64 `mapstructure:"connection_bytes" doc:"what the connections of all protocols hold: half for what clients send, half for what is queued for them; 0: a fifth of the limit"`
+		Connections     int   `mapstructure:"connections" doc:"of all protocols together; 0: one for each 120 KiB of the limit, which holds if none of them reads"`
 		GroupBytes      int64 `mapstructure:"group_bytes" doc:"messages that all queues, sessions and groups have ready for consumers"`
 		StateBytes      int64 `mapstructure:"state_bytes" doc:"large values of the state, such as retained messages, kept in memory; others are read from the log"`
 
@@ -363,6 +364,7 @@ func (c *Config) checkEngine() (errs []error) {
 		{"flush.parallel", int64(c.Flush.Parallel)},
 		{"memory.limit", c.Memory.Limit},
 		{"memory.connection_bytes", c.Memory.ConnectionBytes},
+		{"memory.connections", int64(c.Memory.Connections)},
 		{"memory.group_bytes", c.Memory.GroupBytes},
 		{"memory.state_bytes", c.Memory.StateBytes},
 		{"memory.tail_bytes", c.Memory.TailBytes},

@@ -22,6 +22,10 @@ const (
 	connectionShare = 20
 	memoryShare     = 10 // of tails, appends, blocks and groups, each
 	stateShare      = 5
+	// connectionRoom is the limit's share of one connection. One that does not read takes
+	// up to 30 KiB beside what is accounted for, and they may take a quarter together.
+	connectionRoom = 120 << 10
+	minConnections = 500
 	// minAppend leaves room for a batch of the largest size and one more.
 	minAppend = 40 << 20
 )
@@ -35,7 +39,7 @@ func (c *Config) boundMemory(log *slog.Logger) {
 	c.processMemory = limit
 	c.fitMemory(limit)
 	m := &c.Memory
-	log.Info("memory", "limit", limit, "from", from, "connections", m.ConnectionBytes, "tails", m.TailBytes, "appends", m.AppendBytes,
+	log.Info("memory", "limit", limit, "from", from, "connections", m.Connections, "connection_bytes", m.ConnectionBytes, "tails", m.TailBytes, "appends", m.AppendBytes,
 		"blocks", m.CacheBytes, "groups", m.GroupBytes, "state", m.StateBytes)
 }
 
@@ -65,6 +69,9 @@ func memoryLimit(configured int64, log *slog.Logger) (limit int64, from string) 
 func (c *Config) fitMemory(limit int64) {
 	m, d := &c.Memory, defaults().Memory
 	part := limit / 100
+	if m.Connections == 0 {
+		m.Connections = int(max(limit/connectionRoom, minConnections))
+	}
 	if m.ConnectionBytes == 0 {
 		m.ConnectionBytes = part * connectionShare
 	}

@@ -324,6 +324,7 @@ func (s *server) startGateways(ctx context.Context, es []endpoint, own map[strin
 		Log:                     s.log,
 	})
 	s.memory = gateway.NewMemory(s.cfg.Memory.ConnectionBytes, s.log)
+	s.memory.BoundConnections(s.cfg.Memory.Connections)
 	watched, unwatch := context.WithCancel(ctx)
 	s.unwatch = unwatch
 	go s.memory.Watch(watched, s.cfg.processMemory, gateway.LiveMemory)

@@ -178,6 +178,24 @@ func (r *rig) publish(ctx context.Context, subject string, bytes, size int64) {
 	}
 }
 
+// free waits until a further connection is let in.
+func (r *rig) free() {
+	r.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		nc, err := nats.Connect("nats://"+harness.Addr(r.Ports.NATS), nats.Timeout(30*time.Second), nats.NoReconnect())
+		if err == nil {
+			err = nc.FlushTimeout(10 * time.Second)
+			nc.Close()
+		}
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			r.t.Fatal(err)
+		}
+	}
+}
+
 // raw is a connection that speaks a protocol byte by byte.
 type raw struct {
 	net.Conn

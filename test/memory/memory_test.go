@@ -252,8 +252,14 @@ func TestNobodyReads(t *testing.T) {
 		}
 	}()
 	t.Logf("%d of %d connections were refused", refused.Load(), clients)
-	if refused.Load() > clients/2 {
-		t.Errorf("%d of %d connections were refused", refused.Load(), clients)
+	if in := clients - refused.Load(); in < min(clients, 3500) {
+		t.Errorf("only %d of %d connections were let in", in, clients)
+	}
+	if refused.Load() > 0 { // and places that are free again are given
+		for _, c := range conns[:min(100, len(conns))] {
+			_ = c.Close()
+		}
+		r.free()
 	}
 	r.publish(ctx, "unread.x", 96<<20, 16<<10)
 	r.held(fmt.Sprintf("%d connections that do not read", clients), clients)
