@@ -10,5 +10,7 @@
 //   - [Sample]: the figures of one moment; the curves are made of them.
 //   - [Judge]: what has to be flat, and what has to stay below a bound.
 //
+// The bound of the compacted topic counts what came since the last pass of merging.
+//
 // No time is judged: how long a restart took is printed, what it read from the store is judged.
 package soak

@@ -26,7 +26,7 @@ func Judge(p Plan, samples []Sample) (faults []string) {
 		}
 	}
 	for _, s := range samples[len(samples)/2:] {
-		if bound := int64(p.live())*5/2 + int64(p.FlushBytes); s.Keyed > bound {
+		if bound := p.keyedBound(); s.Keyed > bound {
 			fault("at %v the compacted topic takes %s; %s are alive, so %s at most", s.At.Round(time.Second), bytes(s.Keyed), bytes(int64(p.live())), bytes(bound))
 			break
 		}

@@ -30,7 +30,7 @@ func Full(d time.Duration) Plan {
 		Keys: 10_000, KeyedBytes: 2 << 10, KeyedRate: 1 << 20, Restarts: 4,
 		FlushBytes: 8 << 20, SegmentBytes: 64 << 20, WALFile: 64 << 20, FlushInterval: 10 * time.Second,
 		Retention: 5 * time.Minute, RetentionInterval: 30 * time.Second,
-		MergeInterval: 30 * time.Second, DeleteGrace: 10 * time.Second, Sessions: 2 * time.Second,
+		MergeInterval: 10 * time.Second, DeleteGrace: 10 * time.Second, Sessions: 2 * time.Second,
 	}
 }
 
@@ -74,6 +74,12 @@ func (p Plan) args() []string {
 // merges that it may wait for, and the time that a deleted object stays.
 func (p Plan) keeps() time.Duration {
 	return p.Retention + p.RetentionInterval + 2*p.MergeInterval + p.DeleteGrace + p.FlushInterval
+}
+
+// keyedBound is what the compacted topic may take: 2.5 times what is alive, a flush, and what
+// comes while a pass of merging is waited for and runs.
+func (p Plan) keyedBound() int64 {
+	return int64(p.live())*5/2 + int64(p.FlushBytes) + int64(float64(p.KeyedRate)*2*p.MergeInterval.Seconds())
 }
 
 // live is what the newest value of each key takes.
